@@ -1,0 +1,104 @@
+//! Media code that runs in a child process of the same binary.
+//!
+//! The child is started as `telecine __tool NAME`. It reads its specification as one line of JSON
+//! from stdin, writes JSON lines to stdout, and ends when stdin does: when the worker dies, no
+//! child survives.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use telecine_engine::activity::{ErrorClass, Progress};
+
+/// Blocking media code with a typed specification, typed events and a typed result.
+pub trait Tool: 'static {
+    /// Name on the command line of the child.
+    const NAME: &'static str;
+    /// What it is asked to do. Never holds secrets.
+    type Spec: Serialize + DeserializeOwned + Debug + Send;
+    /// What it tells while it works, beside progress (a segment is ready, ...).
+    type Event: Serialize + DeserializeOwned + Debug + Send;
+    /// What it found or made.
+    type Output: Serialize + DeserializeOwned + Debug + Send;
+
+    /// Does the work. Runs on the main thread of the child.
+    ///
+    /// # Errors
+    /// [`ToolError`], which becomes the error of the attempt as it is.
+    fn run(spec: Self::Spec, emit: &Emitter<Self::Event>) -> Result<Self::Output, ToolError>;
+}
+
+/// Sends events and progress from a tool to the worker. Usable from any thread.
+pub struct Emitter<E> {
+    send: Box<dyn Fn(Message<E>) + Send + Sync>,
+}
+
+/// One thing a tool says before it ends.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message<E> {
+    /// How far it is.
+    Progress(Progress),
+    /// Something the user should know.
+    Warning(String),
+    /// Something the activity waits for.
+    Event(E),
+}
+
+impl<E> Emitter<E> {
+    /// An emitter that hands each message to `send`; tests collect them.
+    pub fn new(send: impl Fn(Message<E>) + Send + Sync + 'static) -> Self {
+        Self {
+            send: Box::new(send),
+        }
+    }
+
+    /// Reports progress; at most a few times a second.
+    pub fn progress(&self, progress: Progress) {
+        (self.send)(Message::Progress(progress));
+    }
+
+    /// Notes something the user should know.
+    pub fn warn(&self, message: impl Into<String>) {
+        (self.send)(Message::Warning(message.into()));
+    }
+
+    /// Sends an event.
+    pub fn event(&self, event: E) {
+        (self.send)(Message::Event(event));
+    }
+}
+
+impl<E> Debug for Emitter<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emitter").finish_non_exhaustive()
+    }
+}
+
+/// Why a tool failed; the same three parts as an activity's error.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[error("{message}")]
+pub struct ToolError {
+    /// Whose move it is.
+    pub class: ErrorClass,
+    /// Stable, `snake_case`.
+    pub code: String,
+    /// Lowercase, one sentence.
+    pub message: String,
+}
+
+impl ToolError {
+    /// An error of a given class.
+    pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+
+    /// The source is bad; never retried.
+    pub fn input(code: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Input, code, message)
+    }
+}

@@ -1,0 +1,2 @@
+//! telecine
+fn main() {}

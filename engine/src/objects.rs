@@ -1,0 +1,183 @@
+//! Where sources and results live: the [`ObjectStore`] port.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The longest object key, in bytes. S3 allows no more.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// An object that a step made: what it is called and what is in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Artifact {
+    /// Key in the media store.
+    pub key: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes, hex.
+    pub sha256: String,
+    /// MIME type.
+    pub media_type: String,
+}
+
+/// What a store says about an object without reading it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectMeta {
+    /// Size in bytes.
+    pub size: u64,
+    /// Changes whenever the bytes change.
+    pub etag: String,
+    /// By the store's clock.
+    pub modified: DateTime<Utc>,
+}
+
+/// What went wrong, by meaning.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// There is no such object.
+    #[error("no object {key}")]
+    NotFound {
+        /// The key that was asked for.
+        key: String,
+    },
+    /// A key that no store would take, or that would leave the store's root.
+    #[error("bad object key {key:?}: {why}")]
+    BadKey {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The store could not be read or written.
+    #[error("cannot {doing} {key}: {source}")]
+    Io {
+        /// What was tried ("read", "write", ...).
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// The cause; its kind tells a full disk from a missing permission.
+        source: std::io::Error,
+    },
+    /// No store is configured for that address.
+    #[error("cannot open the object store {url}: {why}")]
+    Unsupported {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Objects under keys.
+///
+/// # Contract
+///
+/// * A write is all or nothing, and durable before it returns: a reader sees the old bytes, the
+///   new bytes, or nothing, also after a power cut.
+/// * Keys are relative paths of `/`-separated segments: none empty, `.` or `..`, no control
+///   characters, at most [`MAX_KEY_BYTES`].
+/// * Deleting what is not there succeeds.
+#[async_trait]
+pub trait ObjectStore: std::fmt::Debug + Send + Sync {
+    /// Size, etag and time of an object; `None` if there is none.
+    async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError>;
+
+    /// The bytes `[offset, offset + len)` of an object, fewer where it ends earlier.
+    async fn read_range(&self, key: &str, offset: u64, len: usize) -> Result<Bytes, ObjectError>;
+
+    /// Stores bytes under a key, replacing what was there.
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError>;
+
+    /// Moves a file into the store under a key, replacing what was there. The file is gone
+    /// afterwards. No second copy is written where the store can take the file over.
+    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError>;
+
+    /// Makes `to` hold what `from` holds, replacing what was there.
+    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError>;
+
+    /// Removes an object.
+    async fn delete(&self, key: &str) -> Result<(), ObjectError>;
+
+    /// Keys that begin with `prefix`, in order, with their sizes.
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError>;
+
+    /// A file in which the object can be read in place, if the store has one.
+    fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError>;
+}
+
+/// Opens stores by address (`file:///dir`). A run records the addresses it was submitted with.
+pub trait ObjectStores: std::fmt::Debug + Send + Sync {
+    /// The store at an address.
+    ///
+    /// # Errors
+    /// [`ObjectError::Unsupported`] if no store of that kind is configured.
+    fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError>;
+}
+
+/// Checks a key against the rules of [`ObjectStore`].
+///
+/// # Errors
+/// [`ObjectError::BadKey`], naming the rule.
+pub fn check_key(key: &str) -> Result<(), ObjectError> {
+    let bad = |why| {
+        Err(ObjectError::BadKey {
+            key: key.to_owned(),
+            why,
+        })
+    };
+    if key.is_empty() {
+        return bad("it is empty");
+    }
+    if key.len() > MAX_KEY_BYTES {
+        return bad("it is longer than 1024 bytes");
+    }
+    if key.chars().any(char::is_control) {
+        return bad("it has a control character");
+    }
+    if key
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
+        return bad("it has an empty, `.` or `..` segment");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_key;
+
+    #[test]
+    fn keys_that_leave_the_root_are_refused() {
+        for key in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "a/./b",
+            "a\nb",
+            &"a".repeat(1025),
+        ] {
+            assert!(check_key(key).is_err(), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn plain_keys_pass() {
+        for key in [
+            "a",
+            "videos/ab/ab12/g1/video/r720_h264/seg_00001_0a1b2c3d.m4s",
+            "a b.mp4",
+            ".x",
+            "...",
+        ] {
+            assert!(check_key(key).is_ok(), "{key:?}");
+        }
+    }
+}
