@@ -1,1 +1,8 @@
 //! Media code: tools that run in child processes, and the pure parts they are made of.
+//!
+//! Times are **stream time** in nanoseconds (`_ns`): edit lists applied, 0 at the presentation's
+//! start. Ticks (`_ticks`) count in a track's own timescale.
+
+pub mod plan;
+pub mod renditions;
+pub mod report;
