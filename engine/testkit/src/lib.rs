@@ -1,1 +1,4 @@
-//! engine/testkit
+//! Conformance suites and test activities: what an implementation of an engine port, or a plugin,
+//! is tested with.
+
+pub mod conformance;

@@ -1,0 +1,223 @@
+//! Objects as files below a directory; the key is the relative path.
+//!
+//! Every write goes to a temporary file first, is synced, renamed over its final name, and the
+//! directory is synced: readers see old bytes, new bytes or nothing, also after a power cut.
+
+mod place;
+mod url;
+mod write;
+
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use telecine_engine::objects::{ObjectError, ObjectMeta, ObjectStore, ObjectStores};
+
+use place::{Place, TEMPORARY_DIR};
+
+/// Objects as files below one directory.
+///
+/// The directory is made by the first write. Symbolic links that lead out of it are refused, so
+/// that a link among the sources cannot publish another part of the machine.
+#[derive(Debug, Clone)]
+pub struct FsStore {
+    root: Arc<PathBuf>,
+}
+
+impl FsStore {
+    /// The store in a directory, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: Arc::new(root.into()),
+        }
+    }
+
+    /// Runs blocking file work on a thread that may block.
+    async fn blocking<T, F>(
+        &self,
+        doing: &'static str,
+        key: &str,
+        work: F,
+    ) -> Result<T, ObjectError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Place) -> Result<T, ObjectError> + Send + 'static,
+    {
+        let place = Place::new(&self.root, doing, key)?;
+        let joined = tokio::task::spawn_blocking(move || work(&place)).await;
+        joined.unwrap_or_else(|panic| {
+            Err(ObjectError::Io {
+                doing,
+                key: key.to_owned(),
+                source: io::Error::other(panic),
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FsStore {
+    async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+        self.blocking("read", key, |place| {
+            let Some(path) = place.existing()? else {
+                return Ok(None);
+            };
+            let meta = path.metadata().map_err(|e| place.error(e))?;
+            Ok(meta.is_file().then(|| describe(&meta)))
+        })
+        .await
+    }
+
+    async fn read_range(&self, key: &str, offset: u64, len: usize) -> Result<Bytes, ObjectError> {
+        self.blocking("read", key, move |place| {
+            let path = place.existing_file()?;
+            read_range(&path, offset, len).map_err(|e| place.error(e))
+        })
+        .await
+    }
+
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+        self.blocking("write", key, move |place| write::bytes(place, &bytes))
+            .await
+    }
+
+    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+        let file = file.to_owned();
+        self.blocking("write", key, move |place| write::take_over(place, &file))
+            .await
+    }
+
+    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        let from = Place::new(&self.root, "read", from)?;
+        self.blocking("write", to, move |to| {
+            write::copy_of(to, &from.existing_file()?)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.blocking("delete", key, |place| match place.existing()? {
+            Some(_) => std::fs::remove_file(place.target()).or_else(|e| place.unless_missing(e)),
+            None => Ok(()),
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+        let (root, prefix) = (Arc::clone(&self.root), prefix.to_owned());
+        tokio::task::spawn_blocking(move || list(&root, &prefix))
+            .await
+            .unwrap_or_else(|panic| Err(list_error("", io::Error::other(panic))))
+    }
+
+    fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError> {
+        Place::new(&self.root, "read", key)?
+            .existing_file()
+            .map(Some)
+    }
+}
+
+/// Opens [`FsStore`]s for `file:///directory` addresses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FsStores;
+
+impl ObjectStores for FsStores {
+    fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+        Ok(Arc::new(FsStore::new(url::directory(url)?)))
+    }
+}
+
+/// The etag changes with every write because each makes a new file: another inode, another time.
+fn describe(meta: &std::fs::Metadata) -> ObjectMeta {
+    let modified = DateTime::from_timestamp(
+        meta.mtime(),
+        u32::try_from(meta.mtime_nsec()).unwrap_or_default(),
+    );
+    ObjectMeta {
+        size: meta.len(),
+        etag: format!(
+            "{:x}-{:x}{:09x}-{:x}",
+            meta.len(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ino()
+        ),
+        modified: modified.unwrap_or(DateTime::<Utc>::UNIX_EPOCH),
+    }
+}
+
+fn read_range(path: &Path, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut file = std::fs::File::open(path)?;
+    let left = file.metadata()?.len().saturating_sub(offset);
+    let len = usize::try_from(left).map_or(len, |left| left.min(len));
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::with_capacity(len);
+    file.take(len as u64).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// Walks only the directory that the prefix names. Symbolic links are no objects of a list:
+/// following them could walk in circles.
+fn list(root: &Path, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+    let parent = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
+    if !parent.is_empty() {
+        telecine_engine::objects::check_key(parent)?;
+    }
+    let mut found = Vec::new();
+    let mut pending = vec![parent.to_owned()];
+    while let Some(directory) = pending.pop() {
+        let entries = match std::fs::read_dir(root.join(&directory)) {
+            Ok(entries) => entries,
+            Err(e) if place::is_missing(&e) => continue,
+            Err(e) => return Err(list_error(&directory, e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| list_error(&directory, e))?;
+            list_entry(&entry, (&directory, prefix), &mut found, &mut pending)
+                .map_err(|e| list_error(&directory, e))?;
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn list_entry(
+    entry: &std::fs::DirEntry,
+    (directory, prefix): (&str, &str),
+    found: &mut Vec<(String, u64)>,
+    pending: &mut Vec<String>,
+) -> io::Result<()> {
+    let Ok(name) = entry.file_name().into_string() else {
+        return Ok(());
+    };
+    if directory.is_empty() && name == TEMPORARY_DIR {
+        return Ok(());
+    }
+    let key = if directory.is_empty() {
+        name
+    } else {
+        format!("{directory}/{name}")
+    };
+    let kind = entry.file_type()?;
+    if kind.is_dir() {
+        let inside = format!("{key}/");
+        if inside.starts_with(prefix) || prefix.starts_with(&inside) {
+            pending.push(key);
+        }
+    } else if kind.is_file() && key.starts_with(prefix) {
+        found.push((key, entry.metadata()?.len()));
+    }
+    Ok(())
+}
+
+fn list_error(key: &str, source: io::Error) -> ObjectError {
+    ObjectError::Io {
+        doing: "list",
+        key: key.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,105 @@
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use telecine_engine::objects::ObjectError;
+
+use super::place::{Place, TEMPORARY_DIR};
+
+/// Stores bytes.
+pub(super) fn bytes(place: &Place, bytes: &[u8]) -> Result<(), ObjectError> {
+    through_temporary(place, |path| File::create_new(path)?.write_all(bytes))
+}
+
+/// Stores a copy of a file. The kernel shares the blocks where the file system can.
+pub(super) fn copy_of(place: &Place, from: &Path) -> Result<(), ObjectError> {
+    through_temporary(place, |path| std::fs::copy(from, path).map(drop))
+}
+
+/// Moves a file in. On the same file system that is a rename: no byte is written twice.
+pub(super) fn take_over(place: &Place, file: &Path) -> Result<(), ObjectError> {
+    prepare(place)?;
+    sync(file).map_err(|e| place.error(e))?;
+    match std::fs::rename(file, place.target()) {
+        Ok(()) => sync_parent(&place.target()).map_err(|e| place.error(e)),
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+            copy_of(place, file)?;
+            std::fs::remove_file(file).map_err(|e| place.error(e))
+        }
+        Err(e) => Err(place.error(e)),
+    }
+}
+
+/// Writes a temporary file, syncs it and gives it its final name.
+fn through_temporary(
+    place: &Place,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), ObjectError> {
+    prepare(place)?;
+    let temporary = temporary_path(place).map_err(|e| place.error(e))?;
+    let target = place.target();
+    let written = write(&temporary)
+        .and_then(|()| sync(&temporary))
+        .and_then(|()| std::fs::rename(&temporary, &target))
+        .and_then(|()| sync_parent(&target));
+    written.map_err(|e| {
+        // After a failed rename the temporary file is litter; after a good one it is not there.
+        let _ = std::fs::remove_file(&temporary);
+        place.error(e)
+    })
+}
+
+/// Makes the directories of a key, each durable in its parent, and checks that none is a link
+/// that leads out.
+fn prepare(place: &Place) -> Result<(), ObjectError> {
+    make_root(place.root()).map_err(|e| place.error(e))?;
+    for directory in place.directories() {
+        make_directory(&directory).map_err(|e| place.error(e))?;
+        if directory.is_symlink() {
+            place.inside(&directory.canonicalize().map_err(|e| place.error(e))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_root(root: &Path) -> io::Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(root)?;
+    sync_parent(root)
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Ok(()) => sync_parent(path),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// A name that no other process and no other write of this one uses.
+fn temporary_path(place: &Place) -> io::Result<PathBuf> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let directory = place.root().join(TEMPORARY_DIR);
+    make_directory(&directory)?;
+    let started = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(directory.join(format!("{}-{started:x}-{number}", std::process::id())))
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    sync(
+        path.parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new(".")),
+    )
+}

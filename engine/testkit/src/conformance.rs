@@ -1,0 +1,3 @@
+//! Suites that define what a port means: every implementation passes the same named cases.
+
+pub mod objects;

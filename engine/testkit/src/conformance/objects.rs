@@ -1,0 +1,328 @@
+//! What every [`ObjectStore`] does; an implementation calls
+//! [`object_store_conformance!`](crate::object_store_conformance) with a way to make an empty one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use telecine_engine::objects::{ObjectError, ObjectStore};
+
+/// An empty store, and what has to live as long as it.
+#[derive(Debug)]
+pub struct Fixture {
+    /// The store under test; nothing is in it.
+    pub store: Arc<dyn ObjectStore>,
+    /// A directory for files that are moved into the store.
+    pub scratch: tempfile::TempDir,
+    /// Removed when the case is over, if the store lives in a directory.
+    pub home: Option<tempfile::TempDir>,
+}
+
+impl Fixture {
+    /// A store with a fresh scratch directory.
+    ///
+    /// # Panics
+    /// If no directory can be made.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, home: Option<tempfile::TempDir>) -> Self {
+        Self {
+            store,
+            scratch: tempfile::tempdir().expect("a scratch directory"),
+            home,
+        }
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.scratch.path().join(name);
+        std::fs::write(&path, bytes).expect("a scratch file");
+        path
+    }
+
+    async fn put(&self, key: &str, bytes: &'static [u8]) {
+        self.store
+            .put_bytes(key, Bytes::from_static(bytes))
+            .await
+            .expect("the bytes are stored");
+    }
+
+    async fn read(&self, key: &str) -> Bytes {
+        self.store
+            .read_range(key, 0, usize::MAX >> 1)
+            .await
+            .expect("the object is read")
+    }
+
+    async fn keys(&self, prefix: &str) -> Vec<String> {
+        let listed = self.store.list(prefix).await.expect("the keys are listed");
+        listed.into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+/// Runs the suite on the store that the expression makes: a future of a [`Fixture`], one per case.
+#[macro_export]
+macro_rules! object_store_conformance {
+    ($fixture:expr) => {
+        $crate::object_store_conformance! { $fixture;
+            stored_bytes_are_read_back
+            an_empty_object_is_an_object
+            a_missing_object_has_no_head
+            reading_a_missing_object_says_so
+            a_directory_of_objects_is_no_object
+            a_write_replaces_what_was_there
+            a_range_ends_where_the_object_ends
+            a_stored_file_is_gone_from_where_it_was
+            a_stored_file_replaces_what_was_there
+            a_missing_file_is_not_stored
+            the_etag_changes_with_the_bytes
+            the_etag_stays_while_the_bytes_do
+            a_copy_does_not_follow_its_origin
+            copying_a_missing_object_says_so
+            a_deleted_object_is_gone
+            deleting_what_is_not_there_succeeds
+            keys_are_listed_in_order_with_sizes
+            a_prefix_may_end_inside_a_name
+            nothing_is_listed_for_an_unknown_prefix
+            bad_keys_are_refused_everywhere
+            keys_may_hold_spaces_and_letters_of_any_script
+            concurrent_writes_leave_one_of_them_whole
+            a_local_path_holds_the_bytes
+        }
+    };
+    ($fixture:expr; $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::conformance::objects::$case($fixture.await).await;
+            }
+        )*
+    };
+}
+
+/// See the name.
+pub async fn stored_bytes_are_read_back(on: Fixture) {
+    on.put("a/b/c.bin", b"hello").await;
+    assert_eq!(on.read("a/b/c.bin").await, "hello");
+    let head = on.store.head("a/b/c.bin").await.unwrap().unwrap();
+    assert_eq!(head.size, 5);
+    assert!(!head.etag.is_empty());
+}
+
+/// See the name.
+pub async fn an_empty_object_is_an_object(on: Fixture) {
+    on.put("empty", b"").await;
+    assert_eq!(on.store.head("empty").await.unwrap().unwrap().size, 0);
+    assert_eq!(on.read("empty").await, "");
+}
+
+/// See the name.
+pub async fn a_missing_object_has_no_head(on: Fixture) {
+    assert_eq!(on.store.head("nothing/here").await.unwrap(), None);
+    on.put("file", b"x").await;
+    assert_eq!(on.store.head("file/below").await.unwrap(), None);
+}
+
+/// See the name.
+pub async fn reading_a_missing_object_says_so(on: Fixture) {
+    let error = on.store.read_range("no", 0, 1).await.unwrap_err();
+    assert!(matches!(error, ObjectError::NotFound { key } if key == "no"));
+}
+
+/// See the name.
+pub async fn a_directory_of_objects_is_no_object(on: Fixture) {
+    on.put("dir/file", b"x").await;
+    assert_eq!(on.store.head("dir").await.unwrap(), None);
+    let error = on.store.read_range("dir", 0, 1).await.unwrap_err();
+    assert!(matches!(error, ObjectError::NotFound { .. }));
+}
+
+/// See the name.
+pub async fn a_write_replaces_what_was_there(on: Fixture) {
+    on.put("k", b"a longer first version").await;
+    on.put("k", b"second").await;
+    assert_eq!(on.read("k").await, "second");
+}
+
+/// See the name.
+pub async fn a_range_ends_where_the_object_ends(on: Fixture) {
+    on.put("k", b"0123456789").await;
+    let range = async |offset, len| on.store.read_range("k", offset, len).await.unwrap();
+    assert_eq!(range(2, 3).await, "234");
+    assert_eq!(range(8, 100).await, "89");
+    assert_eq!(range(10, 1).await, "");
+    assert_eq!(range(99, 1).await, "");
+    assert_eq!(range(0, 0).await, "");
+}
+
+/// See the name.
+pub async fn a_stored_file_is_gone_from_where_it_was(on: Fixture) {
+    let file = on.file("made.bin", b"made");
+    on.store.put_file("deep/er/made.bin", &file).await.unwrap();
+    assert_eq!(on.read("deep/er/made.bin").await, "made");
+    assert!(!file.exists());
+}
+
+/// See the name.
+pub async fn a_stored_file_replaces_what_was_there(on: Fixture) {
+    on.put("k", b"first").await;
+    let file = on.file("second", b"second");
+    on.store.put_file("k", &file).await.unwrap();
+    assert_eq!(on.read("k").await, "second");
+}
+
+/// See the name.
+pub async fn a_missing_file_is_not_stored(on: Fixture) {
+    let missing = on.scratch.path().join("missing");
+    assert!(on.store.put_file("k", &missing).await.is_err());
+    assert_eq!(on.store.head("k").await.unwrap(), None);
+    assert!(on.keys("").await.is_empty());
+}
+
+/// See the name.
+pub async fn the_etag_changes_with_the_bytes(on: Fixture) {
+    let mut seen = std::collections::BTreeSet::new();
+    for bytes in [b"one", b"two", b"six"] {
+        on.put("k", bytes).await;
+        seen.insert(on.store.head("k").await.unwrap().unwrap().etag);
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
+/// See the name.
+pub async fn the_etag_stays_while_the_bytes_do(on: Fixture) {
+    on.put("k", b"one").await;
+    let first = on.store.head("k").await.unwrap();
+    on.put("other", b"two").await;
+    on.read("k").await;
+    assert_eq!(on.store.head("k").await.unwrap(), first);
+}
+
+/// See the name.
+pub async fn a_copy_does_not_follow_its_origin(on: Fixture) {
+    on.put("from", b"first").await;
+    on.put("into/to", b"to be replaced").await;
+    on.store.copy("from", "into/to").await.unwrap();
+    on.put("from", b"second").await;
+    assert_eq!(on.read("into/to").await, "first");
+    on.store.delete("from").await.unwrap();
+    assert_eq!(on.read("into/to").await, "first");
+}
+
+/// See the name.
+pub async fn copying_a_missing_object_says_so(on: Fixture) {
+    let error = on.store.copy("no", "to").await.unwrap_err();
+    assert!(matches!(error, ObjectError::NotFound { key } if key == "no"));
+    assert_eq!(on.store.head("to").await.unwrap(), None);
+}
+
+/// See the name.
+pub async fn a_deleted_object_is_gone(on: Fixture) {
+    on.put("d/k", b"x").await;
+    on.store.delete("d/k").await.unwrap();
+    assert_eq!(on.store.head("d/k").await.unwrap(), None);
+    assert!(on.keys("").await.is_empty());
+}
+
+/// See the name.
+pub async fn deleting_what_is_not_there_succeeds(on: Fixture) {
+    on.store.delete("never/was").await.unwrap();
+}
+
+/// See the name.
+pub async fn keys_are_listed_in_order_with_sizes(on: Fixture) {
+    for key in ["b/2", "a", "b/10", "b/c/d", "b.x", "c"] {
+        on.put(key, b"12345").await;
+    }
+    on.put("b/1", b"").await;
+    let listed = on.store.list("b").await.unwrap();
+    let expected = [
+        ("b.x", 5),
+        ("b/1", 0),
+        ("b/10", 5),
+        ("b/2", 5),
+        ("b/c/d", 5),
+    ];
+    assert_eq!(listed, expected.map(|(key, size)| (key.to_owned(), size)));
+}
+
+/// See the name.
+pub async fn a_prefix_may_end_inside_a_name(on: Fixture) {
+    for key in ["v/seg_00001.m4s", "v/seg_00002.m4s", "v/init.mp4", "v/s/x"] {
+        on.put(key, b"x").await;
+    }
+    assert_eq!(
+        on.keys("v/seg_").await,
+        ["v/seg_00001.m4s", "v/seg_00002.m4s"]
+    );
+    assert_eq!(on.keys("v/s").await.len(), 3);
+    assert_eq!(on.keys("v/").await.len(), 4);
+    assert_eq!(on.keys("").await.len(), 4);
+}
+
+/// See the name.
+pub async fn nothing_is_listed_for_an_unknown_prefix(on: Fixture) {
+    on.put("a/b", b"x").await;
+    assert!(on.keys("x/").await.is_empty());
+    assert!(on.keys("a/b/").await.is_empty());
+    assert!(on.keys("a/bc").await.is_empty());
+}
+
+/// See the name.
+pub async fn bad_keys_are_refused_everywhere(on: Fixture) {
+    let file = on.file("f", b"x");
+    for key in ["", "/etc/passwd", "../up", "a/../../up", "a//b", "a\0b"] {
+        let refused = [
+            on.store.head(key).await.err(),
+            on.store.read_range(key, 0, 1).await.err(),
+            on.store.put_bytes(key, Bytes::new()).await.err(),
+            on.store.put_file(key, &file).await.err(),
+            on.store.copy(key, "to").await.err(),
+            on.store.copy("from", key).await.err(),
+            on.store.delete(key).await.err(),
+            on.store.local_path(key).err(),
+        ];
+        for error in refused {
+            assert!(
+                matches!(error, Some(ObjectError::BadKey { .. })),
+                "{key:?}: {error:?}"
+            );
+        }
+    }
+    assert!(file.exists());
+}
+
+/// See the name.
+pub async fn keys_may_hold_spaces_and_letters_of_any_script(on: Fixture) {
+    for key in ["a b/c d.mp4", "ü/日本.mp4", ".hidden", "%41", "a?b#c&d+e"] {
+        on.put(key, b"x").await;
+        assert_eq!(on.read(key).await, "x");
+        assert_eq!(on.keys(key).await, [key]);
+    }
+}
+
+/// See the name.
+pub async fn concurrent_writes_leave_one_of_them_whole(on: Fixture) {
+    const SIZE: usize = 300_000;
+    let mut writes = tokio::task::JoinSet::new();
+    for fill in 0..8_u8 {
+        let store = Arc::clone(&on.store);
+        writes.spawn(async move {
+            let bytes = Bytes::from(vec![fill; SIZE]);
+            store.put_bytes("same/key", bytes).await
+        });
+    }
+    while let Some(written) = writes.join_next().await {
+        written.unwrap().unwrap();
+        let read = on.read("same/key").await;
+        assert_eq!(read.len(), SIZE);
+        assert!(read.iter().all(|byte| *byte == read[0]));
+    }
+    assert_eq!(on.keys("").await, ["same/key"]);
+}
+
+/// See the name.
+pub async fn a_local_path_holds_the_bytes(on: Fixture) {
+    on.put("a/k", b"here").await;
+    if let Some(path) = on.store.local_path("a/k").unwrap() {
+        assert_eq!(std::fs::read(path).unwrap(), b"here");
+    }
+}
