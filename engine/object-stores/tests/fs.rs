@@ -13,7 +13,7 @@ mod conformance {
 }
 
 async fn fixture() -> Fixture {
-    let home = tempfile::tempdir().unwrap();
+    let home = tempfile::tempdir().expect("a directory");
     let store = FsStore::new(home.path().join("made/by the first write"));
     Fixture::new(Arc::new(store), Some(home))
 }
