@@ -1,0 +1,34 @@
+use super::ready::scope;
+use super::settle::stop_run;
+use super::{Facts, Rejected, View};
+use crate::activity::ErrorClass;
+use crate::run::{Failure, RunStatus};
+
+/// Names of the nodes whose outputs the run's output reads.
+pub(super) fn references(view: &View) -> Vec<String> {
+    view.definition.output.references().into_iter().collect()
+}
+
+/// Every node is settled and none failed: the run has its output.
+pub(super) fn finish(view: &mut View, facts: &Facts) -> Result<(), Rejected> {
+    if view.run.status.is_stopped() {
+        return Err(Rejected::Conflict(format!("the job is {} already", view.run.status)));
+    }
+    match view.definition.output.render(&scope(view, facts, None)) {
+        Ok(output) => {
+            view.run.output = Some(output);
+            view.run.error = None;
+            stop_run(view, RunStatus::Succeeded, facts);
+        }
+        Err(error) => {
+            view.run.error = Some(Failure {
+                class: ErrorClass::Config,
+                code: "bad_expression".to_owned(),
+                message: format!("the output of the workflow cannot be made: {error}"),
+                step: None,
+            });
+            stop_run(view, RunStatus::Failed, facts);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::{Command, Rejected};
+use crate::definition::{Definition, StepDef};
+use crate::id::StepId;
+use crate::objects::Artifact;
+use crate::run::{Event, Node, Run, Step, StepStatus};
+use crate::store::{AttemptEnd, ViewRows};
+
+/// The part of a run that a command is folded into.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Header.
+    pub run: Run,
+    /// What the run executes.
+    pub definition: Arc<Definition>,
+    /// All nodes, in the order of the definition.
+    pub nodes: IndexMap<String, Node>,
+    steps: BTreeMap<StepId, Step>,
+    dirty_nodes: BTreeSet<String>,
+    dirty_steps: BTreeSet<StepId>,
+    changes: Changes,
+}
+
+/// What a fold changed: rows to write, and what to do next.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// The header, if anything changed.
+    pub run: Option<Run>,
+    /// Nodes that changed.
+    pub nodes: Vec<Node>,
+    /// Steps that changed or are new.
+    pub steps: Vec<Step>,
+    /// Nodes none of whose steps was touched: each of their pending steps takes the node's status
+    /// and reason.
+    pub untouched: Vec<Node>,
+    /// Nodes whose steps are to be removed before `steps` are written: their list is read anew.
+    pub collapsed: Vec<String>,
+    /// Steps whose checkpoint and artifacts no longer count.
+    pub forgotten: Vec<StepId>,
+    /// Attempts that ended.
+    pub attempts: Vec<AttemptEnd>,
+    /// What steps left in the store.
+    pub artifacts: Vec<(StepId, Vec<Artifact>)>,
+    /// One per transition.
+    pub events: Vec<Event>,
+    /// To be folded next, in the same transaction.
+    pub follow_ups: Vec<Command>,
+}
+
+impl Changes {
+    /// Whether some step can be claimed that could not before.
+    #[must_use]
+    pub fn has_ready_steps(&self) -> bool {
+        self.steps.iter().any(|step| step.status == StepStatus::Ready)
+    }
+
+    /// Whether the run stopped in this fold.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.status.is_stopped())
+    }
+}
+
+impl View {
+    /// A view of stored rows.
+    #[must_use]
+    pub fn new(rows: ViewRows, definition: Arc<Definition>) -> Self {
+        Self {
+            run: rows.run,
+            definition,
+            nodes: rows.nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
+            steps: BTreeMap::new(),
+            dirty_nodes: BTreeSet::new(),
+            dirty_steps: BTreeSet::new(),
+            changes: Changes::default(),
+        }
+    }
+
+    /// Adds stored steps, unless the view has newer ones.
+    pub fn add_steps(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.steps.entry(step.id.clone()).or_insert(step);
+        }
+    }
+
+    /// A loaded step.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.steps.get(id)
+    }
+
+    /// Ids of the loaded steps.
+    pub(super) fn step_ids(&self) -> Vec<StepId> {
+        self.steps.keys().cloned().collect()
+    }
+
+    /// What the definition says of a node.
+    pub(super) fn definition_of(&self, node: &str) -> Result<&StepDef, Rejected> {
+        self.definition
+            .steps
+            .get(node)
+            .ok_or_else(|| Rejected::Conflict(format!("the definition has no step {node}")))
+    }
+
+    /// A loaded step, to be changed.
+    pub(super) fn step_mut(&mut self, id: &StepId) -> Result<&mut Step, Rejected> {
+        let step = self
+            .steps
+            .get_mut(id)
+            .ok_or_else(|| Rejected::Conflict(format!("the job has no step {id}")))?;
+        self.dirty_steps.insert(id.clone());
+        step.round = self.run.round;
+        Ok(step)
+    }
+
+    /// The running step whose fence this is.
+    pub(super) fn owned(&mut self, id: &StepId, fence: u64) -> Result<&mut Step, Rejected> {
+        let owned = self
+            .steps
+            .get(id)
+            .is_some_and(|step| step.status == StepStatus::Running && step.fence == fence);
+        if owned { self.step_mut(id) } else { Err(Rejected::Fenced) }
+    }
+
+    /// A node, to be changed.
+    pub(super) fn node_mut(&mut self, name: &str) -> Result<&mut Node, Rejected> {
+        self.dirty_nodes.insert(name.to_owned());
+        self.nodes
+            .get_mut(name)
+            .ok_or_else(|| Rejected::Conflict(format!("the job has no step {name}")))
+    }
+
+    /// Puts a new step in.
+    pub(super) fn insert_step(&mut self, step: Step) {
+        self.dirty_steps.insert(step.id.clone());
+        self.steps.insert(step.id.clone(), step);
+    }
+
+    /// Removes all steps of a node.
+    pub(super) fn collapse(&mut self, node: &str) {
+        self.steps.retain(|id, _| id.node != node);
+        self.dirty_steps.retain(|id| id.node != node);
+        self.changes.collapsed.push(node.to_owned());
+    }
+
+    /// What has been recorded besides changed rows.
+    pub(super) fn record(&mut self) -> &mut Changes {
+        &mut self.changes
+    }
+
+    /// Records an event.
+    pub(super) fn event(&mut self, kind: &str, step: Option<StepId>, data: Value) {
+        self.changes.events.push(Event { kind: kind.to_owned(), step, data });
+    }
+
+    /// Whether follow-ups wait to be folded.
+    pub(super) fn has_follow_ups(&self) -> bool {
+        !self.changes.follow_ups.is_empty()
+    }
+
+    /// Takes the follow-ups that wait to be folded.
+    pub fn take_follow_ups(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.changes.follow_ups)
+    }
+
+    /// Ends the fold: everything that changed, the revision grown by one.
+    #[must_use]
+    pub fn into_changes(mut self) -> Changes {
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.nodes =
+            self.dirty_nodes.iter().filter_map(|name| self.nodes.get(name).cloned()).collect();
+        changes.steps =
+            self.dirty_steps.iter().filter_map(|id| self.steps.get(id).cloned()).collect();
+        if !changes.events.is_empty() {
+            self.run.revision += 1;
+            changes.run = Some(self.run);
+        }
+        changes
+    }
+}

@@ -1,0 +1,372 @@
+//! The port to the database that holds the truth.
+//!
+//! Stores do, they never decide: each method is a domain verb, and every rule about what follows
+//! what is in [`machine`](crate::machine). One conformance suite
+//! (`telecine-testkit::conformance::store`) defines the semantics for every implementation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::activity::{Checkpoint, MediaSpan, Progress, PublicationMove, Usage};
+use crate::id::{RunId, SessionId, StepId};
+use crate::machine::Changes;
+use crate::objects::Artifact;
+use crate::retry::plan::RetryPlan;
+use crate::run::{AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls};
+
+/// What went wrong, by meaning.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The attempt that writes is no longer the one that runs the step: it lost its lease, or the
+    /// run was cancelled. Nothing was written. The attempt must stop.
+    #[error("step {step} of {run} belongs to another attempt now")]
+    Fenced {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepId,
+    },
+    /// There is no such run.
+    #[error("there is no job {0}")]
+    NoRun(RunId),
+    /// The disk or the quota of the database is full.
+    #[error("the database cannot grow: {0}")]
+    Full(String),
+    /// The database was written by a newer version, or is none of ours.
+    #[error("the database cannot be used: {0}")]
+    Incompatible(String),
+    /// The database could not be reached or answered with an error; trying again may help.
+    #[error("the database failed: {0}")]
+    Unavailable(String),
+    /// What the database holds makes no sense.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+/// The attempt that writes: the step, and the fence of its claim.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: StepId,
+    /// The step's fence when it was claimed.
+    pub fence: u64,
+}
+
+/// A definition as it is stored: immutable, known by its digest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DefinitionRecord {
+    /// `sha256:...` of the canonical form.
+    pub digest: String,
+    /// Name of the workflow.
+    pub name: String,
+    /// Version that its author gave it.
+    pub version: u32,
+    /// Canonical JSON.
+    pub canonical: String,
+}
+
+/// Which steps a worker wants.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// Who claims; must be live.
+    pub session: SessionId,
+    /// Only steps of this run.
+    pub run: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Activities that the worker has, as `name@version`; others stay unclaimed.
+    pub activities: Vec<String>,
+}
+
+/// A step that was claimed, with everything an attempt needs.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// What every write of the attempt carries.
+    pub fence: Fence,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// `media.probe@1`.
+    pub activity: String,
+    /// Rendered `with`.
+    pub input: Value,
+    /// Digest of the run's definition, for its timeouts.
+    pub definition: String,
+    /// Stores of the run.
+    pub stores: StoreUrls,
+    /// The latest checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A checkpoint on its way to the store.
+#[derive(Debug, Clone)]
+pub struct NewCheckpoint {
+    /// What the activity stored.
+    pub value: Value,
+    /// What it covers in media time.
+    pub covers: Option<MediaSpan>,
+    /// What makes it usable; see [`Checkpoint::compat`].
+    pub compat: String,
+    /// Objects it stands on that no earlier checkpoint named.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// A session: one start of one worker process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// For people: host and process id.
+    pub name: String,
+    /// When its lease ends unless it is renewed.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A run to be created, with its nodes and steps.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// The run, as queued.
+    pub run: Run,
+    /// Its nodes in the order of the definition.
+    pub nodes: Vec<Node>,
+    /// Its known steps.
+    pub steps: Vec<Step>,
+}
+
+/// Whether a submission made a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It did.
+    New,
+    /// A run of the same fingerprint is there; nothing was written.
+    Existing(RunId),
+}
+
+/// Filter of [`Store::list_runs`], newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only this state.
+    pub status: Option<RunStatus>,
+    /// Only this workflow.
+    pub workflow: Option<String>,
+    /// Only runs older than this id.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Something whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// A step in backoff can run again.
+    Backoff(RunId, StepId),
+    /// A running attempt is past its deadline.
+    Deadline(Fence),
+}
+
+/// How a running attempt ended, for its row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEnd {
+    /// Its step.
+    pub step: StepId,
+    /// Its number.
+    pub n: u32,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// What a fold starts from.
+#[derive(Debug, Clone)]
+pub struct ViewRows {
+    /// Header of the run.
+    pub run: Run,
+    /// All nodes, in the order of the definition.
+    pub nodes: Vec<Node>,
+}
+
+/// What an attempt that succeeded reports.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// What the activity returned.
+    pub output: Value,
+    /// What it put into the store.
+    pub artifacts: Vec<Artifact>,
+    /// Things the user should know.
+    pub warnings: Vec<String>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// The database that holds the truth.
+///
+/// # Contract
+///
+/// * What a method has written is durable when it returns.
+/// * A state change and its events are one transaction.
+/// * Writes of an attempt carry its [`Fence`] and change nothing once the step is not `running`
+///   under that fence; they answer [`StoreError::Fenced`].
+/// * Times are the database's.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// Keeps a definition; the same digest again changes nothing.
+    async fn save_definition(&self, definition: &DefinitionRecord) -> Result<(), StoreError>;
+
+    /// The definition of that digest.
+    async fn load_definition(&self, digest: &str) -> Result<Option<DefinitionRecord>, StoreError>;
+
+    /// Begins a transaction that folds commands into runs. Transactions on the same run are
+    /// serialised.
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
+
+    /// Claims ready steps for a live session, oldest run first: each becomes `running`, its fence,
+    /// attempt number and charge grow by one, its attempt row and a `step.claimed` event are
+    /// written, and a queued run becomes `running`. A step is claimed once, whoever asks.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError>;
+
+    /// Sets the deadline of a running attempt, counted from the database's now.
+    async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError>;
+
+    /// Saves the progress of running attempts; answers those that no longer own their step.
+    async fn save_progress(
+        &self,
+        progress: &[(Fence, Progress)],
+    ) -> Result<Vec<Fence>, StoreError>;
+
+    /// Makes a checkpoint the step's latest, with its artifacts and a `step.checkpoint` event, and
+    /// clears the step's losses.
+    async fn save_checkpoint(
+        &self,
+        fence: &Fence,
+        checkpoint: &NewCheckpoint,
+    ) -> Result<u64, StoreError>;
+
+    /// The generation of `name` that belongs to the run: allocated on the first call, one above
+    /// every earlier one of that name, and the same on later calls of the same run.
+    async fn allocate_generation(&self, fence: &Fence, name: &str) -> Result<u64, StoreError>;
+
+    /// Makes `generation` current for `name`, with a `publication.moved` event.
+    async fn publish(
+        &self,
+        fence: &Fence,
+        name: &str,
+        generation: u64,
+    ) -> Result<PublicationMove, StoreError>;
+
+    /// The current generation of `name`.
+    async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError>;
+
+    /// Registers a session that lives for `lease` from now.
+    async fn open_session(
+        &self,
+        id: &SessionId,
+        name: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError>;
+
+    /// Renews a session's lease; `false` if it was ended: the process must stop its attempts.
+    async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError>;
+
+    /// Sessions other than `except` that have not been ended, and whether each can be told dead:
+    /// its lease is over, or the store has proof that its process is gone.
+    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, bool)>, StoreError>;
+
+    /// Steps whose backoff or deadline is over, oldest first.
+    async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError>;
+
+    /// How long until the next backoff or deadline is over, if there is one.
+    async fn next_due_in(&self) -> Result<Option<Duration>, StoreError>;
+
+    /// The header of a run.
+    async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError>;
+
+    /// The latest run of a fingerprint.
+    async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError>;
+
+    /// Headers of runs, newest first.
+    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
+
+    /// A run with everything in it, as one transaction sees it.
+    async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError>;
+
+    /// Events of a run after `after`, in order, at most `limit`.
+    async fn events(
+        &self,
+        run: &RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError>;
+
+    /// The latest retry plan of a run.
+    async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;
+
+    /// A number that differs whenever another connection or process has committed since.
+    async fn change_counter(&self) -> Result<i64, StoreError>;
+}
+
+/// One transaction over a few runs. Dropped without [`Transaction::commit`], nothing has happened.
+#[async_trait]
+pub trait Transaction: Send {
+    /// The database's clock.
+    async fn now(&mut self) -> Result<DateTime<Utc>, StoreError>;
+
+    /// Inserts a run with its nodes and steps, unless a run of the same fingerprint is there and
+    /// `force` is false.
+    async fn create_run(&mut self, new: &NewRun, force: bool) -> Result<Created, StoreError>;
+
+    /// Locks a run and loads its header and its nodes.
+    async fn load_view(&mut self, run: &RunId) -> Result<ViewRows, StoreError>;
+
+    /// Loads steps of a run whose view was loaded, as far as they exist.
+    async fn load_steps(&mut self, run: &RunId, which: &StepSet) -> Result<Vec<Step>, StoreError>;
+
+    /// Outputs of settled nodes: the output of a single step, the list of outputs of a fan-out in
+    /// the order of its list, `null` for each step without one.
+    async fn load_outputs(
+        &mut self,
+        run: &RunId,
+        nodes: &[String],
+    ) -> Result<BTreeMap<String, Value>, StoreError>;
+
+    /// Running attempts of a session.
+    async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError>;
+
+    /// Removes a session; its running steps must have been released in this transaction.
+    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError>;
+
+    /// Writes what the machine changed: rows, ends of attempts, artifacts, events.
+    async fn save(&mut self, run: &RunId, changes: &Changes) -> Result<(), StoreError>;
+
+    /// The whole run, changes of this transaction included.
+    async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError>;
+
+    /// Makes a plan the run's latest.
+    async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError>;
+
+    /// The run's latest plan.
+    async fn load_plan(&mut self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;
+
+    /// Makes everything durable.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Which steps of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepSet {
+    /// None.
+    Empty,
+    /// This one.
+    One(StepId),
+    /// All that are not settled.
+    Unsettled,
+    /// All.
+    All,
+}
