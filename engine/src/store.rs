@@ -101,6 +101,8 @@ pub struct Claim {
     pub stores: StoreUrls,
     /// The latest checkpoint.
     pub checkpoint: Option<Checkpoint>,
+    /// How long ago the step was claimed for the first time; counts towards its total time.
+    pub age: Duration,
 }
 
 /// A checkpoint on its way to the store.
@@ -348,7 +350,8 @@ pub trait Transaction: Send {
     /// The whole run, changes of this transaction included.
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError>;
 
-    /// Makes a plan the run's latest.
+    /// Makes a plan the run's latest; earlier ones that were only proposed become superseded. A
+    /// plan of the same id is replaced.
     async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError>;
 
     /// The run's latest plan.

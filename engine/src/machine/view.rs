@@ -48,7 +48,7 @@ pub struct Changes {
     pub artifacts: Vec<(StepId, Vec<Artifact>)>,
     /// One per transition.
     pub events: Vec<Event>,
-    /// To be folded next, in the same transaction.
+    /// To be folded next, in the same transaction; empty once flushed.
     pub follow_ups: Vec<Command>,
 }
 
@@ -168,17 +168,19 @@ impl View {
         std::mem::take(&mut self.changes.follow_ups)
     }
 
-    /// Ends the fold: everything that changed, the revision grown by one.
+    /// Takes everything that changed since the last flush; the revision has grown by one if
+    /// anything did. The view stays usable.
     #[must_use]
-    pub fn into_changes(mut self) -> Changes {
+    pub fn flush(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.changes);
-        changes.nodes =
-            self.dirty_nodes.iter().filter_map(|name| self.nodes.get(name).cloned()).collect();
-        changes.steps =
-            self.dirty_steps.iter().filter_map(|id| self.steps.get(id).cloned()).collect();
+        self.changes.follow_ups = std::mem::take(&mut changes.follow_ups);
+        let nodes = std::mem::take(&mut self.dirty_nodes);
+        changes.nodes = nodes.iter().filter_map(|name| self.nodes.get(name).cloned()).collect();
+        let steps = std::mem::take(&mut self.dirty_steps);
+        changes.steps = steps.iter().filter_map(|id| self.steps.get(id).cloned()).collect();
         if !changes.events.is_empty() {
             self.run.revision += 1;
-            changes.run = Some(self.run);
+            changes.run = Some(self.run.clone());
         }
         changes
     }

@@ -1,0 +1,194 @@
+//! What callers ask of runs: submit, cancel, retry, look.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::activity::hex;
+use crate::committer::{CommitError, Committer};
+use crate::definition::{Definition, InputError};
+use crate::definitions::Definitions;
+use crate::id::RunId;
+use crate::machine::{self, Command};
+use crate::objects::{ObjectError, ObjectStores};
+use crate::retry::plan::{RetryPlan, Verdict, Verdicts};
+use crate::run::{Run, RunStatus, Snapshot, StoreUrls};
+use crate::store::{Created, Store, StoreError};
+
+/// A request to run a workflow.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// What to run.
+    pub definition: Arc<Definition>,
+    /// Its input; defaults are filled in.
+    pub input: Value,
+    /// Where sources and results are.
+    pub stores: StoreUrls,
+    /// For people and filters.
+    pub labels: BTreeMap<String, String>,
+    /// Makes a new run even if an equal request was made before.
+    pub force: bool,
+}
+
+/// A run that was submitted now or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// The run.
+    pub run: RunId,
+    /// Whether it was there already.
+    pub existing: bool,
+}
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The input does not fit the workflow's schema.
+    #[error("the input does not fit the workflow: {}", join(.0))]
+    BadInput(Vec<InputError>),
+    /// The source is not there.
+    #[error("there is no source {key} in {store}")]
+    SourceMissing {
+        /// Its key.
+        key: String,
+        /// The store's address.
+        store: String,
+    },
+    /// A store cannot be used.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The engine could not commit.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<StoreError> for SubmitError {
+    fn from(error: StoreError) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+/// Accepts and changes runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Definitions by digest.
+    pub definitions: Arc<Definitions>,
+    /// The writer.
+    pub committer: Committer,
+    /// Sources and results.
+    pub objects: Arc<dyn ObjectStores>,
+}
+
+impl Coordinator {
+    /// Accepts a run, or finds the one that an equal request made: same definition, same input,
+    /// same stores, same size and etag of the source.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing was written then.
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
+        let definition = submission.definition;
+        let input = definition.check_input(submission.input).map_err(SubmitError::BadInput)?;
+        let source = self.source_identity(&input, &submission.stores).await?;
+        let digest = self.definitions.save(&definition).await?;
+        let identity = json!({
+            "definition": digest, "input": input, "source": source, "stores": submission.stores,
+        });
+        let now = Utc::now();
+        let run = Run {
+            id: RunId::generate(),
+            workflow: definition.name.clone(),
+            version: definition.version,
+            definition: digest,
+            status: RunStatus::Queued,
+            round: 1,
+            revision: 0,
+            input,
+            fingerprint: hex(&Sha256::digest(identity.to_string().as_bytes())),
+            stores: submission.stores,
+            labels: submission.labels,
+            output: None,
+            error: None,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+        };
+        let id = run.id.clone();
+        let new = machine::plan_run(run, &definition, now);
+        Ok(match self.committer.create(new, submission.force).await? {
+            Created::New => Submitted { run: id, existing: false },
+            Created::Existing(run) => Submitted { run, existing: true },
+        })
+    }
+
+    /// Size and etag of the object that the input names as `source`; `null` if it names none.
+    async fn source_identity(
+        &self,
+        input: &Value,
+        stores: &StoreUrls,
+    ) -> Result<Value, SubmitError> {
+        let Some(key) = input.get("source").and_then(Value::as_str) else {
+            return Ok(Value::Null);
+        };
+        match self.objects.open(&stores.source)?.head(key).await? {
+            Some(meta) => Ok(json!({"size": meta.size, "etag": meta.etag})),
+            None => Err(SubmitError::SourceMissing {
+                key: key.to_owned(),
+                store: stores.source.clone(),
+            }),
+        }
+    }
+
+    /// Cancels a run.
+    ///
+    /// # Errors
+    /// `Rejected` if it has stopped already.
+    pub async fn cancel(&self, run: &RunId, reason: &str) -> Result<(), CommitError> {
+        self.committer.fold(run, Command::Cancel { reason: reason.to_owned() }).await
+    }
+
+    /// Looks at every object that the plan of a stopped run stands on, and computes the plan anew
+    /// with what it found. `None` if the run has no plan.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn verify_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, SubmitError> {
+        let snapshot = self.store.snapshot(run).await?;
+        if !snapshot.run.status.is_stopped() || snapshot.run.status == RunStatus::Succeeded {
+            return Ok(None);
+        }
+        let verdicts = self.verdicts(&snapshot).await?;
+        self.committer.replan(run, verdicts).await?;
+        Ok(self.store.load_plan(run).await?)
+    }
+
+    async fn verdicts(&self, snapshot: &Snapshot) -> Result<Verdicts, ObjectError> {
+        let media = self.objects.open(&snapshot.run.stores.media)?;
+        let mut verdicts = Verdicts::new();
+        for artifact in snapshot.steps.iter().flat_map(|record| &record.artifacts) {
+            let verdict = match media.head(&artifact.key).await? {
+                None => Verdict::Missing,
+                Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
+                Some(_) => Verdict::Present,
+            };
+            verdicts.insert(artifact.key.clone(), verdict);
+        }
+        Ok(verdicts)
+    }
+
+    /// Executes a plan: the run goes on in its next round.
+    ///
+    /// # Errors
+    /// `Rejected` if the plan is not executable, or the run changed since it was made.
+    pub async fn execute(&self, plan: RetryPlan) -> Result<(), CommitError> {
+        let run = plan.job.clone();
+        self.committer.fold(&run, Command::Reopen { plan: Box::new(plan) }).await
+    }
+}
+
+fn join(errors: &[InputError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

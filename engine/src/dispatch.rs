@@ -1,0 +1,64 @@
+//! Doorbells: that something may be ready to run. Never the truth: a worker that hears the bell
+//! looks into the store, and a bell that is lost, late or rung twice costs latency only.
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+/// Rings workers awake.
+///
+/// # Contract
+///
+/// * [`Dispatcher::ring`] returns at once and cannot fail as far as its caller is concerned.
+/// * A ring after [`Dispatcher::listen`] is heard by the next [`Bell::rung`], even if nobody was
+///   waiting at that moment: a worker listens first, then looks, then waits.
+/// * Rings in a row may be heard as one.
+pub trait Dispatcher: std::fmt::Debug + Send + Sync {
+    /// Says that steps may be ready.
+    fn ring(&self);
+
+    /// Starts listening.
+    fn listen(&self) -> Box<dyn Bell>;
+}
+
+/// One listener.
+#[async_trait]
+pub trait Bell: Send {
+    /// Resolves when the bell has rung since this was last called, or since listening began.
+    async fn rung(&mut self);
+}
+
+/// The doorbell within one process.
+#[derive(Debug)]
+pub struct InProcessDispatcher {
+    rings: watch::Sender<u64>,
+}
+
+impl Default for InProcessDispatcher {
+    fn default() -> Self {
+        Self { rings: watch::Sender::new(0) }
+    }
+}
+
+impl Dispatcher for InProcessDispatcher {
+    fn ring(&self) {
+        self.rings.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+
+    fn listen(&self) -> Box<dyn Bell> {
+        Box::new(InProcessBell { rings: self.rings.subscribe() })
+    }
+}
+
+struct InProcessBell {
+    rings: watch::Receiver<u64>,
+}
+
+#[async_trait]
+impl Bell for InProcessBell {
+    async fn rung(&mut self) {
+        if self.rings.changed().await.is_err() {
+            // The dispatcher is gone: nobody will ring again.
+            std::future::pending::<()>().await;
+        }
+    }
+}

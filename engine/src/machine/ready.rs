@@ -1,0 +1,164 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::settle::{Settled, blame, settle_node, settle_step, settle_untouched};
+use super::{Facts, Rejected, View};
+use crate::activity::ErrorClass;
+use crate::definition::{ExprError, Scope, StepDef};
+use crate::id::StepId;
+use crate::limits;
+use crate::run::{Failure, Step, StepStatus};
+
+/// Names of the nodes whose outputs a node's expressions read.
+pub(super) fn references(view: &View, node: &str) -> Vec<String> {
+    view.definition.steps.get(node).map_or_else(Vec::new, |step| {
+        let expressions = step.when.iter().chain(&step.for_each);
+        let named: BTreeSet<String> = expressions
+            .flat_map(|expression| expression.references())
+            .filter_map(|reference| reference.step().map(str::to_owned))
+            .chain(step.with.references())
+            .collect();
+        named.into_iter().collect()
+    })
+}
+
+/// What expressions of the run can see.
+pub(super) fn scope<'a>(view: &'a View, facts: &'a Facts, each: Option<&'a Value>) -> Scope<'a> {
+    let mut scope = Scope::new().input(&view.run.input);
+    for (name, output) in &facts.outputs {
+        scope = scope.step(name, output);
+    }
+    match each {
+        Some(item) => scope.each(item),
+        None => scope,
+    }
+}
+
+/// What a node's expressions say.
+enum Reading {
+    Skip,
+    Single(Value),
+    Group(Vec<Value>),
+}
+
+/// Everything that a node needs is settled: skips it, or makes its steps ready.
+pub(super) fn ready(view: &mut View, name: &str, facts: &Facts) -> Result<(), Rejected> {
+    if view.nodes.get(name).is_none_or(|node| node.status != StepStatus::Pending) {
+        return Ok(());
+    }
+    let definition = view.definition.clone();
+    let Some(step) = definition.steps.get(name) else {
+        return Err(Rejected::Conflict(format!("the definition has no step {name}")));
+    };
+    match read(step, view, facts) {
+        Ok(Reading::Skip) => {
+            let reason = Some("its condition was false".to_owned());
+            settle_untouched(view, name, Settled { status: StepStatus::Skipped, reason })
+        }
+        Ok(Reading::Single(input)) => open_single(view, name, input),
+        Ok(Reading::Group(inputs)) => open_group(view, name, step, inputs),
+        Err(error) => cannot_open(view, name, &error, facts),
+    }
+}
+
+fn read(step: &StepDef, view: &View, facts: &Facts) -> Result<Reading, Failure> {
+    if let Some(when) = &step.when
+        && !when.eval_bool(&scope(view, facts, None)).map_err(|e| bad_expression("when", &e))?
+    {
+        return Ok(Reading::Skip);
+    }
+    let render = |each| {
+        step.with.render(&scope(view, facts, each)).map_err(|e| bad_expression("with", &e))
+    };
+    let Some(for_each) = &step.for_each else {
+        return render(None).map(Reading::Single);
+    };
+    let items = for_each
+        .eval_list(&scope(view, facts, None))
+        .map_err(|e| bad_expression("for_each", &e))?;
+    check_size(view, items.len())?;
+    items.iter().map(|item| render(Some(item))).collect::<Result<_, _>>().map(Reading::Group)
+}
+
+fn check_size(view: &View, items: usize) -> Result<(), Failure> {
+    let there: u32 = view.nodes.values().filter_map(|node| node.total).sum();
+    if items + there as usize <= limits::STEPS_PER_RUN {
+        return Ok(());
+    }
+    Err(Failure {
+        class: ErrorClass::Config,
+        code: "limit_exceeded".to_owned(),
+        message: format!(
+            "the list of for_each has {items} items; the limit STEPS_PER_RUN is {}",
+            limits::STEPS_PER_RUN
+        ),
+        step: None,
+    })
+}
+
+fn open_single(view: &mut View, name: &str, input: Value) -> Result<(), Rejected> {
+    let id = StepId::single(name);
+    let step = view.step_mut(&id)?;
+    step.status = StepStatus::Ready;
+    step.input = Some(input);
+    let node = view.node_mut(name)?;
+    node.status = StepStatus::Ready;
+    node.settled = 0;
+    node.failed = 0;
+    node.held = 0;
+    view.event("step.ready", Some(id), Value::Null);
+    Ok(())
+}
+
+fn open_group(
+    view: &mut View,
+    name: &str,
+    definition: &StepDef,
+    inputs: Vec<Value>,
+) -> Result<(), Rejected> {
+    let total = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+    let node = view.node_mut(name)?;
+    node.total = Some(total);
+    node.status = StepStatus::Ready;
+    view.event("group.opened", Some(StepId::single(name)), json!({"items": total}));
+    for (item, input) in (0..total).zip(inputs) {
+        let mut step =
+            Step::pending(StepId::item(name, item), definition.activity.to_string(), view.run.round);
+        step.status = StepStatus::Ready;
+        step.input = Some(input);
+        view.insert_step(step);
+    }
+    if total == 0 {
+        view.event("step.succeeded", Some(StepId::single(name)), json!({"items": 0}));
+        return settle_node(view, name, StepStatus::Succeeded);
+    }
+    Ok(())
+}
+
+/// The expressions of a node could not be evaluated: it fails without an attempt.
+fn cannot_open(
+    view: &mut View,
+    name: &str,
+    error: &Failure,
+    facts: &Facts,
+) -> Result<(), Rejected> {
+    let id = StepId::single(name);
+    blame(view, &id, error);
+    view.event("step.failed", Some(id.clone()), json!({"error": error}));
+    if view.step(&id).is_none() {
+        view.node_mut(name)?.reason = Some(error.message.clone());
+        return settle_node(view, name, StepStatus::Failed);
+    }
+    view.step_mut(&id)?.error = Some(error.clone());
+    settle_step(view, &id, Settled { status: StepStatus::Failed, reason: None }, facts)
+}
+
+fn bad_expression(place: &str, error: &ExprError) -> Failure {
+    Failure {
+        class: ErrorClass::Config,
+        code: "bad_expression".to_owned(),
+        message: format!("`{place}` cannot be evaluated: {error}"),
+        step: None,
+    }
+}

@@ -1,0 +1,44 @@
+//! Background loops, each one file, each started and stopped alike: a task that runs until its
+//! handle is dropped.
+
+mod sweeper;
+mod timers;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::committer::Committer;
+use crate::dispatch::Dispatcher;
+use crate::id::SessionId;
+use crate::store::Store;
+
+/// What the loops work on.
+#[derive(Debug, Clone)]
+pub struct ServiceParts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The writer of run state.
+    pub committer: Committer,
+    /// The doorbell.
+    pub dispatcher: Arc<dyn Dispatcher>,
+    /// The session of this process.
+    pub session: SessionId,
+}
+
+/// Running loops; they stop when this is dropped.
+#[derive(Debug)]
+pub struct Services {
+    _tasks: JoinSet<()>,
+}
+
+impl Services {
+    /// Starts them all.
+    #[must_use]
+    pub fn start(parts: &ServiceParts) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(sweeper::run(parts.clone()));
+        tasks.spawn(timers::run(parts.clone()));
+        Self { _tasks: tasks }
+    }
+}

@@ -1,0 +1,202 @@
+//! Claims steps and runs their activities.
+//!
+//! A [`Worker`] is one session: it holds a lease, claims ready steps into its free slots, runs
+//! each as an attempt, and reports how it ended. It listens for the doorbell before it looks into
+//! the store, and looks anyway every [`POLL`], because a bell can be lost.
+
+mod attempt;
+mod port;
+mod scratch;
+mod session;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::activity::Registry;
+use crate::committer::{CommitError, Committer};
+use crate::definitions::Definitions;
+use crate::dispatch::Dispatcher;
+use crate::id::{RunId, SessionId};
+use crate::objects::ObjectStores;
+use crate::store::{Claim, ClaimRequest, Store, StoreError};
+
+pub use session::{LEASE, Session};
+
+/// How often a worker looks for steps although no bell has rung. Other processes on the same
+/// database ring no bell here, so this bounds how long their steps wait.
+pub const POLL: Duration = Duration::from_millis(250);
+
+/// What a worker is made of.
+#[derive(Debug, Clone)]
+pub struct WorkerParts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The writer of run state.
+    pub committer: Committer,
+    /// Definitions by digest.
+    pub definitions: Arc<Definitions>,
+    /// The doorbell.
+    pub dispatcher: Arc<dyn Dispatcher>,
+    /// Installed activities.
+    pub registry: Arc<Registry>,
+    /// Sources and results.
+    pub objects: Arc<dyn ObjectStores>,
+    /// Directory for the scratch directories of attempts.
+    pub scratch: PathBuf,
+}
+
+/// How a worker behaves.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Attempts at a time.
+    pub slots: usize,
+    /// Only steps of this run.
+    pub run: Option<RunId>,
+    /// How long running attempts get to reach a checkpoint when the worker stops.
+    pub grace: Duration,
+}
+
+/// Why a worker stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The database can no longer be written: nothing that the worker does would be kept.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// Another process found this session dead (a pause longer than the lease). Its steps run
+    /// elsewhere.
+    #[error("this worker's lease ended; its steps were given to others")]
+    LeaseLost,
+}
+
+impl From<StoreError> for WorkerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// A session that runs steps.
+#[derive(Debug)]
+pub struct Worker {
+    parts: WorkerParts,
+    options: WorkerOptions,
+    session: Session,
+    activities: Vec<String>,
+}
+
+impl Worker {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn open(parts: WorkerParts, options: WorkerOptions) -> Result<Self, WorkerError> {
+        let session = Session::open(parts.store.clone()).await?;
+        scratch::sweep(&parts.scratch);
+        let activities = parts
+            .registry
+            .iter()
+            .map(|activity| activity.info())
+            .map(|info| format!("{}@{}", info.name, info.version))
+            .collect();
+        Ok(Self { parts, options, session, activities })
+    }
+
+    /// Id of the session.
+    #[must_use]
+    pub fn session(&self) -> &SessionId {
+        self.session.id()
+    }
+
+    /// Runs steps until `stop` is cancelled, then lets running attempts reach a checkpoint within
+    /// the grace period, gives back what is left, and ends the session.
+    ///
+    /// # Errors
+    /// [`WorkerError`] if it cannot go on; running attempts have then been stopped.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
+        let signals = attempt::Signals::default();
+        let mut attempts = JoinSet::new();
+        let result = self.work(&mut attempts, &signals, &stop).await;
+        if result.is_ok() {
+            self.drain(&mut attempts, &signals).await;
+        }
+        signals.cancelled.cancel();
+        while attempts.join_next().await.is_some() {}
+        if result.is_ok() {
+            self.parts.committer.end_session(self.session.id()).await.map_err(fatal)?;
+        }
+        result
+    }
+
+    async fn work(
+        &self,
+        attempts: &mut JoinSet<Result<(), CommitError>>,
+        signals: &attempt::Signals,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkerError> {
+        let mut bell = self.parts.dispatcher.listen();
+        loop {
+            let free = self.options.slots.saturating_sub(attempts.len());
+            let claims = self.claim(free).await?;
+            let full = claims.len() == free;
+            for claim in claims {
+                attempts.spawn(attempt::run(self.parts.clone(), claim, signals.clone()));
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.session.lost() => return Err(WorkerError::LeaseLost),
+                Some(ended) = attempts.join_next() => settle(ended)?,
+                () = bell.rung(), if !full => {}
+                () = tokio::time::sleep(POLL), if !full => {}
+            }
+        }
+    }
+
+    async fn claim(&self, limit: usize) -> Result<Vec<Claim>, WorkerError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let request = ClaimRequest {
+            session: self.session.id().clone(),
+            run: self.options.run.clone(),
+            limit,
+            activities: self.activities.clone(),
+        };
+        Ok(self.parts.store.claim(&request).await?)
+    }
+
+    async fn drain(
+        &self,
+        attempts: &mut JoinSet<Result<(), CommitError>>,
+        signals: &attempt::Signals,
+    ) {
+        signals.draining.cancel();
+        let all = async { while attempts.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.options.grace, all).await.is_err() {
+            tracing::warn!("the grace period is over; the steps still running are given back");
+        }
+    }
+}
+
+/// What the end of an attempt means for its worker: only a store that cannot be written is fatal.
+fn settle(
+    ended: Result<Result<(), CommitError>, tokio::task::JoinError>,
+) -> Result<(), WorkerError> {
+    match ended {
+        Ok(Ok(()) | Err(CommitError::Rejected(_))) => Ok(()),
+        Ok(Err(error)) => Err(fatal(error)),
+        Err(error) => {
+            tracing::error!(%error, "the task of an attempt ended unexpectedly");
+            Ok(())
+        }
+    }
+}
+
+fn fatal(error: CommitError) -> WorkerError {
+    match error {
+        CommitError::Store(error) => WorkerError::Store(error),
+        other => StoreError::Unavailable(other.to_string()).into(),
+    }
+}

@@ -1,0 +1,278 @@
+//! One attempt, from its claim to the report of how it ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::WorkerParts;
+use super::port::FencedPort;
+use super::scratch::Scratch;
+use crate::activity::{
+    ActivityError, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, hex,
+};
+use crate::committer::CommitError;
+use crate::definition::Timeouts;
+use crate::limits;
+use crate::machine::Command;
+use crate::run::Failure;
+use crate::store::{Claim, Outcome, StoreError};
+
+/// How often progress is saved, and time limits are looked at.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long an activity gets to return after it was told to stop, before it is abandoned.
+const STOP: Duration = Duration::from_secs(5);
+
+/// What tells attempts of a worker to stop.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signals {
+    /// At the next checkpoint.
+    pub(super) draining: CancellationToken,
+    /// At once.
+    pub(super) cancelled: CancellationToken,
+}
+
+/// How an attempt ended, as far as the worker can tell.
+enum Ending {
+    Succeeded(serde_json::Value),
+    Failed(Failure),
+    /// Given back: the worker shuts down.
+    Released,
+    /// Somebody else owns the step: there is nothing to report.
+    Fenced,
+}
+
+/// Runs a claimed step and reports how it ended. Errors are those of the report.
+pub(super) async fn run(
+    parts: WorkerParts,
+    claim: Claim,
+    signals: Signals,
+) -> Result<(), CommitError> {
+    let fence = claim.fence.clone();
+    let (ending, outcome) = match Attempt::prepare(&parts, claim, &signals).await {
+        Ok(attempt) => attempt.execute(&signals).await,
+        Err(error) => (Ending::Failed(failure(&error)), Outcome::default()),
+    };
+    let (step, number) = (fence.step.clone(), fence.fence);
+    let Outcome { usage, warnings, .. } = outcome.clone();
+    let command = match ending {
+        Ending::Succeeded(output) => {
+            Command::Complete { step, fence: number, outcome: Outcome { output, ..outcome } }
+        }
+        Ending::Failed(error) => Command::Fail { step, fence: number, error, usage, warnings },
+        Ending::Released => Command::Release { step, fence: number, usage },
+        Ending::Fenced => return Ok(()),
+    };
+    match parts.committer.fold(&fence.run, command).await {
+        // The run was cancelled, or the lease ended, while the result was on its way.
+        Err(CommitError::Rejected(_)) => Ok(()),
+        other => other,
+    }
+}
+
+struct Attempt {
+    parts: WorkerParts,
+    claim: Claim,
+    activity: Arc<dyn DynActivity>,
+    timeouts: Timeouts,
+    context: Arc<Context>,
+    progress: Arc<ProgressCell>,
+    cancelled: CancellationToken,
+    scratch: Scratch,
+}
+
+impl Attempt {
+    async fn prepare(
+        parts: &WorkerParts,
+        claim: Claim,
+        signals: &Signals,
+    ) -> Result<Self, ActivityError> {
+        let activity = find_activity(parts, &claim)?;
+        let timeouts = timeouts(parts, &claim).await.map_err(store_error)?;
+        if let Some(limit) = attempt_limit(&timeouts, claim.age) {
+            parts.store.set_deadline(&claim.fence, limit + STOP).await.map_err(store_error)?;
+        }
+        let scratch = Scratch::create(&parts.scratch, &claim.fence)
+            .map_err(|e| ActivityError::io("make a scratch directory", e))?;
+        let cancelled = signals.cancelled.child_token();
+        let progress = Arc::new(ProgressCell::default());
+        let compat = compat(&claim, activity.as_ref());
+        let port = FencedPort {
+            store: parts.store.clone(),
+            fence: claim.fence.clone(),
+            compat: compat.clone(),
+            cancelled: cancelled.clone(),
+        };
+        let context = Arc::new(Context::new(ContextParts {
+            run: claim.fence.run.to_string(),
+            step: claim.fence.step.to_string(),
+            attempt: claim.attempt,
+            attempt_tag: attempt_tag(&claim),
+            scratch: scratch.path().to_owned(),
+            source: parts.objects.open(&claim.stores.source)?,
+            media: parts.objects.open(&claim.stores.media)?,
+            checkpoint: claim.checkpoint.clone().filter(|c| c.compat == compat),
+            cancelled: cancelled.clone(),
+            draining: signals.draining.clone(),
+            progress: progress.clone(),
+            port: Arc::new(port),
+        }));
+        let parts = parts.clone();
+        Ok(Self { parts, claim, activity, timeouts, context, progress, cancelled, scratch })
+    }
+
+    async fn execute(self, signals: &Signals) -> (Ending, Outcome) {
+        let (activity, context) = (self.activity.clone(), self.context.clone());
+        let input = self.claim.input.clone();
+        // A task of its own: a panic ends the attempt, not the worker.
+        let mut task = tokio::spawn(async move { activity.run(&context, input).await });
+        let ending = tokio::select! {
+            ended = &mut task => ending(flatten(ended), signals, &self.cancelled),
+            verdict = self.watch() => {
+                self.cancelled.cancel();
+                if tokio::time::timeout(STOP, &mut task).await.is_err() {
+                    task.abort();
+                }
+                verdict
+            }
+        };
+        let (artifacts, warnings, usage) = self.context.take_outcome();
+        drop(self.scratch);
+        let progress = [(self.claim.fence.clone(), self.progress.get())];
+        if let Err(error) = self.parts.store.save_progress(&progress).await {
+            tracing::warn!(%error, "the last progress of a step was not saved");
+        }
+        (ending, Outcome { output: serde_json::Value::Null, artifacts, warnings, usage })
+    }
+
+    /// Saves progress and watches the limits; returns when the attempt must not go on.
+    async fn watch(&self) -> Ending {
+        let started = Instant::now();
+        let limit = attempt_limit(&self.timeouts, self.claim.age);
+        loop {
+            tokio::select! {
+                () = self.cancelled.cancelled() => return self.stopped().await,
+                () = tokio::time::sleep(WATCH) => {}
+            }
+            if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
+                return Ending::Failed(over_time(limit));
+            }
+            let stall = self.timeouts.stall.filter(|stall| self.progress.idle() > *stall);
+            if let Some(stall) = stall {
+                return Ending::Failed(stalled(stall));
+            }
+            if self.is_fenced().await {
+                return Ending::Fenced;
+            }
+        }
+    }
+
+    /// The attempt was told to stop, by its worker or because it lost its lease.
+    async fn stopped(&self) -> Ending {
+        if self.is_fenced().await { Ending::Fenced } else { Ending::Released }
+    }
+
+    async fn is_fenced(&self) -> bool {
+        let progress = [(self.claim.fence.clone(), self.progress.get())];
+        match self.parts.store.save_progress(&progress).await {
+            Ok(lost) => !lost.is_empty(),
+            Err(error) => {
+                tracing::warn!(%error, "the progress of a step was not saved");
+                false
+            }
+        }
+    }
+}
+
+type TaskResult = Result<serde_json::Value, ActivityError>;
+
+fn flatten(ended: Result<TaskResult, tokio::task::JoinError>) -> TaskResult {
+    ended.unwrap_or_else(|error| {
+        Err(ActivityError::bug("panic", format!("the activity panicked: {error}")))
+    })
+}
+
+fn ending(result: TaskResult, signals: &Signals, cancelled: &CancellationToken) -> Ending {
+    match result {
+        Ok(output) => Ending::Succeeded(output),
+        Err(error) if error.class != ErrorClass::Cancelled => Ending::Failed(failure(&error)),
+        Err(_) if signals.draining.is_cancelled() || signals.cancelled.is_cancelled() => {
+            Ending::Released
+        }
+        Err(_) if cancelled.is_cancelled() => Ending::Fenced,
+        Err(error) => Ending::Failed(Failure { class: ErrorClass::Bug, ..failure(&error) }),
+    }
+}
+
+fn find_activity(
+    parts: &WorkerParts,
+    claim: &Claim,
+) -> Result<Arc<dyn DynActivity>, ActivityError> {
+    let unknown = || {
+        ActivityError::config("unknown_activity", format!("there is no activity {}", claim.activity))
+    };
+    let (name, version) = claim.activity.split_once('@').ok_or_else(unknown)?;
+    let version = version.parse().map_err(|_| unknown())?;
+    parts.registry.get(name, version).ok_or_else(unknown)
+}
+
+async fn timeouts(parts: &WorkerParts, claim: &Claim) -> Result<Timeouts, StoreError> {
+    let definition = parts.definitions.get(&claim.definition).await?;
+    let step = definition.steps.get(&claim.fence.step.node);
+    Ok(step.map(|step| step.timeout.clone()).unwrap_or_default())
+}
+
+/// The time an attempt gets: its own limit, or what is left of the step's total.
+fn attempt_limit(timeouts: &Timeouts, age: Duration) -> Option<Duration> {
+    let total = timeouts.total.map(|total| total.saturating_sub(age));
+    [timeouts.attempt, total].into_iter().flatten().min()
+}
+
+/// Hash of what makes a checkpoint usable by an attempt.
+fn compat(claim: &Claim, activity: &dyn DynActivity) -> String {
+    let parts = json!([claim.activity, activity.tool_fingerprint(), claim.input]);
+    hex(&Sha256::digest(parts.to_string().as_bytes()))
+}
+
+/// Eight hex digits of a hash over run, step and fence: no two attempts share it.
+fn attempt_tag(claim: &Claim) -> String {
+    let fence = &claim.fence;
+    let name = format!("{}/{}/{}", fence.run, fence.step, fence.fence);
+    let mut tag = hex(&Sha256::digest(name.as_bytes()));
+    tag.truncate(limits::ATTEMPT_TAG_CHARS);
+    tag
+}
+
+fn store_error(error: StoreError) -> ActivityError {
+    ActivityError::new(ErrorClass::Dependency, "database_unavailable", error.to_string())
+        .with_source(error)
+}
+
+fn failure(error: &ActivityError) -> Failure {
+    Failure {
+        class: error.class,
+        code: error.code.clone().into_owned(),
+        message: error.message.clone(),
+        step: None,
+    }
+}
+
+fn over_time(limit: Duration) -> Failure {
+    Failure {
+        class: ErrorClass::Timeout,
+        code: "attempt_timeout".to_owned(),
+        message: format!("the attempt took longer than {} s", limit.as_secs()),
+        step: None,
+    }
+}
+
+fn stalled(stall: Duration) -> Failure {
+    Failure {
+        class: ErrorClass::Stalled,
+        code: "stalled".to_owned(),
+        message: format!("the attempt made no progress for {} s", stall.as_secs()),
+        step: None,
+    }
+}

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::id::SessionId;
+use crate::store::{Store, StoreError};
+
+/// How long a session lives without being renewed.
+pub const LEASE: Duration = Duration::from_millis(7500);
+/// How often it is renewed: three chances per lease.
+const BEAT: Duration = Duration::from_millis(2500);
+
+/// A live session. Renewed from a thread of its own, so that a busy runtime cannot fake death.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    lost: CancellationToken,
+    stop: mpsc::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Session {
+    /// Registers a session and starts renewing it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let id = SessionId::generate();
+        let name = format!("pid {}", std::process::id());
+        store.open_session(&id, &name, LEASE).await?;
+        let lost = CancellationToken::new();
+        let (stop, stopped) = mpsc::channel();
+        let beat = Beat { store, id: id.clone(), lost: lost.clone(), stopped };
+        let thread = std::thread::Builder::new()
+            .name("telecine-beat".to_owned())
+            .spawn(move || beat.run())
+            .map_err(|e| StoreError::Unavailable(format!("cannot start a thread: {e}")))?;
+        Ok(Self { id, lost, stop, thread: Some(thread) })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Resolves when the session was ended by somebody else.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Beat {
+    store: Arc<dyn Store>,
+    id: SessionId,
+    lost: CancellationToken,
+    stopped: mpsc::Receiver<()>,
+}
+
+impl Beat {
+    fn run(self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the session cannot be renewed");
+                return self.lost.cancel();
+            }
+        };
+        while let Err(mpsc::RecvTimeoutError::Timeout) = self.stopped.recv_timeout(BEAT) {
+            match runtime.block_on(self.store.renew_session(&self.id, LEASE)) {
+                Ok(true) => {}
+                Ok(false) => return self.lost.cancel(),
+                // The lease may still be good: the next beat tells.
+                Err(error) => tracing::warn!(%error, "the session could not be renewed"),
+            }
+        }
+    }
+}
