@@ -18,8 +18,6 @@ mod reopen;
 mod settle;
 mod start;
 mod view;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 

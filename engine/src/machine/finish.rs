@@ -1,4 +1,4 @@
-use super::ready::scope;
+use super::ready::{scope, steps_named};
 use super::settle::stop_run;
 use super::{Facts, Rejected, View};
 use crate::activity::ErrorClass;
@@ -6,7 +6,7 @@ use crate::run::{Failure, RunStatus};
 
 /// Names of the nodes whose outputs the run's output reads.
 pub(super) fn references(view: &View) -> Vec<String> {
-    view.definition.output.references().into_iter().collect()
+    steps_named(view.definition.output.references())
 }
 
 /// Every node is settled and none failed: the run has its output.

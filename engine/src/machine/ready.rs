@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 use super::settle::{Settled, blame, settle_node, settle_step, settle_untouched};
 use super::{Facts, Rejected, View};
 use crate::activity::ErrorClass;
-use crate::definition::{ExprError, Scope, StepDef};
+use crate::definition::{ExprError, Reference, Scope, StepDef};
 use crate::id::StepId;
 use crate::limits;
 use crate::run::{Failure, Step, StepStatus};
 
 /// Names of the nodes whose outputs a node's expressions read.
 pub(super) fn references(view: &View, node: &str) -> Vec<String> {
-    view.definition.steps.get(node).map_or_else(Vec::new, |step| {
-        let expressions = step.when.iter().chain(&step.for_each);
-        let named: BTreeSet<String> = expressions
-            .flat_map(|expression| expression.references())
-            .filter_map(|reference| reference.step().map(str::to_owned))
-            .chain(step.with.references())
-            .collect();
-        named.into_iter().collect()
-    })
+    let Some(step) = view.definition.steps.get(node) else { return Vec::new() };
+    let conditions = step.when.iter().chain(&step.for_each);
+    steps_named(conditions.flat_map(|condition| condition.references()).chain(step.with.references()))
+}
+
+/// The steps that references name, each once.
+pub(super) fn steps_named<'a>(references: impl Iterator<Item = &'a Reference>) -> Vec<String> {
+    let names: BTreeSet<&str> = references.filter_map(Reference::step).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// What expressions of the run can see.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::definition::{Backoff, Jitter, RetryPolicy};
+use crate::definition::{Backoff, Expr, Jitter, RetryPolicy, RetryRule, Scope};
 use crate::run::{Failure, Step};
 
 /// What follows a failure.
@@ -26,16 +26,33 @@ pub enum Verdict {
 /// stand in for chance: the same failure always waits the same time.
 #[must_use]
 pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &str) -> Verdict {
-    let rule = policy.rules.iter().find(|rule| rule.matches(error, step.charged));
-    let wanted = rule.and_then(|rule| rule.retry).unwrap_or_else(|| error.class.is_retryable());
     // No rule can make bad media or a bad set-up pass.
-    if !wanted || !error.class.is_retryable() || step.charged >= policy.max_attempts {
+    if !error.class.is_retryable() || step.charged >= policy.max_attempts {
+        return Verdict::GiveUp;
+    }
+    let facts = json!({"class": error.class, "code": error.code, "message": error.message});
+    let holds = |condition: &Expr| {
+        // A condition that cannot be evaluated does not hold: its mistake must not retry for ever.
+        condition.eval_bool(&Scope::new().error(&facts).attempt(step.charged)).unwrap_or(false)
+    };
+    let rule = policy.rules.iter().find(|rule| applies(rule, error, &holds));
+    let wanted = match rule {
+        Some(rule) => rule.retry,
+        None => policy.when.as_ref().is_none_or(holds),
+    };
+    if !wanted {
         return Verdict::GiveUp;
     }
     Verdict::Retry {
         after: delay(&policy.backoff, step, seed),
-        set: rule.map(|rule| rule.set.clone()).unwrap_or_default(),
+        set: rule.map(|rule| rule.set.clone().into_iter().collect()).unwrap_or_default(),
     }
+}
+
+fn applies(rule: &RetryRule, error: &Failure, holds: &impl Fn(&Expr) -> bool) -> bool {
+    rule.class.is_none_or(|class| class == error.class)
+        && rule.code.as_ref().is_none_or(|code| *code == error.code)
+        && rule.when.as_ref().is_none_or(holds)
 }
 
 /// The pause before the next attempt: exponential in the attempts charged, with full jitter drawn
