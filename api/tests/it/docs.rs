@@ -1,0 +1,4 @@
+//! The documentation says what the code does, and its links lead somewhere.
+
+mod error_codes;
+mod links;

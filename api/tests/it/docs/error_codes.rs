@@ -1,0 +1,165 @@
+//! `docs/reference/errors.md` has a row for every error code, and for nothing else.
+
+use std::collections::BTreeMap;
+
+use crate::repository::{files, read, relative, root};
+
+/// Constructors whose first argument is a code.
+const CONSTRUCTORS: [&str; 6] = [
+    "input",
+    "config",
+    "transient",
+    "dependency",
+    "resource",
+    "bug",
+];
+
+#[test]
+fn every_error_code_is_explained() {
+    let documented = documented();
+    let missing: Vec<_> = used()
+        .into_iter()
+        .filter(|(code, _)| !documented.contains_key(code))
+        .map(|(code, file)| format!("{code} ({file})"))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "without a row in docs/reference/errors.md:\n{}",
+        missing.join("\n")
+    );
+}
+
+#[test]
+fn no_error_is_explained_that_does_not_exist() {
+    let source: String = product_sources().map(|(_, text)| text).collect();
+    let stale: Vec<_> = documented()
+        .into_keys()
+        .filter(|code| !source.contains(&format!("\"{code}\"")))
+        .collect();
+    assert!(
+        stale.is_empty(),
+        "explained, but nowhere in the source: {stale:?}"
+    );
+}
+
+#[test]
+fn every_explanation_says_what_to_do() {
+    for (code, cells) in documented() {
+        let complete = cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty());
+        assert!(
+            complete,
+            "the row of {code} needs code, class, what happened, what to do"
+        );
+    }
+}
+
+#[test]
+fn codes_are_found_however_they_are_written() {
+    let source = r#"
+        ActivityError::input("one", "x");
+        ToolError::new(
+            ErrorClass::Resource,
+            "two",
+        );
+        let (class, code) = (ErrorClass::Config, "three");
+        fn code(&self) -> &'static str {
+            match self { Self::A => "four", Self::B { .. } => "five" }
+        }
+        let failure = Failure { code: "six".to_owned(), ..failure };
+        Err(ExprError::new("seven", "x"))
+        Value::input("Not a code");
+        #[cfg(test)]
+        mod tests { fn f() { ActivityError::bug("eight", ""); } }
+    "#;
+    let mut found = codes_in(source);
+    found.sort();
+    assert_eq!(
+        found,
+        ["five", "four", "one", "seven", "six", "three", "two"]
+    );
+}
+
+/// Rows of the tables whose first cell is a code in backticks: the code, and all cells.
+fn documented() -> BTreeMap<String, Vec<String>> {
+    let text = read(&root().join("docs/reference/errors.md"));
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells = row.trim_matches('|').split('|');
+        let cells: Vec<_> = cells.map(|cell| cell.trim().to_owned()).collect();
+        (cells[0].trim_matches('`').to_owned(), cells)
+    })
+    .collect()
+}
+
+/// Every code that the product can give, with a file that uses it.
+fn used() -> BTreeMap<String, String> {
+    product_sources()
+        .flat_map(|(file, text)| {
+            codes_in(&text)
+                .into_iter()
+                .map(move |code| (code, file.clone()))
+        })
+        .collect()
+}
+
+fn product_sources() -> impl Iterator<Item = (String, String)> {
+    let paths = files("rs").into_iter().map(|file| (relative(&file), file));
+    paths
+        .filter(|(name, _)| name.contains("/src/") && !name.starts_with("engine/testkit"))
+        .map(|(name, file)| (name, read(&file)))
+}
+
+fn codes_in(source: &str) -> Vec<String> {
+    let source = without_test_module(source);
+    let mut codes: Vec<_> = CONSTRUCTORS
+        .iter()
+        .flat_map(|name| literals_after(source, &format!("::{name}(")))
+        .collect();
+    // `ExprError::new("code", ..)`, `Failure { code: "code".to_owned(), .. }`, `=> ("code", ..)`.
+    for opening in ["Error::new(", "code: ", "=> ("] {
+        codes.extend(literals_after(source, opening));
+    }
+    codes.extend(source.split("ErrorClass::").filter_map(literal_after_class));
+    codes.extend(source.split("fn code(").skip(1).flat_map(literals_of_arms));
+    codes
+}
+
+/// Unit tests end a file; what they make up is nothing that users meet.
+fn without_test_module(source: &str) -> &str {
+    let end = source.match_indices("#[cfg(test)]").map(|(at, _)| at);
+    let end = end.filter(|at| {
+        let after = source[at + "#[cfg(test)]".len()..].trim_start();
+        after.starts_with("mod ") && after.lines().next().is_some_and(|line| line.contains('{'))
+    });
+    &source[..end.last().unwrap_or(source.len())]
+}
+
+fn literals_after(source: &str, opening: &str) -> Vec<String> {
+    source
+        .split(opening)
+        .skip(1)
+        .filter_map(leading_code)
+        .collect()
+}
+
+/// `Resource, "code"`.
+fn literal_after_class(after: &str) -> Option<String> {
+    let rest = after.trim_start_matches(char::is_alphanumeric);
+    leading_code(rest.strip_prefix(',')?)
+}
+
+/// The literals to the right of the arrows of the function that begins here.
+fn literals_of_arms(function: &str) -> Vec<String> {
+    let body = function.split("\n    }\n").next().unwrap_or(function);
+    literals_after(body, "=>")
+}
+
+/// The literal that this begins with, if it looks like a code.
+fn leading_code(text: &str) -> Option<String> {
+    let literal = text.trim_start().strip_prefix('"')?.split('"').next()?;
+    let is_code = !literal.is_empty()
+        && literal
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    is_code.then(|| literal.to_owned())
+}

@@ -1,0 +1,6 @@
+//! Integration tests: the rules of the house, the documentation, and the binary from outside.
+
+mod boundaries;
+mod browser;
+mod docs;
+mod repository;
