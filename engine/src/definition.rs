@@ -1,0 +1,226 @@
+//! Workflow definitions: from a file to a checked graph with a canonical form and a digest.
+//!
+//! A definition is immutable and known by its digest. [`Expr`] and [`Template`] are the parts of
+//! it that are evaluated during a run.
+
+mod diagnostic;
+mod expr;
+mod template;
+pub mod units;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+pub use expr::{Expr, ExprError, Reference, Scope};
+pub use template::Template;
+
+use crate::activity::ErrorClass;
+
+/// A checked workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// `area:name`.
+    pub name: String,
+    /// Grows with each change; name and version together are immutable.
+    pub version: u32,
+    /// One or more sentences for people.
+    pub description: Option<String>,
+    /// JSON Schema of the input. Members that an object schema with `properties` does not name
+    /// are refused unless it says otherwise.
+    pub input: Value,
+    /// The steps in an order that respects every need, equal ones by name: the same for every
+    /// way to write the same definition.
+    pub steps: IndexMap<String, StepDef>,
+    /// What the run yields: `input` and `steps` are in scope.
+    pub output: Template,
+}
+
+/// One step as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepDef {
+    /// The code that runs.
+    pub activity: ActivityRef,
+    /// Its input: `input`, `steps` and, under `for_each`, `each` are in scope.
+    pub with: Template,
+    /// The steps that come first, explicit and implied by references, by name.
+    pub needs: Vec<Need>,
+    /// The step is skipped if this is false: `input` and `steps` are in scope.
+    pub when: Option<Expr>,
+    /// The list to run the step over: `input` and `steps` are in scope.
+    pub for_each: Option<Expr>,
+    /// What a failure for good means for the run.
+    pub on_failure: OnFailure,
+    /// How the step is tried again.
+    pub retry: RetryPolicy,
+    /// How long it may take.
+    pub timeout: Timeouts,
+    /// What one attempt takes of a worker.
+    pub requires: Requires,
+    /// The queue it waits in; that of the run when absent.
+    pub queue: Option<String>,
+    /// Higher goes first; that of the run when absent.
+    pub priority: Option<i32>,
+}
+
+/// `name@version` of an activity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActivityRef {
+    /// `area.verb`.
+    pub name: String,
+    /// Behaviour version.
+    pub version: u32,
+}
+
+impl fmt::Display for ActivityRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// One step needs another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The step that comes first.
+    pub step: String,
+    /// Whether the dependent runs even if that step was skipped: written as `needs: {step: any}`,
+    /// or implied by references that are all null-safe. Otherwise it is skipped too.
+    pub any: bool,
+}
+
+/// What the failure of a step means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// The run fails; steps that do not depend on the step still end what they began.
+    #[default]
+    Fail,
+    /// The run goes on; the output of the step is `null`.
+    Continue,
+    /// The run is held for a person.
+    Hold,
+}
+
+/// How a failed attempt is tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; those that ended `lost` do not count.
+    pub max_attempts: u32,
+    /// The pause before each.
+    pub backoff: Backoff,
+    /// Exceptions; the first that matches wins.
+    pub rules: Vec<RetryRule>,
+    /// Retries only if this is true: `error` and `attempt` are in scope.
+    pub when: Option<Expr>,
+}
+
+/// Pauses that grow: `initial`, then `factor` times the one before, up to `max`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backoff {
+    /// The pause before the second attempt.
+    pub initial: Duration,
+    /// At least 1.
+    pub factor: f64,
+    /// No pause is longer.
+    pub max: Duration,
+    /// How much of a pause is left to chance.
+    pub jitter: Jitter,
+}
+
+/// How much of a pause is left to chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Jitter {
+    /// Between nothing and the whole pause, so that steps that failed together do not come back
+    /// together.
+    #[default]
+    Full,
+    /// None.
+    None,
+}
+
+/// An exception of a retry policy. It matches if everything that is set matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryRule {
+    /// The class of the error.
+    pub class: Option<ErrorClass>,
+    /// The code of the error.
+    pub code: Option<String>,
+    /// Any other condition: `error` and `attempt` are in scope.
+    pub when: Option<Expr>,
+    /// Whether the attempt is repeated.
+    pub retry: bool,
+    /// Members of `with` that the following attempts get instead.
+    pub set: BTreeMap<String, Value>,
+}
+
+/// Limits on time; what is absent is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// Of one attempt.
+    pub attempt: Option<Duration>,
+    /// Without progress of the media.
+    pub stall: Option<Duration>,
+    /// Of the step, pauses and all attempts included.
+    pub total: Option<Duration>,
+}
+
+/// What one attempt takes of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requires {
+    /// Logical processors that it keeps busy.
+    pub cpu: u32,
+    /// Memory, if known.
+    pub memory_bytes: Option<u64>,
+    /// Whether it uses a graphics processor.
+    pub gpu: Gpu,
+}
+
+/// Whether a step uses a graphics processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gpu {
+    /// It does not.
+    #[default]
+    None,
+    /// It does where there is one.
+    Optional,
+    /// It runs only where there is one.
+    Required,
+}
+
+impl Default for RetryPolicy {
+    /// Three attempts: the second helps after most accidents, the third after an unlucky second;
+    /// what fails three times fails again, and on media every try is expensive.
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            backoff: Backoff::default(),
+            rules: Vec::new(),
+            when: None,
+        }
+    }
+}
+
+impl Default for Backoff {
+    /// Two seconds outlast a dropped connection, doubling up to two minutes a restarted service;
+    /// a longer pause would only delay the answer.
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(2),
+            factor: 2.0,
+            max: Duration::from_secs(120),
+            jitter: Jitter::Full,
+        }
+    }
+}
+
+impl Default for Requires {
+    fn default() -> Self {
+        Self {
+            cpu: 1,
+            memory_bytes: None,
+            gpu: Gpu::None,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Every limit of the engine: a named constant with its unit and its reason. An error that is
+//! due to a limit names the constant.
+
+/// Steps of one run, fan-out items included. A run of this size keeps its rows below 100 MB and
+/// its events below a million.
+pub const STEPS_PER_RUN: usize = 100_000;
+
+/// Bytes of one definition file. The largest built-in workflow takes 6 KiB; this much text is
+/// parsed in some tens of milliseconds.
+pub const DEFINITION_BYTES: usize = 256 * 1024;
+
+/// Nodes (keys, values, list items) of one definition file: bounds the memory of its tree.
+pub const DEFINITION_NODES: usize = 50_000;
+
+/// Nested lists and maps in one definition file. Schemas nest deepest, and 32 levels of them are
+/// more than a person can read; every walk over the tree recurses this deep at most.
+pub const DEFINITION_DEPTH: usize = 32;
+
+/// Problems reported for one file. Whoever has more starts with these.
+pub const DIAGNOSTICS_PER_FILE: usize = 100;
+
+/// Steps written in one definition. Wider work is a `for_each`, deeper work a sub-workflow.
+pub const STEPS_PER_DEFINITION: usize = 1_000;
+
+/// Bytes of a workflow's name, a step's id, a queue's name and the like: they are parts of keys,
+/// paths and metric labels.
+pub const NAME_BYTES: usize = 64;
+
+/// Bytes of a description.
+pub const DESCRIPTION_BYTES: usize = 4 * 1024;
+
+/// Bytes of one expression. A longer one belongs into an activity.
+pub const EXPRESSION_BYTES: usize = 4 * 1024;
+
+/// Nested brackets and conditionals in the text of one expression. The parser takes up to
+/// 170 KiB of stack for each in an unoptimised build.
+pub const EXPRESSION_NESTING: usize = 16;
+
+/// Height of the syntax tree of one expression, macros expanded; `a + b + c` has 3. Evaluation
+/// takes up to 35 KiB of stack for each in an unoptimised build, on threads of 2 MiB.
+pub const EXPRESSION_DEPTH: usize = 32;
+
+/// Units of work of one evaluation: a unit is one node visited or one value (64 bytes of text)
+/// copied inside a macro such as `map`. Mapping 100,000 items takes a million; two million take
+/// up to two seconds in an unoptimised build.
+pub const EXPRESSION_WORK: u64 = 2_000_000;
+
+/// Bytes of the JSON that one expression or one `with` may yield: the outputs of 100,000 items
+/// at 160 bytes each.
+pub const EXPRESSION_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of the JSON output of one step that is kept in the database; larger ones are offloaded
+/// to the object store.
+pub const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Attempts that a definition may grant one step.
+pub const ATTEMPTS_PER_STEP: u32 = 100;
+
+/// Retry rules of one step: they are tried one by one.
+pub const RETRY_RULES_PER_STEP: usize = 32;
+
+/// Distance of `priority` from 0, which is usual.
+pub const PRIORITY: i32 = 1_000;
+
+/// Logical processors that one step may ask for.
+pub const CPUS_PER_STEP: u32 = 1_024;
+
+/// Days of the longest duration in a definition: a year, and the longest wait that makes sense.
+pub const DURATION_DAYS: u64 = 366;
