@@ -67,3 +67,15 @@ pub const CPUS_PER_STEP: u32 = 1_024;
 
 /// Days of the longest duration in a definition: a year, and the longest wait that makes sense.
 pub const DURATION_DAYS: u64 = 366;
+
+/// Attempts of one step that may end `lost` one after the other; the last runs alone. A step that
+/// loses its worker again and again is likely to be what kills it.
+pub const LOSSES_IN_A_ROW: u32 = 3;
+
+/// Failures that may follow the same checkpoint before it is dropped: whatever fails twice from
+/// the same place is likely to fail because of that place.
+pub const FAILURES_PER_CHECKPOINT: u32 = 2;
+
+/// Characters of the tag that tells the objects of one attempt from those of another: 32 bits of
+/// a hash, among the few attempts of one step.
+pub const ATTEMPT_TAG_CHARS: usize = 8;
