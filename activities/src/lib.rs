@@ -3,5 +3,27 @@
 //! Media libraries run in child processes only: an activity (async, in the worker) drives a
 //! [`Tool`](tool::Tool) (blocking, in a child of the same binary).
 
+pub mod child;
 pub mod media;
 pub mod tool;
+
+use std::process::ExitCode;
+
+/// Serves one tool; see [`child::serve`].
+type Serve = fn() -> ExitCode;
+
+/// Every tool by the name on the command line of its process.
+const TOOLS: &[(&str, Serve)] = &[];
+
+/// Runs a tool as a child process does; the program calls this when it is started as
+/// `telecine __tool NAME`. Fails for a name that is no tool's.
+#[must_use]
+pub fn run_tool(name: &str) -> ExitCode {
+    match TOOLS.iter().find(|(tool, _)| *tool == name) {
+        Some((_, serve)) => serve(),
+        None => {
+            eprintln!("telecine: there is no tool {name}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use telecine_engine::activity::{ErrorClass, Progress};
+use telecine_engine::activity::{ActivityError, ErrorClass, Progress};
 
 /// Blocking media code with a typed specification, typed events and a typed result.
 pub trait Tool: 'static {
@@ -100,5 +100,11 @@ impl ToolError {
     /// The source is bad; never retried.
     pub fn input(code: &str, message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Input, code, message)
+    }
+}
+
+impl From<ToolError> for ActivityError {
+    fn from(error: ToolError) -> Self {
+        Self::new(error.class, error.code, error.message)
     }
 }

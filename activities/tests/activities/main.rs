@@ -1,0 +1,8 @@
+//! The activities as the worker runs them: real clips, real child processes.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod attempt;
+mod children;
+#[path = "../../testing/misbehaving.rs"]
+mod misbehaving;
+mod orphans;
