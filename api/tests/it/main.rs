@@ -3,4 +3,5 @@
 mod boundaries;
 mod browser;
 mod docs;
+mod ffmpeg;
 mod repository;
