@@ -9,11 +9,14 @@ pub mod tool;
 
 use std::process::ExitCode;
 
+use crate::media::probe::Probe;
+use crate::tool::Tool;
+
 /// Serves one tool; see [`child::serve`].
 type Serve = fn() -> ExitCode;
 
 /// Every tool by the name on the command line of its process.
-const TOOLS: &[(&str, Serve)] = &[];
+const TOOLS: &[(&str, Serve)] = &[(Probe::NAME, child::serve::<Probe>)];
 
 /// Runs a tool as a child process does; the program calls this when it is started as
 /// `telecine __tool NAME`. Fails for a name that is no tool's.

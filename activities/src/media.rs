@@ -3,6 +3,11 @@
 //! Times are **stream time** in nanoseconds (`_ns`): edit lists applied, 0 at the presentation's
 //! start. Ticks (`_ticks`) count in a track's own timescale.
 
+mod colour;
+mod demux;
+mod frames;
 pub mod plan;
+pub mod probe;
 pub mod renditions;
 pub mod report;
+pub mod sniff;

@@ -101,6 +101,18 @@ impl ToolError {
     pub fn input(code: &str, message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Input, code, message)
     }
+
+    /// Sorts an I/O error as [`ActivityError::io`] does. `doing` completes "cannot ...".
+    #[must_use]
+    pub fn io(doing: &str, error: std::io::Error) -> Self {
+        let ActivityError {
+            class,
+            code,
+            message,
+            ..
+        } = ActivityError::io(doing, error);
+        Self::new(class, code, message)
+    }
 }
 
 impl From<ToolError> for ActivityError {

@@ -55,6 +55,9 @@ pub struct Report {
 /// A video track.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VideoTrack {
+    /// Number among the video streams of the file, from 0, in the order of the demuxer.
+    #[serde(default)]
+    pub index: u32,
     /// `h264`, `hevc`, `vp9`, `av1`, `prores`, ...
     pub codec: String,
     /// As stored, before pixel aspect and rotation.
@@ -114,6 +117,9 @@ pub struct Colour {
 /// An audio track.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AudioTrack {
+    /// Number among the audio streams of the file, from 0, in the order of the demuxer.
+    #[serde(default)]
+    pub index: u32,
     /// `aac`, `ac3`, `opus`, `pcm`, ...
     pub codec: String,
     /// Number of channels.

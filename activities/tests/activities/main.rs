@@ -3,6 +3,8 @@
 
 mod attempt;
 mod children;
+mod clips;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
 mod orphans;
+mod probe;

@@ -1,0 +1,77 @@
+//! Colour descriptions in the words of a report and in GStreamer's.
+
+use std::str::FromStr;
+
+use gstreamer as gst;
+use gstreamer_video::{
+    VideoColorMatrix as Matrix, VideoColorPrimaries as Primaries, VideoColorRange as Range,
+    VideoColorimetry, VideoTransferFunction as Transfer,
+};
+
+use super::report::Colour;
+
+const RANGES: &[(Range, &str)] = &[(Range::Range0_255, "full"), (Range::Range16_235, "limited")];
+
+const PRIMARIES: &[(Primaries, &str)] = &[
+    (Primaries::Bt709, "bt709"),
+    (Primaries::Bt470m, "bt470m"),
+    (Primaries::Bt470bg, "bt470bg"),
+    (Primaries::Smpte170m, "smpte170m"),
+    (Primaries::Smpte240m, "smpte240m"),
+    (Primaries::Film, "film"),
+    (Primaries::Bt2020, "bt2020"),
+    (Primaries::Smptest428, "smpte428"),
+    (Primaries::Smpterp431, "smpte431"),
+    (Primaries::Smpteeg432, "smpte432"),
+];
+
+const TRANSFERS: &[(Transfer, &str)] = &[
+    (Transfer::Bt709, "bt709"),
+    (Transfer::Bt601, "smpte170m"),
+    (Transfer::Gamma22, "gamma22"),
+    (Transfer::Gamma28, "gamma28"),
+    (Transfer::Gamma10, "linear"),
+    (Transfer::Smpte240m, "smpte240m"),
+    (Transfer::Srgb, "iec61966-2-1"),
+    (Transfer::Bt202010, "bt2020-10"),
+    (Transfer::Bt202012, "bt2020-12"),
+    (Transfer::Smpte2084, "smpte2084"),
+    (Transfer::AribStdB67, "arib-std-b67"),
+];
+
+const MATRICES: &[(Matrix, &str)] = &[
+    (Matrix::Rgb, "gbr"),
+    (Matrix::Fcc, "fcc"),
+    (Matrix::Bt709, "bt709"),
+    (Matrix::Bt601, "smpte170m"),
+    (Matrix::Smpte240m, "smpte240m"),
+    (Matrix::Bt2020, "bt2020nc"),
+];
+
+/// What caps say; `None` where they say nothing.
+pub(crate) fn stated(caps: &gst::CapsRef) -> Colour {
+    caps.structure(0)
+        .and_then(|structure| structure.get::<&str>("colorimetry").ok())
+        .and_then(|text| VideoColorimetry::from_str(text).ok())
+        .map_or_else(Colour::default, |colorimetry| Colour {
+            primaries: name(PRIMARIES, colorimetry.primaries()),
+            transfer: name(TRANSFERS, colorimetry.transfer()),
+            matrix: name(MATRICES, colorimetry.matrix()),
+            range: name(RANGES, colorimetry.range()),
+        })
+}
+
+/// Takes what `first` says, and from `second` what it leaves open.
+pub(crate) fn or(first: Colour, second: Colour) -> Colour {
+    Colour {
+        primaries: first.primaries.or(second.primaries),
+        transfer: first.transfer.or(second.transfer),
+        matrix: first.matrix.or(second.matrix),
+        range: first.range.or(second.range),
+    }
+}
+
+fn name<T: Copy + PartialEq>(table: &[(T, &str)], value: T) -> Option<String> {
+    let row = table.iter().find(|row| row.0 == value)?;
+    Some(row.1.to_owned())
+}

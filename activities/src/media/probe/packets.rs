@@ -1,0 +1,337 @@
+//! One pass over all packets of a file: demuxed and parsed, not decoded.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::limits::{MAX_FRAMES, MAX_STREAMS};
+use crate::media::demux::{self, Kind, Offer, Watchdog};
+use crate::media::sniff::Container;
+use crate::tool::ToolError;
+
+/// What was seen of one stream.
+#[derive(Debug)]
+pub(super) struct StreamLog {
+    /// What it carries.
+    pub(super) kind: Kind,
+    /// Number among the streams of its kind, from 0.
+    pub(super) index: u32,
+    /// GStreamer's name of it; ends with the track's id in the container.
+    pub(super) stream_id: String,
+    /// Whether the container selects it by default.
+    pub(super) selected: bool,
+    /// What the container says of its format.
+    pub(super) container_caps: gst::Caps,
+    /// What the parser says.
+    pub(super) caps: gst::Caps,
+    /// Language, orientation.
+    pub(super) tags: gst::TagList,
+    /// Shown packets of a video, in the order of the file.
+    pub(super) frames: Vec<FrameTime>,
+    /// Packets with a time inside the presentation.
+    pub(super) packets: u64,
+    /// Start of the first one.
+    pub(super) start_ns: Option<u64>,
+    /// End of the last one.
+    pub(super) end_ns: u64,
+    /// Start and end of the last packet of a video, as the container says; equal if it does not
+    /// say. (Parsers guess durations from the frame rate.)
+    pub(super) tail: Option<(u64, u64)>,
+    /// Whether every packet has a presentation time, not just a decode time.
+    pub(super) has_presentation_times: bool,
+    /// Number of edits of the container's timeline that its packets lie in.
+    pub(super) edits: u32,
+    segment: Option<Segment>,
+    /// Whether no packet lies in that segment yet.
+    fresh_segment: bool,
+}
+
+type Segment = gst::FormattedSegment<gst::ClockTime>;
+
+/// When a packet is shown, in stream time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameTime {
+    /// Nanoseconds.
+    pub(super) time_ns: u64,
+    /// Whether decoding can begin with it.
+    pub(super) keyframe: bool,
+}
+
+/// What the pass found.
+#[derive(Debug)]
+pub(super) struct Packets {
+    /// Streams in the order of the file.
+    pub(super) streams: Vec<StreamLog>,
+    /// What the container's header says of the length.
+    pub(super) declared_ns: Option<u64>,
+    /// How the pass ended, if not with the end of the file.
+    pub(super) error: Option<ToolError>,
+}
+
+type Log = Arc<Mutex<StreamLog>>;
+
+/// Reads a whole file. `progress` is called a few times a second with the packets seen so far.
+///
+/// # Errors
+/// `no_streams`, `too_many_streams`, `too_many_frames`, `no_progress`, or that of the demuxer if
+/// it found no stream.
+pub(super) fn read(
+    source: &Path,
+    container: Container,
+    progress: &dyn Fn(u64),
+) -> Result<Packets, ToolError> {
+    let logs: Arc<Mutex<Vec<Log>>> = Arc::default();
+    let counter = Arc::new(AtomicU64::new(0));
+    let pipeline = {
+        let (logs, counter) = (Arc::clone(&logs), Arc::clone(&counter));
+        demux::open(source, container, move |pipeline, offer| {
+            watch(pipeline, &offer, &logs, &counter)
+        })?
+    };
+    pipeline.set_state(gst::State::Playing)?;
+    let error = drain(&pipeline, &counter, progress)?;
+    let declared_ns = (pipeline.inner)
+        .query_duration::<gst::ClockTime>()
+        .map(gst::ClockTime::nseconds);
+    drop(pipeline);
+    let streams: Vec<StreamLog> = demux::lock(&logs)
+        .drain(..)
+        .filter_map(|log| Arc::into_inner(log)?.into_inner().ok())
+        .collect();
+    if streams.is_empty() {
+        return Err(error.unwrap_or_else(no_streams));
+    }
+    Ok(Packets {
+        streams,
+        declared_ns,
+        error,
+    })
+}
+
+fn no_streams() -> ToolError {
+    ToolError::input(
+        "no_streams",
+        "the source holds neither video nor audio that can be read",
+    )
+}
+
+/// Waits for the end of the file. The demuxer's error is a finding, not a failure of the pass.
+fn drain(
+    pipeline: &demux::Pipeline,
+    counter: &AtomicU64,
+    progress: &dyn Fn(u64),
+) -> Result<Option<ToolError>, ToolError> {
+    let mut watchdog = Watchdog::new();
+    loop {
+        match pipeline.wait(&[gst::MessageType::Eos]) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(None),
+            Err(error) if error.class == telecine_engine::activity::ErrorClass::Input => {
+                return Ok(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+        let packets = counter.load(Ordering::Relaxed);
+        progress(packets);
+        watchdog.check(packets)?;
+        if packets > MAX_FRAMES {
+            return Err(ToolError::input(
+                "too_many_frames",
+                format!("the source has more than {MAX_FRAMES} packets"),
+            ));
+        }
+    }
+}
+
+/// Ends a stream in a sink that takes packets as fast as they come, and looks at each.
+fn watch(
+    pipeline: &gst::Pipeline,
+    offer: &Offer,
+    logs: &Mutex<Vec<Log>>,
+    counter: &Arc<AtomicU64>,
+) -> Result<(), ToolError> {
+    let log = {
+        let mut logs = demux::lock(logs);
+        if logs.len() == MAX_STREAMS {
+            return Err(ToolError::input(
+                "too_many_streams",
+                format!("the source has more than {MAX_STREAMS} streams"),
+            ));
+        }
+        logs.push(Arc::new(Mutex::new(StreamLog::new(offer))));
+        Arc::clone(&logs[logs.len() - 1])
+    };
+    prefer_stream_colour(offer);
+    let sink = demux::element("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    sink.set_property("enable-last-sample", false);
+    if offer.kind == Kind::Video {
+        observe_unparsed(&offer.pad, Arc::clone(&log));
+    }
+    observe(&sink, log, Arc::clone(counter));
+    let chain: Vec<gst::Element> = demux::parser(&offer.caps)?
+        .into_iter()
+        .chain([sink])
+        .collect();
+    demux::attach(pipeline, &offer.pad, &chain)
+}
+
+/// Takes the container's colour description out of the way of the parser, which would keep it:
+/// QuickTime's `nclc` has no range, so full-range pictures would count as limited.
+fn prefer_stream_colour(offer: &Offer) {
+    let names = ["video/x-h264", "video/x-h265"];
+    let structure = offer.caps.structure(0);
+    if !structure.is_some_and(|structure| names.contains(&structure.name().as_str())) {
+        return;
+    }
+    offer
+        .pad
+        .add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+            if let Some(event) = info.event_mut()
+                && let gst::EventView::Caps(caps) = event.view()
+            {
+                let mut caps = caps.caps_owned();
+                for structure in caps.make_mut().iter_mut() {
+                    structure.remove_field("colorimetry");
+                }
+                *event = gst::event::Caps::new(&caps);
+            }
+            gst::PadProbeReturn::Ok
+        });
+}
+
+fn observe(sink: &gst::Element, log: Log, counter: Arc<AtomicU64>) {
+    let types = gst::PadProbeType::BUFFER
+        | gst::PadProbeType::BUFFER_LIST
+        | gst::PadProbeType::EVENT_DOWNSTREAM;
+    let Some(pad) = sink.static_pad("sink") else {
+        return;
+    };
+    pad.add_probe(types, move |_, info| {
+        let mut log = demux::lock(&log);
+        match &info.data {
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                counter.fetch_add(1, Ordering::Relaxed);
+                log.packet(buffer);
+            }
+            Some(gst::PadProbeData::BufferList(list)) => {
+                counter.fetch_add(list.len() as u64, Ordering::Relaxed);
+                list.iter().for_each(|buffer| log.packet(buffer));
+            }
+            Some(gst::PadProbeData::Event(event)) => log.event(event),
+            _ => {}
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn observe_unparsed(pad: &gst::Pad, log: Log) {
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let segment = pad
+            .sticky_event::<gst::event::Segment>(0)
+            .and_then(|event| event.segment().clone().downcast().ok());
+        if let (Some(buffer), Some(segment)) = (info.buffer(), segment) {
+            demux::lock(&log).unparsed(buffer, &segment);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+impl StreamLog {
+    fn new(offer: &Offer) -> Self {
+        Self {
+            kind: offer.kind,
+            index: offer.index,
+            stream_id: String::new(),
+            selected: false,
+            container_caps: offer.caps.clone(),
+            caps: offer.caps.clone(),
+            tags: gst::TagList::new(),
+            frames: Vec::new(),
+            packets: 0,
+            start_ns: None,
+            end_ns: 0,
+            tail: None,
+            has_presentation_times: true,
+            edits: 0,
+            segment: None,
+            fresh_segment: false,
+        }
+    }
+
+    fn event(&mut self, event: &gst::EventRef) {
+        match event.view() {
+            gst::EventView::StreamStart(start) => {
+                start.stream_id().clone_into(&mut self.stream_id);
+                self.selected = start.stream_flags().contains(gst::StreamFlags::SELECT);
+            }
+            gst::EventView::Caps(caps) => self.caps = caps.caps_owned(),
+            gst::EventView::Segment(segment) => {
+                self.segment = segment.segment().clone().downcast().ok();
+                self.fresh_segment = true;
+            }
+            gst::EventView::Tag(tag) => {
+                self.tags = self.tags.merge(tag.tag(), gst::TagMergeMode::Replace);
+            }
+            _ => {}
+        }
+    }
+
+    fn packet(&mut self, buffer: &gst::BufferRef) {
+        if self.is_hidden_vp8(buffer) {
+            return;
+        }
+        let Some((start, end)) = self.segment.as_ref().and_then(|s| shown(buffer, s)) else {
+            return;
+        };
+        self.packets += 1;
+        self.start_ns = Some(self.start_ns.map_or(start, |first| first.min(start)));
+        self.end_ns = self.end_ns.max(end);
+        self.edits += u32::from(std::mem::take(&mut self.fresh_segment));
+        self.has_presentation_times &= buffer.pts().is_some();
+        if self.kind == Kind::Video {
+            self.frames.push(FrameTime {
+                time_ns: start,
+                keyframe: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            });
+        }
+    }
+
+    /// Looks at a packet as it leaves the demuxer.
+    fn unparsed(&mut self, buffer: &gst::BufferRef, segment: &Segment) {
+        let Some((start, end)) = shown(buffer, segment) else {
+            return;
+        };
+        if self.tail.is_none_or(|tail| start >= tail.0) {
+            let lasts = buffer.duration().is_some();
+            self.tail = Some((start, if lasts { end } else { start }));
+        }
+    }
+
+    /// VP8 keeps its reference pictures in packets of their own: bit 4 of the first byte says
+    /// whether a packet is shown (RFC 6386 section 9.1).
+    fn is_hidden_vp8(&self, buffer: &gst::BufferRef) -> bool {
+        let vp8 = self
+            .caps
+            .structure(0)
+            .is_some_and(|s| s.name() == "video/x-vp8");
+        let mut first = [0x10];
+        vp8 && buffer.copy_to_slice(0, &mut first).is_ok() && first[0] & 0x10 == 0
+    }
+}
+
+/// Start and end of a packet in stream time; `None` if it is not shown.
+fn shown(buffer: &gst::BufferRef, segment: &Segment) -> Option<(u64, u64)> {
+    let start = buffer.pts().or(buffer.dts())?;
+    let shortest = gst::ClockTime::from_nseconds(1);
+    let duration = buffer.duration().unwrap_or(shortest).max(shortest);
+    let (start, end) = segment.clip(start, start + duration)?;
+    Some((
+        segment.to_stream_time(start)?.nseconds(),
+        segment.to_stream_time(end)?.nseconds(),
+    ))
+}

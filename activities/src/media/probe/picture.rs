@@ -1,0 +1,341 @@
+//! The video track of a source.
+
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+
+use super::isobmff::Orientation;
+use super::packets::{FrameTime, StreamLog};
+use super::timing::{self, Rate};
+use super::{Source, describe, limits, of_kind};
+use crate::media::colour;
+use crate::media::demux::Kind;
+use crate::media::frames::{self, Frame, FrameReader, Selection};
+use crate::media::report::{Colour, Ratio, Size, VideoTrack};
+use crate::media::sniff::Container;
+use crate::tool::ToolError;
+
+/// The video track, and whether it can be encoded in chunks.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) track: VideoTrack,
+    pub(super) chunkable: bool,
+}
+
+/// What the times of a video are laid out on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid {
+    /// Length of a segment.
+    pub(super) segment_ns: u64,
+    /// Length of the presentation, as the container's header says.
+    pub(super) declared_ns: Option<u64>,
+}
+
+/// The stream that players show: the first one that is not a cover picture.
+pub(super) fn find(streams: &[StreamLog]) -> Option<&StreamLog> {
+    of_kind(streams, Kind::Video).find(|stream| {
+        let name = stream.caps.structure(0).map(|s| s.name().as_str());
+        let still = name.is_some_and(|name| name.starts_with("image/"));
+        !still || stream.frames.len() > 1
+    })
+}
+
+/// Describes a stream.
+///
+/// # Errors
+/// `hdr_unsupported`, `codec_unsupported`, `no_frames`, `too_many_pixels`, and those of decoding.
+pub(super) fn describe(
+    source: &Source,
+    stream: &StreamLog,
+    grid: Grid,
+    warnings: &mut Vec<String>,
+) -> Result<Picture, ToolError> {
+    if stream.frames.is_empty() {
+        return Err(frames::no_frames());
+    }
+    let colour = colour::or(
+        colour::stated(&stream.caps),
+        colour::stated(&stream.container_caps),
+    );
+    refuse_hdr(source, stream, &colour)?;
+    check_pixels(stream)?;
+    let timeline = Timeline::of(stream, grid);
+    let looks = look(source, stream, &timeline)?;
+    let orientation = orientation(source, stream);
+    let track = VideoTrack {
+        pixel_aspect: looks.pixel_aspect,
+        display: shown_size(looks.stored, looks.pixel_aspect, orientation),
+        stored: looks.stored,
+        bit_depth: looks.bit_depth,
+        chroma: looks.chroma.to_owned(),
+        interlaced: looks.interlaced,
+        codec: describe::codec(&stream.caps),
+        index: stream.index,
+        rotation: orientation.rotation,
+        mirrored: orientation.mirrored,
+        colour,
+        hdr: None,
+        ..timeline.into_track()
+    };
+    warn(&track, orientation, looks.exact_seeks, warnings);
+    Ok(Picture {
+        chunkable: looks.exact_seeks && may_be_chunked(source, stream),
+        track,
+    })
+}
+
+fn warn(
+    track: &VideoTrack,
+    orientation: Orientation,
+    exact_seeks: bool,
+    warnings: &mut Vec<String>,
+) {
+    if track.variable_frame_rate {
+        warnings.push("the frame rate varies".to_owned());
+    }
+    if track.interlaced {
+        warnings.push("the video is interlaced".to_owned());
+    }
+    if orientation.inexact {
+        warnings.push(format!(
+            "the video is to be turned by an odd angle; {} degrees are used",
+            orientation.rotation
+        ));
+    }
+    if !exact_seeks {
+        warnings.push("seeking in the source is not exact".to_owned());
+    }
+}
+
+fn refuse_hdr(source: &Source, stream: &StreamLog, colour: &Colour) -> Result<(), ToolError> {
+    let dolby = source.track(stream).is_some_and(|track| track.dolby_vision);
+    let kind = match colour.transfer.as_deref() {
+        _ if dolby => "Dolby Vision",
+        Some("smpte2084") => "HDR10",
+        Some("arib-std-b67") => "HLG",
+        _ => return Ok(()),
+    };
+    Err(ToolError::input(
+        "hdr_unsupported",
+        format!(
+            "the source is high dynamic range video ({kind}), which is not supported yet; \
+             convert it to standard range (BT.709)"
+        ),
+    ))
+}
+
+fn check_pixels(stream: &StreamLog) -> Result<(), ToolError> {
+    let width = describe::count(&stream.caps, "width");
+    let height = describe::count(&stream.caps, "height");
+    if u64::from(width) * u64::from(height) <= limits::MAX_PIXELS {
+        return Ok(());
+    }
+    Err(ToolError::input(
+        "too_many_pixels",
+        format!("the video has {width}x{height} pixels; the limit is 8192x8192"),
+    ))
+}
+
+/// What follows from the times of the packets.
+struct Timeline {
+    times: Vec<u64>,
+    keyframes: Vec<u64>,
+    rate: Rate,
+    end_ns: u64,
+    cuts: Vec<u64>,
+    seeks: Vec<u64>,
+}
+
+impl Timeline {
+    fn of(stream: &StreamLog, grid: Grid) -> Self {
+        let stated = describe::fraction(&stream.caps, "framerate")
+            .or_else(|| describe::fraction(&stream.container_caps, "framerate"));
+        let mut frames = stream.frames.clone();
+        frames.sort_unstable_by_key(|frame| frame.time_ns);
+        if let (true, Some(rate)) = (describe::codes_fields(&stream.caps), stated) {
+            join_fields(&mut frames, timing::frame_ns(rate));
+        }
+        let times: Vec<u64> = frames.iter().map(|frame| frame.time_ns).collect();
+        let keyframes: Vec<u64> = (frames.iter().filter(|frame| frame.keyframe))
+            .map(|frame| frame.time_ns)
+            .collect();
+        let said = stream
+            .tail
+            .filter(|tail| tail.1 > tail.0)
+            .map(|tail| tail.1);
+        // A single frame without a duration lasts as long as the file claims.
+        let declared = grid.declared_ns.filter(|_| times.len() == 1);
+        let rate = timing::rate(&times, said.or(declared).unwrap_or(0), stated);
+        let last = times.last().copied().unwrap_or(0);
+        let end_ns = said.unwrap_or(last + timing::frame_ns(rate.frames));
+        let cuts = timing::cuts(&times, grid.segment_ns);
+        Self {
+            seeks: timing::seeks(&cuts, &keyframes),
+            cuts,
+            times,
+            keyframes,
+            rate,
+            end_ns,
+        }
+    }
+
+    /// The track with the facts of time; the others are still blank.
+    fn into_track(self) -> VideoTrack {
+        let nothing = Size {
+            width: 0,
+            height: 0,
+        };
+        VideoTrack {
+            index: 0,
+            codec: String::new(),
+            stored: nothing,
+            display: nothing,
+            pixel_aspect: Ratio { num: 1, den: 1 },
+            rotation: 0,
+            mirrored: false,
+            frame_rate: self.rate.frames,
+            variable_frame_rate: self.rate.variable,
+            frames: self.times.len() as u64,
+            start_ns: self.times.first().copied().unwrap_or(0),
+            end_ns: self.end_ns,
+            bit_depth: 8,
+            chroma: String::new(),
+            colour: Colour::default(),
+            hdr: None,
+            interlaced: false,
+            longest_gop_ns: timing::longest_gop(&self.keyframes, self.end_ns),
+            keyframes: self.keyframes.len() as u64,
+            cuts_ns: self.cuts,
+            seeks_ns: self.seeks,
+        }
+    }
+}
+
+/// Keeps the first field of each frame: they come one by one where no container holds them
+/// together.
+fn join_fields(fields: &mut Vec<FrameTime>, frame_ns: u64) {
+    fields.dedup_by(|field, kept| field.time_ns - kept.time_ns < frame_ns * 3 / 4);
+}
+
+/// What a few decoded frames tell.
+struct Looks {
+    stored: Size,
+    pixel_aspect: Ratio,
+    bit_depth: u8,
+    chroma: &'static str,
+    interlaced: bool,
+    exact_seeks: bool,
+}
+
+/// Decodes the first frames, and one behind each of a few seeks.
+fn look(source: &Source, stream: &StreamLog, timeline: &Timeline) -> Result<Looks, ToolError> {
+    let selection = Selection {
+        index: stream.index,
+        deinterlace: false,
+    };
+    let mut reader = FrameReader::open(&source.path, source.container, selection)?;
+    let first = reader.read()?.ok_or_else(frames::no_frames)?;
+    let info = first.info()?;
+    let mut interlaced = first.is_interlaced();
+    for _ in 1..limits::SAMPLE_FRAMES {
+        let Some(frame) = reader.read()? else { break };
+        interlaced |= frame.is_interlaced();
+    }
+    let mut exact_seeks = true;
+    for cut in trials(timeline.cuts.len()) {
+        let landed = reader.seek(timeline.seeks[cut])?;
+        interlaced |= landed.as_ref().is_some_and(Frame::is_interlaced);
+        let early = landed.is_some_and(|frame| frame.time_ns <= timeline.cuts[cut]);
+        exact_seeks &= early && reader.read()?.is_none_or(|frame| timeline.holds(&frame));
+    }
+    let format = info.format_info();
+    Ok(Looks {
+        stored: Size {
+            width: info.width(),
+            height: info.height(),
+        },
+        pixel_aspect: pixel_aspect(&info),
+        bit_depth: u8::try_from(format.depth()[0]).unwrap_or(8),
+        chroma: describe::chroma(format),
+        interlaced: interlaced || stated_interlaced(stream),
+        exact_seeks,
+    })
+}
+
+/// The first, a middle and the last of some cuts.
+fn trials(cuts: usize) -> impl Iterator<Item = usize> {
+    let last = cuts.saturating_sub(1);
+    let mut trials: Vec<usize> = (0..limits::SEEK_TRIALS.min(cuts))
+        .map(|n| last * n / (limits::SEEK_TRIALS - 1))
+        .collect();
+    trials.dedup();
+    trials.into_iter()
+}
+
+impl Timeline {
+    /// Whether a decoded frame is one of the packets.
+    fn holds(&self, frame: &Frame) -> bool {
+        const ROUNDING_NS: u64 = 1_000_000;
+        let from = frame.time_ns.saturating_sub(ROUNDING_NS);
+        let near = self.times.partition_point(|time| *time < from);
+        (self.times.get(near)).is_some_and(|time| *time <= frame.time_ns + ROUNDING_NS)
+    }
+}
+
+fn pixel_aspect(info: &gst_video::VideoInfo) -> Ratio {
+    let par = info.par();
+    let (num, den) = (
+        u32::try_from(par.numer()).unwrap_or(0),
+        u32::try_from(par.denom()).unwrap_or(0),
+    );
+    let limit = limits::MAX_PIXEL_ASPECT;
+    if num == 0 || den == 0 || num / den >= limit || den / num >= limit {
+        return Ratio { num: 1, den: 1 };
+    }
+    Ratio { num, den }
+}
+
+fn stated_interlaced(stream: &StreamLog) -> bool {
+    let structure = stream.caps.structure(0);
+    let mode = structure.and_then(|s| s.get::<&str>("interlace-mode").ok());
+    matches!(mode, Some("interleaved" | "fields" | "alternate"))
+}
+
+/// With square pixels: the height is kept, the width follows.
+fn shown_size(stored: Size, pixel_aspect: Ratio, orientation: Orientation) -> Size {
+    let (num, den) = (u64::from(pixel_aspect.num), u64::from(pixel_aspect.den));
+    let width = (u64::from(stored.width) * num + den / 2) / den;
+    let width = u32::try_from(width.max(1)).unwrap_or(u32::MAX);
+    let (width, height) = if orientation.rotation % 180 == 90 {
+        (stored.height, width)
+    } else {
+        (width, stored.height)
+    };
+    Size { width, height }
+}
+
+/// The track's matrix in MP4 files, where GStreamer 1.22 knows no mirrored one; else the tag.
+fn orientation(source: &Source, stream: &StreamLog) -> Orientation {
+    if let Some(track) = source.track(stream) {
+        return track.orientation;
+    }
+    let tag = stream.tags.get::<gst::tags::ImageOrientation>();
+    let tag = tag.as_ref().map_or("rotate-0", |tag| tag.get());
+    let rotation = tag
+        .rsplit('-')
+        .next()
+        .and_then(|degrees| degrees.parse().ok());
+    Orientation {
+        rotation: rotation.unwrap_or(0),
+        mirrored: tag.starts_with("flip"),
+        inexact: false,
+    }
+}
+
+/// Containers whose seeks are exact when their index is; MPEG streams have none.
+fn may_be_chunked(source: &Source, stream: &StreamLog) -> bool {
+    let indexed = match source.container {
+        Container::Matroska | Container::Webm | Container::Avi | Container::Flv => true,
+        container => container.is_isobmff(),
+    };
+    indexed && stream.edits == 1 && stream.has_presentation_times
+}

@@ -1,0 +1,54 @@
+//! Sources made by recipe with ffmpeg.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A directory of sources that is removed with the test.
+#[derive(Debug)]
+pub(crate) struct Clips {
+    dir: tempfile::TempDir,
+}
+
+impl Clips {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes a file with ffmpeg from words separated by blanks.
+    pub(crate) fn ffmpeg(&self, arguments: &str, name: &str) -> PathBuf {
+        let output = Command::new("ffmpeg")
+            .args(["-v", "error", "-y", "-nostdin"])
+            .args(arguments.split_whitespace())
+            .arg(name)
+            .current_dir(self.dir.path())
+            .output()
+            .expect("ffmpeg is installed");
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        self.path(name)
+    }
+
+    /// A test picture in H.264; `more` are further arguments of ffmpeg.
+    pub(crate) fn h264(&self, seconds: u32, rate: &str, more: &str, name: &str) -> PathBuf {
+        let input = format!("-f lavfi -i testsrc2=s=320x180:r={rate}:d={seconds}");
+        let codec = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p";
+        self.ffmpeg(&format!("{input} {more} {codec}"), name)
+    }
+
+    /// The first bytes of another source.
+    pub(crate) fn cut(&self, source: &Path, percent: usize, name: &str) -> PathBuf {
+        let bytes = std::fs::read(source).unwrap();
+        self.write(&bytes[..bytes.len() * percent / 100], name)
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8], name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
