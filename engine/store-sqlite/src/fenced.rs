@@ -1,0 +1,199 @@
+//! Writes of running attempts. Each changes nothing once the step is not `running` under the
+//! attempt's fence.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use telecine_engine::activity::{Progress, PublicationMove};
+use telecine_engine::id::{RunId, StepId};
+use telecine_engine::run::Event;
+use telecine_engine::store::{Fence, NewCheckpoint, StoreError};
+
+use crate::clock;
+use crate::error::Error;
+use crate::rows::{self, Cells, FullKey, StepKey, count};
+use crate::save::{self, Artifacts, Writing};
+
+impl Writing<'_> {
+    pub(crate) async fn set_deadline(
+        &mut self,
+        fence: &Fence,
+        after: Duration,
+    ) -> Result<(), Error> {
+        let done = sqlx::query(include_str!("sql/set_deadline.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(fence.fence))
+            .bind(clock::later(self.now, after).timestamp_millis())
+            .execute(&mut *self.connection)
+            .await?;
+        if done.rows_affected() == 0 {
+            Err(fenced(fence))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Answers the fences that own their step no more.
+    pub(crate) async fn progress(
+        &mut self,
+        progress: &[(Fence, Progress)],
+    ) -> Result<Vec<Fence>, Error> {
+        let cells = progress.iter().map(|(fence, progress)| ProgressCells {
+            step: FullKey {
+                run: fence.run.as_str(),
+                step: StepKey::from(&fence.step),
+            },
+            fence: fence.fence,
+            progress,
+        });
+        let Some(array) = save::array(cells)? else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<SqliteRow> = sqlx::query(include_str!("sql/save_progress.sql"))
+            .bind(array)
+            .fetch_all(&mut *self.connection)
+            .await?;
+        let owned = rows
+            .iter()
+            .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
+            .collect::<Result<HashSet<(RunId, StepId)>, Error>>()?;
+        let lost = |fence: &&Fence| !owned.contains(&(fence.run.clone(), fence.step.clone()));
+        Ok(progress
+            .iter()
+            .map(|(fence, _)| fence)
+            .filter(lost)
+            .cloned()
+            .collect())
+    }
+
+    /// Answers the number of the checkpoint.
+    pub(crate) async fn checkpoint(
+        &mut self,
+        fence: &Fence,
+        checkpoint: &NewCheckpoint,
+    ) -> Result<u64, Error> {
+        let (seq, attempt) = self.number_checkpoint(fence).await?;
+        sqlx::query(include_str!("sql/save_checkpoint.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(seq))
+            .bind(attempt)
+            .bind(serde_json::to_string(&checkpoint.value)?)
+            .bind(checkpoint.covers.map(|covers| covers.from_s))
+            .bind(checkpoint.covers.map(|covers| covers.to_s))
+            .bind(&checkpoint.compat)
+            .bind(self.now.timestamp_millis())
+            .execute(&mut *self.connection)
+            .await?;
+        let artifacts = Artifacts::OfCheckpoint(&checkpoint.artifacts);
+        self.artifacts(&fence.run, &fence.step, artifacts).await?;
+        let keys: Vec<&str> = checkpoint
+            .artifacts
+            .iter()
+            .map(|a| a.key.as_str())
+            .collect();
+        let data = json!({
+            "attempt": attempt, "seq": seq, "covers_s": checkpoint.covers, "artifacts": keys,
+        });
+        self.event(&fence.run, &event("step.checkpoint", fence, data))
+            .await?;
+        Ok(seq)
+    }
+
+    async fn number_checkpoint(&mut self, fence: &Fence) -> Result<(u64, u32), Error> {
+        let row = sqlx::query(include_str!("sql/number_checkpoint.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(fence.fence))
+            .fetch_optional(&mut *self.connection)
+            .await?;
+        let row = row.ok_or_else(|| fenced(fence))?;
+        Ok((
+            Cells(&row).number("checkpoints")?,
+            Cells(&row).number("attempts")?,
+        ))
+    }
+
+    pub(crate) async fn generation(&mut self, fence: &Fence, name: &str) -> Result<u64, Error> {
+        self.check(fence).await?;
+        sqlx::query(include_str!("sql/allocate_generation.sql"))
+            .bind(name)
+            .bind(fence.run.as_str())
+            .execute(&mut *self.connection)
+            .await?;
+        let row = sqlx::query("select n from generation where run = $1 and name = $2")
+            .bind(fence.run.as_str())
+            .bind(name)
+            .fetch_one(&mut *self.connection)
+            .await?;
+        Cells(&row).number("n")
+    }
+
+    pub(crate) async fn publish(
+        &mut self,
+        fence: &Fence,
+        (name, generation): (&str, u64),
+    ) -> Result<PublicationMove, Error> {
+        self.check(fence).await?;
+        let moved = sqlx::query(include_str!("sql/publish.sql"))
+            .bind(name)
+            .bind(count(generation))
+            .bind(self.now.timestamp_millis())
+            .execute(&mut *self.connection)
+            .await?;
+        let row = sqlx::query("select previous from publication where name = $1")
+            .bind(name)
+            .fetch_one(&mut *self.connection)
+            .await?;
+        let previous = Cells(&row).optional_number("previous")?;
+        if moved.rows_affected() > 0 {
+            let data = json!({"name": name, "generation": generation, "previous": previous});
+            self.event(&fence.run, &event("publication.moved", fence, data))
+                .await?;
+        }
+        Ok(PublicationMove { previous })
+    }
+
+    async fn check(&mut self, fence: &Fence) -> Result<(), Error> {
+        let owns: bool = sqlx::query_scalar(include_str!("sql/owns_step.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(fence.fence))
+            .fetch_one(&mut *self.connection)
+            .await?;
+        if owns { Ok(()) } else { Err(fenced(fence)) }
+    }
+}
+
+/// Progress of an attempt as `save_progress.sql` takes it.
+#[derive(Serialize)]
+struct ProgressCells<'a> {
+    #[serde(flatten)]
+    step: FullKey<'a>,
+    fence: u64,
+    progress: &'a Progress,
+}
+
+fn event(kind: &str, fence: &Fence, data: serde_json::Value) -> Event {
+    Event {
+        kind: kind.to_owned(),
+        step: Some(fence.step.clone()),
+        data,
+    }
+}
+
+fn fenced(fence: &Fence) -> Error {
+    StoreError::Fenced {
+        run: fence.run.clone(),
+        step: fence.step.clone(),
+    }
+    .into()
+}

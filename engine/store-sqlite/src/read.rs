@@ -1,0 +1,281 @@
+//! What is read, inside a transaction or on a connection of its own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use telecine_engine::id::{RunId, StepId};
+use telecine_engine::retry::plan::{PlanState, RetryPlan};
+use telecine_engine::run::{Node, RecordedEvent, Run, Snapshot, Step, StepRecord};
+use telecine_engine::store::{
+    DefinitionRecord, Due, Fence, RunFilter, StepSet, StoreError, ViewRows,
+};
+
+use crate::clock;
+use crate::error::Error;
+use crate::rows::{self, Cells, count};
+use crate::save;
+
+pub(crate) async fn run(db: &mut SqliteConnection, run: &RunId) -> Result<Option<Run>, Error> {
+    let row = sqlx::query("select * from run where id = $1")
+        .bind(run.as_str())
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Cells(&row).run()).transpose()
+}
+
+pub(crate) async fn find_run(
+    db: &mut SqliteConnection,
+    fingerprint: &str,
+) -> Result<Option<RunId>, Error> {
+    let id: Option<String> = sqlx::query_scalar(include_str!("sql/find_run.sql"))
+        .bind(fingerprint)
+        .fetch_optional(db)
+        .await?;
+    Ok(id.map(Into::into))
+}
+
+pub(crate) async fn list_runs(
+    db: &mut SqliteConnection,
+    filter: &RunFilter,
+) -> Result<Vec<Run>, Error> {
+    let rows = sqlx::query(include_str!("sql/list_runs.sql"))
+        .bind(filter.before.as_ref().map(RunId::as_str))
+        .bind(filter.status.map(|status| status.as_str()))
+        .bind(&filter.workflow)
+        .bind(count(filter.limit as u64))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| Cells(row).run()).collect()
+}
+
+/// Header and nodes of a run that has to be there.
+pub(crate) async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<ViewRows, Error> {
+    let Some(run) = run(db, id).await? else {
+        return Err(StoreError::NoRun(id.clone()).into());
+    };
+    let rows = sqlx::query(include_str!("sql/load_nodes.sql"))
+        .bind(id.as_str())
+        .fetch_all(db)
+        .await?;
+    let nodes = rows
+        .iter()
+        .map(|row| Cells(row).node())
+        .collect::<Result<Vec<Node>, Error>>()?;
+    Ok(ViewRows { run, nodes })
+}
+
+pub(crate) async fn steps(
+    db: &mut SqliteConnection,
+    run: &RunId,
+    which: &StepSet,
+) -> Result<Vec<Step>, Error> {
+    let rows = match which {
+        StepSet::Empty => return Ok(Vec::new()),
+        StepSet::One(step) => {
+            sqlx::query(include_str!("sql/load_step.sql"))
+                .bind(run.as_str())
+                .bind(&step.node)
+                .bind(rows::item(step))
+                .fetch_all(db)
+                .await?
+        }
+        StepSet::Unsettled | StepSet::All => {
+            sqlx::query(include_str!("sql/load_steps.sql"))
+                .bind(run.as_str())
+                .bind(*which == StepSet::All)
+                .fetch_all(db)
+                .await?
+        }
+    };
+    rows.iter().map(|row| Cells(row).step()).collect()
+}
+
+pub(crate) async fn outputs(
+    db: &mut SqliteConnection,
+    run: &RunId,
+    nodes: &[String],
+) -> Result<BTreeMap<String, Value>, Error> {
+    let Some(names) = save::array(nodes.iter())? else {
+        return Ok(BTreeMap::new());
+    };
+    let rows = sqlx::query(include_str!("sql/load_outputs.sql"))
+        .bind(run.as_str())
+        .bind(names)
+        .fetch_all(db)
+        .await?;
+    let mut outputs = BTreeMap::new();
+    for row in &rows {
+        add_output(&mut outputs, &Cells(row))?;
+    }
+    Ok(outputs)
+}
+
+/// Adds the output of one step to that of its node. A node whose list was never read has none; one
+/// whose list was empty has an empty one.
+fn add_output(outputs: &mut BTreeMap<String, Value>, row: &Cells<'_>) -> Result<(), Error> {
+    let output = row.optional_json("output")?.unwrap_or(Value::Null);
+    let node = outputs.entry(row.text("name")?).or_insert(Value::Null);
+    let item: Option<i64> = row.optional_number("item")?;
+    let total: Option<u32> = row.optional_number("total")?;
+    match (item, total) {
+        (None, None) => {}
+        (None, Some(_)) => *node = Value::Array(Vec::new()),
+        (Some(item), _) if item < 0 => *node = output,
+        (Some(_), _) => match node {
+            Value::Array(list) => list.push(output),
+            first => *first = Value::Array(vec![output]),
+        },
+    }
+    Ok(())
+}
+
+pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Snapshot, Error> {
+    let ViewRows { run, nodes } = view(db, id).await?;
+    let steps = steps(db, id, &StepSet::All).await?;
+    let mut records = Records::new(steps);
+    for row in &of_run(db, include_str!("sql/load_attempts.sql"), id).await? {
+        let row = Cells(row);
+        records.of(&row.step_id()?)?.attempts.push(row.attempt()?);
+    }
+    for row in &of_run(db, include_str!("sql/load_artifacts.sql"), id).await? {
+        let row = Cells(row);
+        records.of(&row.step_id()?)?.artifacts.push(row.artifact()?);
+    }
+    Ok(Snapshot {
+        run,
+        nodes,
+        steps: records.steps,
+    })
+}
+
+async fn of_run(
+    db: &mut SqliteConnection,
+    sql: &'static str,
+    run: &RunId,
+) -> Result<Vec<SqliteRow>, Error> {
+    Ok(sqlx::query(sql).bind(run.as_str()).fetch_all(db).await?)
+}
+
+/// The steps of a snapshot while attempts and artifacts are added to them.
+struct Records {
+    steps: Vec<StepRecord>,
+    places: HashMap<StepId, usize>,
+}
+
+impl Records {
+    fn new(steps: Vec<Step>) -> Self {
+        let places = steps
+            .iter()
+            .enumerate()
+            .map(|(place, step)| (step.id.clone(), place))
+            .collect();
+        let record = |step| StepRecord {
+            step,
+            attempts: Vec::new(),
+            artifacts: Vec::new(),
+        };
+        Self {
+            steps: steps.into_iter().map(record).collect(),
+            places,
+        }
+    }
+
+    fn of(&mut self, step: &StepId) -> Result<&mut StepRecord, Error> {
+        self.places
+            .get(step)
+            .and_then(|place| self.steps.get_mut(*place))
+            .ok_or_else(|| StoreError::Corrupt(format!("there is no step {step}")).into())
+    }
+}
+
+pub(crate) async fn events(
+    db: &mut SqliteConnection,
+    run: &RunId,
+    (after, limit): (u64, usize),
+) -> Result<Vec<RecordedEvent>, Error> {
+    let rows = sqlx::query(include_str!("sql/events.sql"))
+        .bind(run.as_str())
+        .bind(count(after))
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| Cells(row).event()).collect()
+}
+
+pub(crate) async fn plan(
+    db: &mut SqliteConnection,
+    run: &RunId,
+) -> Result<Option<RetryPlan>, Error> {
+    let row = sqlx::query(include_str!("sql/load_plan.sql"))
+        .bind(run.as_str())
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state: PlanState = serde_json::from_value(Cells(&row).text("state")?.into())?;
+    Ok(Some(RetryPlan {
+        state,
+        ..Cells(&row).json("body")?
+    }))
+}
+
+pub(crate) async fn definition(
+    db: &mut SqliteConnection,
+    digest: &str,
+) -> Result<Option<DefinitionRecord>, Error> {
+    let row =
+        sqlx::query("select digest, name, version, canonical from definition where digest = $1")
+            .bind(digest)
+            .fetch_optional(db)
+            .await?;
+    row.map(|row| {
+        let row = Cells(&row);
+        Ok(DefinitionRecord {
+            digest: row.text("digest")?,
+            name: row.text("name")?,
+            version: row.number("version")?,
+            canonical: row.text("canonical")?,
+        })
+    })
+    .transpose()
+}
+
+pub(crate) async fn publication(
+    db: &mut SqliteConnection,
+    name: &str,
+) -> Result<Option<u64>, Error> {
+    let row = sqlx::query("select generation from publication where name = $1")
+        .bind(name)
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Cells(&row).number("generation")).transpose()
+}
+
+pub(crate) async fn due(
+    db: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    limit: usize,
+) -> Result<Vec<Due>, Error> {
+    let rows = sqlx::query(include_str!("sql/due.sql"))
+        .bind(now.timestamp_millis())
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    let read = |row| {
+        let row = Cells(row);
+        let (run, step) = (row.run_id()?, row.step_id()?);
+        Ok(match row.optional_number("fence")? {
+            None => Due::Backoff(run, step),
+            Some(fence) => Due::Deadline(Fence { run, step, fence }),
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(crate) async fn next_due(db: &mut SqliteConnection) -> Result<Option<DateTime<Utc>>, Error> {
+    let millis: Option<i64> = sqlx::query_scalar(include_str!("sql/next_due.sql"))
+        .fetch_one(db)
+        .await?;
+    Ok(millis.map(clock::from_millis))
+}

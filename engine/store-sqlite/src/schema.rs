@@ -1,0 +1,163 @@
+//! The schema, brought up to date when a database is opened.
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, SqlSafeStr as _};
+use telecine_engine::store::StoreError;
+
+use crate::error::Error;
+
+/// What the first migration sets as `application_id`.
+const APPLICATION_ID: i64 = 1_952_673_381;
+
+/// The migrations, oldest first: number, what it does, statements. Never change one that was
+/// released; add the next.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "init",
+    include_str!("../../../migrations/sqlite/0001_init.sql"),
+)];
+
+/// Checks that a database is ours and applies what is missing. One transaction that holds the write
+/// lock from its beginning: of two processes that open a new database at once, one waits and finds
+/// it done.
+pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut transaction = connection.begin_with("begin immediate").await?;
+    check_ownership(&mut transaction).await?;
+    migrator().run(&mut *transaction).await.map_err(refused)?;
+    Ok(transaction.commit().await?)
+}
+
+/// An empty database will be ours; any other says whose it is.
+async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let application: i64 = sqlx::query_scalar("pragma application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
+        .fetch_one(connection)
+        .await?;
+    if application == APPLICATION_ID || (application == 0 && tables == 0) {
+        return Ok(());
+    }
+    Err(StoreError::Incompatible("it belongs to another program".to_owned()).into())
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        Migration::new(
+            *version,
+            (*name).into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+fn refused(error: sqlx::migrate::MigrateError) -> Error {
+    use sqlx::migrate::MigrateError as E;
+    match error {
+        E::VersionMissing(version) => StoreError::Incompatible(format!(
+            "it was written by a newer version of telecine (schema {version}): update this one"
+        ))
+        .into(),
+        E::VersionMismatch(version) | E::Dirty(version) => {
+            StoreError::Incompatible(format!("its schema {version} is not the one of telecine"))
+                .into()
+        }
+        E::Execute(error) | E::ExecuteMigration(error, _) => error.into(),
+        other => StoreError::Unavailable(other.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sqlx::ConnectOptions as _;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::*;
+
+    async fn in_memory() -> SqliteConnection {
+        SqliteConnectOptions::new()
+            .in_memory(true)
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_dumped_schema_is_what_the_migrations_make() {
+        let mut database = in_memory().await;
+        bring_up_to_date(&mut database).await.unwrap();
+        let made: Vec<String> = sqlx::query_scalar(
+            "select sql || ';' from sqlite_schema \
+             where sql is not null and name not like '\\_sqlx%' escape '\\' order by tbl_name, rowid",
+        )
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+        let made = format!(
+            "-- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test \
+             -p telecine-store-sqlite schema\n\n{}\n",
+            made.join("\n\n")
+        );
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite/schema.sql");
+        if std::env::var_os("TELECINE_UPDATE_SCHEMA").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), made);
+    }
+
+    #[tokio::test]
+    async fn bringing_a_database_up_to_date_again_changes_nothing() {
+        let mut database = in_memory().await;
+        bring_up_to_date(&mut database).await.unwrap();
+        let before: i64 = version(&mut database).await;
+        bring_up_to_date(&mut database).await.unwrap();
+        assert_eq!(version(&mut database).await, before);
+    }
+
+    async fn version(database: &mut SqliteConnection) -> i64 {
+        sqlx::query_scalar("pragma schema_version")
+            .fetch_one(database)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_schema_is_refused() {
+        let mut database = in_memory().await;
+        bring_up_to_date(&mut database).await.unwrap();
+        sqlx::query(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+             values (9999, 'from the future', true, x'00', 0)",
+        )
+        .execute(&mut database)
+        .await
+        .unwrap();
+        let error = StoreError::from(bring_up_to_date(&mut database).await.unwrap_err());
+        assert!(
+            matches!(&error, StoreError::Incompatible(why) if why.contains("newer")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_of_another_program_is_refused_untouched() {
+        let mut database = in_memory().await;
+        sqlx::query("create table theirs (x)")
+            .execute(&mut database)
+            .await
+            .unwrap();
+        let error = StoreError::from(bring_up_to_date(&mut database).await.unwrap_err());
+        assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+        let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
+            .fetch_one(&mut database)
+            .await
+            .unwrap();
+        assert_eq!(tables, 1);
+    }
+}

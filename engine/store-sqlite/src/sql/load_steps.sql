@@ -1,0 +1,20 @@
+-- Steps of a run in the order of the definition and of its lists: all, or those that are not
+-- settled. The nodes are the outer loop, which makes the order that of two indexes: nothing is
+-- sorted.
+select
+    step.*,
+    checkpoint.seq as checkpoint_seq,
+    checkpoint.attempt as checkpoint_attempt,
+    checkpoint.covers_from,
+    checkpoint.covers_to
+from node
+cross join step on step.run = node.run and step.node = node.name
+left join checkpoint
+    on
+        checkpoint.run = step.run
+        and checkpoint.node = step.node
+        and checkpoint.item = step.item
+where
+    node.run = $1
+    and ($2 or step.status in ('pending', 'ready', 'running', 'backoff'))
+order by node.position, step.item

@@ -1,0 +1,2 @@
+-- What a session runs.
+select run, node, item, fence from step where session = $1 order by run, position, item

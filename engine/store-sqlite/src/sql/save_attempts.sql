@@ -1,0 +1,14 @@
+-- Ends attempts.
+update attempt
+set
+    outcome = a.value ->> 'outcome',
+    ended_at = $3,
+    cpu_s = a.value ->> 'cpu_s',
+    max_rss_bytes = a.value ->> 'max_rss_bytes',
+    error = a.value -> 'error'
+from json_each($2) as a
+where
+    attempt.run = $1
+    and attempt.node = a.value ->> 'node'
+    and attempt.item = a.value ->> 'item'
+    and attempt.n = a.value ->> 'n'

@@ -1,0 +1,2 @@
+-- Makes a plan the run's latest: one of the same id is replaced, and its number is a new one.
+replace into plan (id, run, state, body) values ($1, $2, $3, $4)

@@ -1,0 +1,304 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
+use telecine_engine::activity::{Progress, PublicationMove};
+use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::retry::plan::RetryPlan;
+use telecine_engine::run::{RecordedEvent, Run, Snapshot};
+use telecine_engine::store::{
+    Claim, ClaimRequest, DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store,
+    StoreError, Transaction,
+};
+use tokio::sync::Mutex;
+
+use crate::error::Error;
+use crate::locks::SessionLocks;
+use crate::rows::Cells;
+use crate::save::Writing;
+use crate::transaction::SqliteTransaction;
+use crate::{claim, clock, directory, read, schema, sessions};
+
+/// How long a process waits for another one's transaction. The longest (opening a fan-out of
+/// 100,000 steps) takes a few seconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections that read beside the writer.
+const READERS: u32 = 4;
+/// The write-ahead log is cut back to this when it was emptied, in bytes.
+const WAL_BYTES: &str = "67108864";
+/// Rows that a connection reads ahead of whoever takes them.
+const ROWS_AHEAD: usize = 512;
+
+/// The database of one data directory.
+#[derive(Debug)]
+pub struct SqliteStore {
+    /// One connection: writers of this process queue here, and not at the file lock.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// `data_version` only means something on one connection.
+    watcher: Mutex<SqliteConnection>,
+    locks: Arc<SessionLocks>,
+}
+
+impl SqliteStore {
+    /// Opens the database of a data directory; makes both if they are missing, and brings an older
+    /// schema up to date. Several stores may be open on one directory, also in several processes.
+    ///
+    /// # Errors
+    /// [`StoreError::Incompatible`] for a directory on a network file system, a database of a newer
+    /// version, or a file that is no database of telecine; [`StoreError::Full`] if there is no
+    /// room; [`StoreError::Unavailable`] if the directory cannot be made or written.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.to_owned();
+        let directory = tokio::task::spawn_blocking(move || directory::prepare(&path))
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))??;
+        let named = |error: Error| name(error.into(), &directory.database);
+        let options = options(&directory.database);
+        let mut watcher = options
+            .connect()
+            .await
+            .map_err(|error| named(error.into()))?;
+        schema::bring_up_to_date(&mut watcher)
+            .await
+            .map_err(named)?;
+        Ok(Self {
+            writer: pool(1, &options),
+            readers: pool(READERS, &options),
+            watcher: Mutex::new(watcher),
+            locks: Arc::new(SessionLocks::new(directory.sessions)),
+        })
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    async fn begin_write(&self) -> Result<sqlx::Transaction<'static, Sqlite>, Error> {
+        Ok(self.writer.begin_with("begin immediate").await?)
+    }
+
+    /// Does something in a write transaction of its own.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let mut writing = Writing {
+            connection: &mut transaction,
+            now: clock::now(),
+        };
+        let done = work(&mut writing).await?;
+        transaction.commit().await.map_err(Error::from)?;
+        Ok(done)
+    }
+}
+
+fn options(database: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(database)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("journal_size_limit", WAL_BYTES)
+        .row_buffer_size(ROWS_AHEAD)
+        .disable_statement_logging()
+}
+
+/// Connections are opened when they are first needed, and stay: each keeps its prepared statements.
+fn pool(connections: u32, options: &SqliteConnectOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(is_clean(connection)))
+        .connect_lazy_with(options.clone())
+}
+
+/// Whether a connection can be used again. A full disk makes SQLite roll back by itself, which the
+/// driver does not notice: it would take the connection for one inside a transaction for ever.
+async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Waits for the rollback of a transaction that was dropped.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
+/// Says which file an error at opening is about.
+fn name(error: StoreError, database: &Path) -> StoreError {
+    let at = |why: String| format!("{}: {why}", database.display());
+    match error {
+        StoreError::Full(why) => StoreError::Full(at(why)),
+        StoreError::Incompatible(why) => StoreError::Incompatible(at(why)),
+        StoreError::Unavailable(why) => StoreError::Unavailable(at(why)),
+        StoreError::Corrupt(why) => StoreError::Corrupt(at(why)),
+        other => other,
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn save_definition(&self, definition: &DefinitionRecord) -> Result<(), StoreError> {
+        self.write(async |writing| {
+            sqlx::query(include_str!("sql/save_definition.sql"))
+                .bind(&definition.digest)
+                .bind(&definition.name)
+                .bind(definition.version)
+                .bind(&definition.canonical)
+                .bind(writing.now.timestamp_millis())
+                .execute(&mut *writing.connection)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn load_definition(&self, digest: &str) -> Result<Option<DefinitionRecord>, StoreError> {
+        Ok(read::definition(&mut *self.reader().await?, digest).await?)
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        let transaction = self.begin_write().await?;
+        Ok(Box::new(SqliteTransaction::new(
+            transaction,
+            self.locks.clone(),
+        )))
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        // Most calls of an idle worker end here, without the write lock.
+        if !claim::claimable(&mut *self.reader().await?, request).await? {
+            return Ok(Vec::new());
+        }
+        self.write(async |writing| writing.claim(request).await)
+            .await
+    }
+
+    async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError> {
+        self.write(async |writing| writing.set_deadline(fence, after).await)
+            .await
+    }
+
+    async fn save_progress(
+        &self,
+        progress: &[(Fence, Progress)],
+    ) -> Result<Vec<Fence>, StoreError> {
+        if progress.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(async |writing| writing.progress(progress).await)
+            .await
+    }
+
+    async fn save_checkpoint(
+        &self,
+        fence: &Fence,
+        checkpoint: &NewCheckpoint,
+    ) -> Result<u64, StoreError> {
+        self.write(async |writing| writing.checkpoint(fence, checkpoint).await)
+            .await
+    }
+
+    async fn allocate_generation(&self, fence: &Fence, name: &str) -> Result<u64, StoreError> {
+        self.write(async |writing| writing.generation(fence, name).await)
+            .await
+    }
+
+    async fn publish(
+        &self,
+        fence: &Fence,
+        name: &str,
+        generation: u64,
+    ) -> Result<PublicationMove, StoreError> {
+        self.write(async |writing| writing.publish(fence, (name, generation)).await)
+            .await
+    }
+
+    async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        Ok(read::publication(&mut *self.reader().await?, name).await?)
+    }
+
+    async fn open_session(
+        &self,
+        id: &SessionId,
+        name: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        sessions::lock(&self.locks, id)?;
+        let opened = self
+            .write(async |writing| writing.open_session((id, name), lease).await)
+            .await;
+        if opened.is_err() {
+            self.locks.remove(id);
+        }
+        opened
+    }
+
+    async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
+        self.write(async |writing| writing.renew_session(id, lease).await)
+            .await
+    }
+
+    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, bool)>, StoreError> {
+        Ok(sessions::others(&mut *self.reader().await?, &self.locks, except).await?)
+    }
+
+    async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError> {
+        Ok(read::due(&mut *self.reader().await?, clock::now(), limit).await?)
+    }
+
+    async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
+        let at = read::next_due(&mut *self.reader().await?).await?;
+        Ok(at.map(|at| (at - clock::now()).to_std().unwrap_or_default()))
+    }
+
+    async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
+        Ok(read::run(&mut *self.reader().await?, run).await?)
+    }
+
+    async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError> {
+        Ok(read::find_run(&mut *self.reader().await?, fingerprint).await?)
+    }
+
+    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        Ok(read::list_runs(&mut *self.reader().await?, filter).await?)
+    }
+
+    async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError> {
+        // A transaction, so that all of its statements see the same commit.
+        let mut transaction = self.readers.begin().await.map_err(Error::from)?;
+        Ok(read::snapshot(&mut transaction, run).await?)
+    }
+
+    async fn events(
+        &self,
+        run: &RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        Ok(read::events(&mut *self.reader().await?, run, (after, limit)).await?)
+    }
+
+    async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
+        Ok(read::plan(&mut *self.reader().await?, run).await?)
+    }
+
+    async fn change_counter(&self) -> Result<i64, StoreError> {
+        let mut watcher = self.watcher.lock().await;
+        let row = sqlx::query("pragma data_version")
+            .fetch_one(&mut *watcher)
+            .await
+            .map_err(Error::from)?;
+        Ok(Cells(&row).number("data_version")?)
+    }
+}

@@ -1,0 +1,143 @@
+//! One transaction over a few runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::Sqlite;
+use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::machine::Changes;
+use telecine_engine::retry::plan::RetryPlan;
+use telecine_engine::run::{Snapshot, Step};
+use telecine_engine::store::{Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows};
+
+use crate::clock;
+use crate::error::Error;
+use crate::locks::SessionLocks;
+use crate::read;
+use crate::rows::Cells;
+use crate::save::Writing;
+
+/// Holds the write lock of the database from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct SqliteTransaction {
+    inner: sqlx::Transaction<'static, Sqlite>,
+    now: DateTime<Utc>,
+    locks: Arc<SessionLocks>,
+    ended: Vec<SessionId>,
+}
+
+impl SqliteTransaction {
+    pub(crate) fn new(inner: sqlx::Transaction<'static, Sqlite>, locks: Arc<SessionLocks>) -> Self {
+        Self {
+            inner,
+            now: clock::now(),
+            locks,
+            ended: Vec::new(),
+        }
+    }
+
+    fn writing(&mut self) -> Writing<'_> {
+        Writing {
+            connection: &mut self.inner,
+            now: self.now,
+        }
+    }
+
+    async fn create(&mut self, new: &NewRun, force: bool) -> Result<Created, Error> {
+        if !force && let Some(run) = read::find_run(&mut self.inner, &new.run.fingerprint).await? {
+            return Ok(Created::Existing(run));
+        }
+        self.writing().create_run(new).await?;
+        Ok(Created::New)
+    }
+
+    async fn fences_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, Error> {
+        let rows = sqlx::query(include_str!("sql/running_of.sql"))
+            .bind(session.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?;
+        rows.iter().map(|row| Cells(row).fence()).collect()
+    }
+
+    async fn replace_plan(&mut self, plan: &RetryPlan) -> Result<(), Error> {
+        sqlx::query(include_str!("sql/supersede_plans.sql"))
+            .bind(plan.job.as_str())
+            .bind(plan.id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        let state = serde_json::to_value(plan.state)?;
+        sqlx::query(include_str!("sql/save_plan.sql"))
+            .bind(plan.id.as_str())
+            .bind(plan.job.as_str())
+            .bind(state.as_str())
+            .bind(serde_json::to_string(plan)?)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transaction for SqliteTransaction {
+    async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(self.now)
+    }
+
+    async fn create_run(&mut self, new: &NewRun, force: bool) -> Result<Created, StoreError> {
+        Ok(self.create(new, force).await?)
+    }
+
+    async fn load_view(&mut self, run: &RunId) -> Result<ViewRows, StoreError> {
+        Ok(read::view(&mut self.inner, run).await?)
+    }
+
+    async fn load_steps(&mut self, run: &RunId, which: &StepSet) -> Result<Vec<Step>, StoreError> {
+        Ok(read::steps(&mut self.inner, run, which).await?)
+    }
+
+    async fn load_outputs(
+        &mut self,
+        run: &RunId,
+        nodes: &[String],
+    ) -> Result<BTreeMap<String, Value>, StoreError> {
+        Ok(read::outputs(&mut self.inner, run, nodes).await?)
+    }
+
+    async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError> {
+        Ok(self.fences_of(session).await?)
+    }
+
+    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+        self.writing().end_session(session).await?;
+        self.ended.push(session.clone());
+        Ok(())
+    }
+
+    async fn save(&mut self, run: &RunId, changes: &Changes) -> Result<(), StoreError> {
+        Ok(self.writing().changes(run, changes).await?)
+    }
+
+    async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {
+        Ok(read::snapshot(&mut self.inner, run).await?)
+    }
+
+    async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError> {
+        Ok(self.replace_plan(plan).await?)
+    }
+
+    async fn load_plan(&mut self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
+        Ok(read::plan(&mut self.inner, run).await?)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.inner.commit().await.map_err(Error::from)?;
+        // Only now: a lock file must not go before its row.
+        for session in &self.ended {
+            self.locks.remove(session);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+-- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test -p telecine-store-sqlite schema
+
+CREATE TABLE artifact (
+    -- Grows: the order in which objects were recorded.
+    id              integer not null,
+    run             text    not null,
+    node            text    not null,
+    item            integer not null,
+    key             text    not null,
+    size            integer not null,
+    sha256          text    not null,
+    media_type      text    not null,
+    -- 1 while only a checkpoint names it.
+    from_checkpoint integer not null,
+    constraint artifact_pk primary key (id),
+    constraint artifact_step
+        foreign key (run, node, item) references step (run, node, item) on delete cascade,
+    constraint artifact_key unique (run, node, item, key),
+    constraint artifact_size check (size >= 0),
+    constraint artifact_from_checkpoint check (from_checkpoint in (0, 1))
+) strict;
+
+CREATE TABLE attempt (
+    run           text    not null,
+    node          text    not null,
+    item          integer not null,
+    n             integer not null,
+    round         integer not null,
+    outcome       text,
+    -- The session that ran it. No foreign key: sessions go, history stays.
+    worker        text    not null,
+    started_at    integer not null,
+    ended_at      integer,
+    cpu_s         real,
+    max_rss_bytes integer,
+    resumed_from  integer,
+    error         text,
+    constraint attempt_pk primary key (run, node, item, n),
+    constraint attempt_step
+        foreign key (run, node, item) references step (run, node, item) on delete cascade,
+    constraint attempt_n check (n >= 1),
+    constraint attempt_outcome check (
+        outcome in ('succeeded', 'failed', 'lost', 'released', 'cancelled')
+    ),
+    constraint attempt_end check ((outcome is null) = (ended_at is null)),
+    constraint attempt_usage check ((cpu_s is null) = (max_rss_bytes is null))
+) strict, without rowid;
+
+CREATE TABLE checkpoint (
+    run         text    not null,
+    node        text    not null,
+    item        integer not null,
+    seq         integer not null,
+    -- The attempt that saved it.
+    attempt     integer not null,
+    value       text    not null,
+    covers_from real,
+    covers_to   real,
+    compat      text    not null,
+    saved_at    integer not null,
+    constraint checkpoint_pk primary key (run, node, item),
+    constraint checkpoint_step
+        foreign key (run, node, item) references step (run, node, item) on delete cascade,
+    constraint checkpoint_covers check ((covers_from is null) = (covers_to is null))
+) strict;
+
+CREATE TABLE definition (
+    digest    text    not null,
+    name      text    not null,
+    version   integer not null,
+    -- The canonical JSON that the digest is of.
+    canonical text    not null,
+    saved_at  integer not null,
+    constraint definition_pk primary key (digest)
+) strict;
+
+CREATE TABLE event (
+    run  text    not null,
+    -- From 1 in each run, without gaps.
+    seq  integer not null,
+    at   integer not null,
+    kind text    not null,
+    -- As it is written: `package` or `encode[3]`. No foreign key: the history of a step outlives it.
+    step text,
+    data text    not null,
+    constraint event_pk primary key (run, seq),
+    constraint event_run foreign key (run) references run (id),
+    constraint event_seq check (seq >= 1)
+) strict, without rowid;
+
+CREATE TABLE generation (
+    name text    not null,
+    n    integer not null,
+    run  text    not null,
+    constraint generation_pk primary key (name, n),
+    constraint generation_run foreign key (run) references run (id),
+    -- However often a step of the run asks, the run has one.
+    constraint generation_one_per_run unique (run, name),
+    constraint generation_n check (n >= 1)
+) strict, without rowid;
+
+CREATE TABLE node (
+    run      text    not null,
+    name     text    not null,
+    -- Place in the definition, from 0.
+    position integer not null,
+    status   text    not null,
+    -- Number of steps; null until the list of for_each is known.
+    total    integer,
+    settled  integer not null,
+    failed   integer not null,
+    held     integer not null,
+    reason   text,
+    -- The highest fence of a step that was removed. Steps that are made anew under the same name
+    -- continue from it, so that an attempt of the removed step stays fenced out.
+    fence    integer not null default 0,
+    constraint node_pk primary key (run, name),
+    constraint node_run foreign key (run) references run (id),
+    constraint node_position unique (run, position),
+    constraint node_status check (
+        status in (
+            'pending', 'ready', 'held', 'succeeded', 'failed', 'skipped', 'blocked', 'cancelled'
+        )
+    ),
+    constraint node_counters check (
+        settled >= 0 and failed >= 0 and held >= 0
+        and failed + held <= settled
+        and (total is null or settled <= total)
+    )
+) strict, without rowid;
+
+CREATE TABLE plan (
+    number integer not null,
+    id     text    not null,
+    run    text    not null,
+    state  text    not null,
+    body   text    not null,
+    constraint plan_pk primary key (number),
+    constraint plan_id unique (id),
+    constraint plan_run foreign key (run) references run (id),
+    constraint plan_state check (state in ('proposed', 'executed', 'superseded'))
+) strict;
+
+CREATE INDEX plan_latest on plan (run, number);
+
+CREATE TABLE publication (
+    name       text    not null,
+    generation integer not null,
+    -- What was current before; an attempt that publishes again gets the same answer.
+    previous   integer,
+    moved_at   integer not null,
+    constraint publication_pk primary key (name),
+    constraint publication_generation
+        foreign key (name, generation) references generation (name, n)
+) strict, without rowid;
+
+CREATE TABLE run (
+    id           text    not null,
+    workflow     text    not null,
+    version      integer not null,
+    definition   text    not null,
+    status       text    not null,
+    round        integer not null,
+    revision     integer not null,
+    input        text    not null,
+    fingerprint  text    not null,
+    source_store text    not null,
+    media_store  text    not null,
+    labels       text    not null,
+    output       text,
+    error        text,
+    created_at   integer not null,
+    started_at   integer,
+    ended_at     integer,
+    constraint run_pk primary key (id),
+    constraint run_definition foreign key (definition) references definition (digest),
+    constraint run_status check (
+        status in ('queued', 'running', 'held', 'succeeded', 'failed', 'cancelled')
+    ),
+    constraint run_round check (round >= 1),
+    -- A run has an end exactly while it is stopped.
+    constraint run_end check ((ended_at is null) = (status in ('queued', 'running'))),
+    constraint run_output check ((output is not null) = (status = 'succeeded'))
+) strict;
+
+CREATE INDEX run_fingerprint on run (fingerprint, id);
+
+CREATE TABLE session (
+    id         text    not null,
+    -- For people: host and process id.
+    name       text    not null,
+    opened_at  integer not null,
+    -- When the lease ends unless it is renewed.
+    expires_at integer not null,
+    constraint session_pk primary key (id)
+) strict;
+
+CREATE TABLE step (
+    run                 text    not null,
+    node                text    not null,
+    -- Place in the list of for_each, from 0; -1 for the only step of a node without for_each.
+    item                integer not null,
+    -- The node's, repeated here because steps are claimed in this order.
+    position            integer not null,
+    activity            text    not null,
+    status              text    not null,
+    input               text,
+    output              text,
+    error               text,
+    reason              text,
+    fence               integer not null,
+    attempts            integer not null,
+    charged             integer not null,
+    losses              integer not null,
+    -- Checkpoints ever made; numbers them, also after they were dropped.
+    checkpoints         integer not null default 0,
+    checkpoint_failures integer not null,
+    session             text,
+    due_at              integer,
+    deadline_at         integer,
+    progress            text,
+    warnings            text    not null,
+    round               integer not null,
+    started_at          integer,
+    ended_at            integer,
+    constraint step_pk primary key (run, node, item),
+    constraint step_node foreign key (run, node) references node (run, name),
+    -- A session cannot go while it runs something.
+    constraint step_session foreign key (session) references session (id),
+    constraint step_item check (item >= -1),
+    constraint step_status check (
+        status in (
+            'pending', 'ready', 'running', 'backoff', 'held', 'succeeded', 'failed', 'skipped',
+            'blocked', 'cancelled'
+        )
+    ),
+    constraint step_running check ((session is not null) = (status = 'running')),
+    constraint step_fenced check (status <> 'running' or (fence > 0 and attempts > 0)),
+    constraint step_input check (status not in ('ready', 'running') or input is not null),
+    constraint step_output check (status <> 'succeeded' or output is not null),
+    constraint step_due check ((due_at is not null) = (status = 'backoff')),
+    constraint step_deadline check (deadline_at is null or status = 'running')
+) strict;
+
+CREATE INDEX step_ready on step (run, position, item, activity) where status = 'ready';
+
+CREATE INDEX step_backoff on step (due_at) where status = 'backoff';
+
+CREATE INDEX step_deadlines on step (deadline_at) where deadline_at is not null;
+
+CREATE INDEX step_sessions on step (session) where session is not null;
