@@ -1,10 +1,10 @@
 //! `docs/reference/errors.md` has a row for every error code, and for nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::repository::{files, read, relative, root};
 
-/// Constructors whose first argument is a code.
+/// Constructors whose first argument is a code; each is named after the class.
 const CONSTRUCTORS: [&str; 6] = [
     "input",
     "config",
@@ -14,19 +14,47 @@ const CONSTRUCTORS: [&str; 6] = [
     "bug",
 ];
 
+/// `ExprError::new("code", ..)`, `Failure { code: "code".to_owned(), .. }`, `=> ("code", ..)`.
+const OTHER_OPENINGS: [&str; 3] = ["Error::new(", "code: ", "=> ("];
+
+/// A code as the source uses it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    code: String,
+    /// Where the place tells.
+    class: Option<String>,
+}
+
 #[test]
 fn every_error_code_is_explained() {
     let documented = documented();
-    let missing: Vec<_> = used()
+    let missing: BTreeSet<_> = used()
         .into_iter()
-        .filter(|(code, _)| !documented.contains_key(code))
-        .map(|(code, file)| format!("{code} ({file})"))
+        .filter(|(used, _)| !documented.contains_key(&used.code))
+        .map(|(used, file)| format!("{} ({file})", used.code))
         .collect();
+    let missing: Vec<_> = missing.into_iter().collect();
     assert!(
         missing.is_empty(),
         "without a row in docs/reference/errors.md:\n{}",
         missing.join("\n")
     );
+}
+
+#[test]
+fn every_explanation_names_the_class() {
+    let documented = documented();
+    for (used, file) in used() {
+        let (Some(class), Some(cells)) = (used.class, documented.get(&used.code)) else {
+            continue;
+        };
+        let named = cells[1].split(", ").any(|named| named == class);
+        assert!(
+            named,
+            "{} is {class} in {file}, {} in errors.md",
+            used.code, cells[1]
+        );
+    }
 }
 
 #[test]
@@ -71,12 +99,21 @@ fn codes_are_found_however_they_are_written() {
         #[cfg(test)]
         mod tests { fn f() { ActivityError::bug("eight", ""); } }
     "#;
-    let mut found = codes_in(source);
-    found.sort();
-    assert_eq!(
-        found,
-        ["five", "four", "one", "seven", "six", "three", "two"]
-    );
+    let found: BTreeMap<_, _> = uses_in(source)
+        .into_iter()
+        .map(|u| (u.code, u.class))
+        .collect();
+    let expected = [
+        ("one", Some("input")),
+        ("two", Some("resource")),
+        ("three", Some("config")),
+        ("four", None),
+        ("five", None),
+        ("six", None),
+        ("seven", None),
+    ];
+    let expected = expected.map(|(code, class)| (code.to_owned(), class.map(str::to_owned)));
+    assert_eq!(found, BTreeMap::from(expected));
 }
 
 /// Rows of the tables whose first cell is a code in backticks: the code, and all cells.
@@ -92,26 +129,16 @@ fn documented() -> BTreeMap<String, Vec<String>> {
 }
 
 /// Every code that the product can give, with a file that uses it.
-fn used() -> BTreeMap<String, String> {
+fn used() -> BTreeMap<Use, String> {
     let mut used = BTreeMap::new();
     for (file, text) in product_sources() {
-        let mut codes = codes_in(&text);
+        let mut uses = uses_in(&text);
         if file.starts_with("engine/src/definition") {
-            codes.extend(first_arguments(&text));
+            uses.extend(first_arguments(&text));
         }
-        used.extend(codes.into_iter().map(|code| (code, file.clone())));
+        used.extend(uses.into_iter().map(|found| (found, file.clone())));
     }
     used
-}
-
-/// `whatever("some_code", ..)`: definitions are checked by functions of many names.
-fn first_arguments(source: &str) -> Vec<String> {
-    let pieces: Vec<_> = without_test_module(source).split('(').collect();
-    let calls = pieces
-        .windows(2)
-        .filter(|pair| !pair[0].ends_with(".replace"));
-    let arguments = calls.filter_map(|pair| leading_code(pair[1]));
-    arguments.filter(|code| code.contains('_')).collect()
 }
 
 fn product_sources() -> impl Iterator<Item = (String, String)> {
@@ -122,19 +149,32 @@ fn product_sources() -> impl Iterator<Item = (String, String)> {
         .map(|(name, file)| (name, read(&file)))
 }
 
-fn codes_in(source: &str) -> Vec<String> {
+fn uses_in(source: &str) -> Vec<Use> {
     let source = without_test_module(source);
-    let mut codes: Vec<_> = CONSTRUCTORS
-        .iter()
-        .flat_map(|name| literals_after(source, &format!("::{name}(")))
-        .collect();
-    // `ExprError::new("code", ..)`, `Failure { code: "code".to_owned(), .. }`, `=> ("code", ..)`.
-    for opening in ["Error::new(", "code: ", "=> ("] {
-        codes.extend(literals_after(source, opening));
+    let mut uses = Vec::new();
+    for class in CONSTRUCTORS {
+        let opening = format!("::{class}(");
+        let codes = literals_after(source, &opening);
+        uses.extend(codes.map(|code| Use {
+            code,
+            class: Some(class.to_owned()),
+        }));
     }
-    codes.extend(source.split("ErrorClass::").filter_map(literal_after_class));
-    codes.extend(source.split("fn code(").skip(1).flat_map(literals_of_arms));
-    codes
+    for opening in OTHER_OPENINGS {
+        uses.extend(literals_after(source, opening).map(without_class));
+    }
+    uses.extend(
+        source
+            .split("ErrorClass::")
+            .skip(1)
+            .filter_map(literal_after_class),
+    );
+    uses.extend(source.split("fn code(").skip(1).flat_map(literals_of_arms));
+    uses
+}
+
+fn without_class(code: String) -> Use {
+    Use { code, class: None }
 }
 
 /// Unit tests end a file; what they make up is nothing that users meet.
@@ -147,24 +187,38 @@ fn without_test_module(source: &str) -> &str {
     &source[..end.last().unwrap_or(source.len())]
 }
 
-fn literals_after(source: &str, opening: &str) -> Vec<String> {
-    source
-        .split(opening)
-        .skip(1)
-        .filter_map(leading_code)
-        .collect()
+fn literals_after(source: &str, opening: &str) -> impl Iterator<Item = String> {
+    source.split(opening).skip(1).filter_map(leading_code)
 }
 
 /// `Resource, "code"`.
-fn literal_after_class(after: &str) -> Option<String> {
+fn literal_after_class(after: &str) -> Option<Use> {
     let rest = after.trim_start_matches(char::is_alphanumeric);
-    leading_code(rest.strip_prefix(',')?)
+    let code = leading_code(rest.strip_prefix(',')?)?;
+    let class = after[..after.len() - rest.len()].to_lowercase();
+    Some(Use {
+        code,
+        class: Some(class),
+    })
 }
 
 /// The literals to the right of the arrows of the function that begins here.
-fn literals_of_arms(function: &str) -> Vec<String> {
+fn literals_of_arms(function: &str) -> Vec<Use> {
     let body = function.split("\n    }\n").next().unwrap_or(function);
-    literals_after(body, "=>")
+    literals_after(body, "=>").map(without_class).collect()
+}
+
+/// `whatever("some_code", ..)`: definitions are checked by functions of many names.
+fn first_arguments(source: &str) -> Vec<Use> {
+    let pieces: Vec<_> = without_test_module(source).split('(').collect();
+    let calls = pieces
+        .windows(2)
+        .filter(|pair| !pair[0].ends_with(".replace"));
+    let arguments = calls.filter_map(|pair| leading_code(pair[1]));
+    arguments
+        .filter(|code| code.contains('_'))
+        .map(without_class)
+        .collect()
 }
 
 /// The literal that this begins with, if it looks like a code.
