@@ -276,7 +276,9 @@ impl Step {
             output: None,
             error: None,
             reason: None,
-            fence: 0,
+            // A fan-out that is read anew in a later round has steps of the same names: their
+            // fences go on above those of every attempt that may still be running.
+            fence: u64::from(round.saturating_sub(1)) << 32,
             attempts: 0,
             charged: 0,
             losses: 0,

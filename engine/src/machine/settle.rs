@@ -150,8 +150,7 @@ pub(super) fn tolerates_failure(view: &View, node: &str) -> bool {
 
 /// Stops the run when nothing can advance any more.
 pub(super) fn settle_run(view: &mut View, facts: &Facts) {
-    let advancing = view.nodes.values().any(|node| node.status == StepStatus::Ready);
-    if advancing || view.has_follow_ups() || view.run.status.is_stopped() {
+    if view.run.status.is_stopped() || view.nodes.keys().any(|name| can_advance(view, name)) {
         return;
     }
     let held = view.nodes.values().any(|node| node.status == StepStatus::Held);
@@ -164,6 +163,15 @@ pub(super) fn settle_run(view: &mut View, facts: &Facts) {
         (true, _) => stop_run(view, RunStatus::Held, facts),
         (false, true) => stop_run(view, RunStatus::Failed, facts),
         (false, false) => view.record().follow_ups.push(Command::Finish),
+    }
+}
+
+/// Whether a node is being worked on, or will be in this very fold.
+fn can_advance(view: &View, name: &str) -> bool {
+    match view.nodes.get(name).map(|node| node.status) {
+        Some(StepStatus::Ready) => true,
+        Some(StepStatus::Pending) => matches!(prospect(view, name), Ok(Prospect::Ready)),
+        _ => false,
     }
 }
 

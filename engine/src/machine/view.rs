@@ -158,11 +158,6 @@ impl View {
         self.changes.events.push(Event { kind: kind.to_owned(), step, data });
     }
 
-    /// Whether follow-ups wait to be folded.
-    pub(super) fn has_follow_ups(&self) -> bool {
-        !self.changes.follow_ups.is_empty()
-    }
-
     /// Takes the follow-ups that wait to be folded.
     pub fn take_follow_ups(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.changes.follow_ups)
