@@ -3,10 +3,17 @@
 //! A definition is immutable and known by its digest. [`Expr`] and [`Template`] are the parts of
 //! it that are evaluated during a run.
 
+mod canonical;
 mod diagnostic;
 mod expr;
+mod graph;
+mod input;
+mod json_schema;
+mod parse;
 mod template;
 pub mod units;
+mod validate;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +22,12 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+pub use canonical::InvalidDefinition;
+pub use diagnostic::Diagnostic;
 pub use expr::{Expr, ExprError, Reference, Scope};
+pub use input::InputError;
 pub use template::Template;
+pub use validate::{ActivityCatalog, validate};
 
 use crate::activity::ErrorClass;
 
@@ -156,7 +167,7 @@ pub struct RetryRule {
 }
 
 /// Limits on time; what is absent is not limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Timeouts {
     /// Of one attempt.
     pub attempt: Option<Duration>,
@@ -224,3 +235,6 @@ impl Default for Requires {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

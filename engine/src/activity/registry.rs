@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Activity, ActivityError, Context};
+use crate::definition::ActivityCatalog;
 
 /// What is known about an installed activity without running it.
 #[derive(Debug, Clone, Serialize)]
@@ -107,5 +108,21 @@ impl Registry {
     /// Every activity, by name and version.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn DynActivity>> {
         self.activities.values()
+    }
+}
+
+impl ActivityCatalog for Registry {
+    fn input_schema(&self, name: &str, version: u32) -> Option<Value> {
+        Some(self.get(name, version)?.info().input_schema)
+    }
+
+    fn output_schema(&self, name: &str, version: u32) -> Option<Value> {
+        Some(self.get(name, version)?.info().output_schema)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let keys = self.activities.keys();
+        keys.map(|(name, version)| format!("{name}@{version}"))
+            .collect()
     }
 }

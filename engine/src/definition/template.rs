@@ -50,7 +50,10 @@ impl Template {
     pub fn parse(value: &Value) -> Result<Self, ExprError> {
         let inside = |pointer: String| move |e: ExprError| inside(e, &pointer);
         Ok(match value {
-            Value::String(text) => Self::parse_text(text).map_err(|(error, _)| error)?,
+            Value::String(text) => match Self::parse_text(text) {
+                Ok((template, _)) => template,
+                Err((error, _)) => return Err(error),
+            },
             Value::Array(items) => Self::list(
                 items
                     .iter()
@@ -83,9 +86,10 @@ impl Template {
         Self(Part::Map(members))
     }
 
-    /// Compiles one string.
-    pub(super) fn parse_text(text: &str) -> Result<Self, TextError> {
+    /// Compiles one string; also says where in it each expression starts.
+    pub(super) fn parse_text(text: &str) -> Result<(Self, Vec<usize>), TextError> {
         let mut pieces = Vec::new();
+        let mut starts = Vec::new();
         let mut literal = String::new();
         let mut at = 0;
         while let Some(found) = text[at..].find(OPEN) {
@@ -98,8 +102,13 @@ impl Template {
             }
             literal.push_str(&text[at..open]);
             let inner = expression_at(text, open)?;
-            let expr = Expr::parse(&text[inner.clone()])
-                .map_err(|error| locate(error, &text[inner.clone()], inner.start))?;
+            let source = &text[inner.clone()];
+            let start = inner.start + source.len() - source.trim_start().len();
+            let expr = Expr::parse(source).map_err(|error| {
+                let span = start + error.span.start..start + error.span.end;
+                (error, span)
+            })?;
+            starts.push(start);
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             }
@@ -107,7 +116,7 @@ impl Template {
             at = inner.end + CLOSE.len();
         }
         literal.push_str(&text[at..]);
-        Ok(Self::from_pieces(pieces, literal))
+        Ok((Self::from_pieces(pieces, literal), starts))
     }
 
     fn from_pieces(mut pieces: Vec<Piece>, rest: String) -> Self {
@@ -267,13 +276,6 @@ fn expression_at(text: &str, open: usize) -> Result<Range<usize>, TextError> {
         "close it, or write `$${{` for a literal `${{`".to_owned(),
     ));
     Err((error, open..open + OPEN.len()))
-}
-
-/// Moves the place of an error from the trimmed expression to the string around it.
-fn locate(error: ExprError, untrimmed: &str, start: usize) -> TextError {
-    let start = start + untrimmed.len() - untrimmed.trim_start().len();
-    let span = start + error.span.start..start + error.span.end;
-    (error, span)
 }
 
 fn render_text(pieces: &[Piece], scope: &Scope<'_>) -> Result<Value, ExprError> {

@@ -218,6 +218,8 @@ fn syntax_error(text: &str, errors: &ParseErrors) -> ExprError {
     let line = usize::try_from(first.pos.0).unwrap_or(1).saturating_sub(1);
     let line_start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
     let start = byte_of(&text[line_start..], column) + line_start;
+    // What is missing at the end is shown at the last character.
+    let start = start.min(text.floor_char_boundary(text.len() - 1));
     let end = byte_of(&text[start..], 1) + start;
     ExprError::new("bad_expression", format!("not an expression: {message}")).at(start..end)
 }
