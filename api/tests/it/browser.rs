@@ -13,9 +13,9 @@ use crate::repository::root;
 ///
 /// Gives `{levels: [{declared: {width, height, bandwidth, codecs}, shown: {width, height},
 /// buffered: [[from, to]]}], seeks: [{target_s, media_s, current_s}], duration_s, ended_at_s,
-/// frames: {total, dropped, corrupted}, errors: [...]}`; the errors are stalls of a slow machine and loads aborted by a switch.
-/// Panics, with what the browser said, on any other error that the player reports, and if a step
-/// takes longer than 30 s.
+/// frames: {total, dropped, corrupted}, errors: [...]}`; the errors are stalls of a slow machine
+/// and loads that a switch aborted. Panics, with what the browser said, on any other error that the
+/// player reports, and if a step takes longer than 30 s.
 pub(crate) fn play(dir: &Path) -> Value {
     run_script("play.mjs", &[&dir.display().to_string()])
 }
