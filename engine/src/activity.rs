@@ -51,10 +51,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use checkpoint::{Checkpoint, MediaSpan};
+pub(crate) use context::hex;
 pub use context::{AttemptPort, Context, ContextParts, PublicationMove};
 pub use error::{ActivityError, ErrorClass};
 pub use progress::{Progress, ProgressCell, Usage};
-pub(crate) use context::hex;
 pub use registry::{ActivityInfo, DynActivity, RegisterError, Registry};
 
 /// Code that runs one step of a workflow.

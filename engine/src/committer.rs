@@ -78,7 +78,11 @@ impl Committer {
         dispatcher: Arc<dyn Dispatcher>,
     ) -> Self {
         let (requests, inbox) = mpsc::channel(CHANNEL_REQUESTS);
-        let folding = Folding { store, definitions, dispatcher };
+        let folding = Folding {
+            store,
+            definitions,
+            dispatcher,
+        };
         tokio::spawn(folding.work(inbox));
         Self { requests }
     }
@@ -89,7 +93,11 @@ impl Committer {
     /// # Errors
     /// [`CommitError`].
     pub async fn create(&self, new: NewRun, force: bool) -> Result<Created, CommitError> {
-        self.send(Work::Create { new: Box::new(new), force }).await
+        self.send(Work::Create {
+            new: Box::new(new),
+            force,
+        })
+        .await
     }
 
     /// Folds a command into a run. Durable when it returns.
@@ -98,7 +106,12 @@ impl Committer {
     /// [`CommitError`].
     pub async fn fold(&self, run: &RunId, command: Command) -> Result<(), CommitError> {
         let command = Box::new(command);
-        self.send(Work::Fold { run: run.clone(), command }).await.map(drop)
+        self.send(Work::Fold {
+            run: run.clone(),
+            command,
+        })
+        .await
+        .map(drop)
     }
 
     /// Ends a session: whatever it ran is lost and can be claimed again.
@@ -106,7 +119,11 @@ impl Committer {
     /// # Errors
     /// [`CommitError`].
     pub async fn end_session(&self, session: &SessionId) -> Result<(), CommitError> {
-        self.send(Work::EndSession { session: session.clone() }).await.map(drop)
+        self.send(Work::EndSession {
+            session: session.clone(),
+        })
+        .await
+        .map(drop)
     }
 
     /// Computes the plan of a stopped run anew, with what is known about its objects.
@@ -114,12 +131,20 @@ impl Committer {
     /// # Errors
     /// [`CommitError`].
     pub async fn replan(&self, run: &RunId, verdicts: Verdicts) -> Result<(), CommitError> {
-        self.send(Work::Replan { run: run.clone(), verdicts }).await.map(drop)
+        self.send(Work::Replan {
+            run: run.clone(),
+            verdicts,
+        })
+        .await
+        .map(drop)
     }
 
     async fn send(&self, work: Work) -> Result<Created, CommitError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { work, reply }).await.map_err(|_| CommitError::Stopped)?;
+        self.requests
+            .send(Request { work, reply })
+            .await
+            .map_err(|_| CommitError::Stopped)?;
         answer.await.map_err(|_| CommitError::Stopped)?
     }
 }
@@ -140,7 +165,12 @@ struct Batch {
 
 impl Batch {
     fn new(tx: Box<dyn Transaction>) -> Self {
-        Self { tx, views: BTreeMap::new(), stopped: BTreeSet::new(), ring: false }
+        Self {
+            tx,
+            views: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            ring: false,
+        }
     }
 
     async fn write(&mut self, run: &RunId, changes: &Changes) -> Result<(), StoreError> {
@@ -172,7 +202,10 @@ impl Batch {
             self.write(run, &view.flush()).await?;
             outputs = self.tx.load_outputs(run, &names).await?;
         }
-        Ok(Facts { now: self.tx.now().await?, outputs })
+        Ok(Facts {
+            now: self.tx.now().await?,
+            outputs,
+        })
     }
 }
 
@@ -180,14 +213,19 @@ impl Folding {
     async fn work(self, mut inbox: mpsc::Receiver<Request>) {
         let mut requests = Vec::with_capacity(BATCH_REQUESTS);
         while inbox.recv_many(&mut requests, BATCH_REQUESTS).await > 0 {
-            let (works, replies): (Vec<_>, Vec<_>) =
-                requests.drain(..).map(|request| (request.work, request.reply)).unzip();
+            let (works, replies): (Vec<_>, Vec<_>) = requests
+                .drain(..)
+                .map(|request| (request.work, request.reply))
+                .unzip();
             let answers = match self.commit(&works).await {
                 Ok(answers) => answers,
                 Err(error) => {
                     tracing::error!(%error, "a batch of {} changes was rolled back", works.len());
                     let error = Arc::new(error);
-                    works.iter().map(|_| Err(CommitError::Store(error.clone()))).collect()
+                    works
+                        .iter()
+                        .map(|_| Err(CommitError::Store(error.clone())))
+                        .collect()
                 }
             };
             for (reply, answer) in replies.into_iter().zip(answers) {
@@ -227,7 +265,10 @@ impl Folding {
             Work::Fold { run, command } => {
                 self.fold(batch, run, command).await?;
                 if let Command::Reopen { plan } = &**command {
-                    let executed = RetryPlan { state: PlanState::Executed, ..(**plan).clone() };
+                    let executed = RetryPlan {
+                        state: PlanState::Executed,
+                        ..(**plan).clone()
+                    };
                     batch.tx.save_plan(&executed).await?;
                 }
                 Ok(Created::New)
@@ -259,7 +300,10 @@ impl Folding {
 
     async fn end_session(&self, batch: &mut Batch, session: &SessionId) -> Result<(), CommitError> {
         for fence in batch.tx.running_of(session).await? {
-            let command = Command::Lose { step: fence.step, fence: fence.fence };
+            let command = Command::Lose {
+                step: fence.step,
+                fence: fence.fence,
+            };
             match self.fold(batch, &fence.run, &command).await {
                 // It ended in this very batch.
                 Ok(()) | Err(CommitError::Rejected(_)) => {}
@@ -286,7 +330,9 @@ impl Folding {
         let mut queue = view.take_follow_ups();
         while !queue.is_empty() {
             for command in std::mem::take(&mut queue) {
-                self.decide(batch, &mut view, &command).await.map_err(unexpected)?;
+                self.decide(batch, &mut view, &command)
+                    .await
+                    .map_err(unexpected)?;
                 queue.extend(view.take_follow_ups());
             }
         }
@@ -301,7 +347,10 @@ impl Folding {
         command: &Command,
     ) -> Result<(), CommitError> {
         let run = view.run.id.clone();
-        let steps = batch.tx.load_steps(&run, &machine::steps_needed(command)).await?;
+        let steps = batch
+            .tx
+            .load_steps(&run, &machine::steps_needed(command))
+            .await?;
         view.add_steps(steps);
         let facts = batch.facts(&run, view, command).await?;
         Ok(machine::decide(view, command, &facts)?)

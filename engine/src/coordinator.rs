@@ -91,7 +91,9 @@ impl Coordinator {
     /// [`SubmitError`]; nothing was written then.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
         let definition = submission.definition;
-        let input = definition.check_input(submission.input).map_err(SubmitError::BadInput)?;
+        let input = definition
+            .check_input(submission.input)
+            .map_err(SubmitError::BadInput)?;
         let source = self.source_identity(&input, &submission.stores).await?;
         let digest = self.definitions.save(&definition).await?;
         let identity = json!({
@@ -119,8 +121,14 @@ impl Coordinator {
         let id = run.id.clone();
         let new = machine::plan_run(run, &definition, now);
         Ok(match self.committer.create(new, submission.force).await? {
-            Created::New => Submitted { run: id, existing: false },
-            Created::Existing(run) => Submitted { run, existing: true },
+            Created::New => Submitted {
+                run: id,
+                existing: false,
+            },
+            Created::Existing(run) => Submitted {
+                run,
+                existing: true,
+            },
         })
     }
 
@@ -147,7 +155,14 @@ impl Coordinator {
     /// # Errors
     /// `Rejected` if it has stopped already.
     pub async fn cancel(&self, run: &RunId, reason: &str) -> Result<(), CommitError> {
-        self.committer.fold(run, Command::Cancel { reason: reason.to_owned() }).await
+        self.committer
+            .fold(
+                run,
+                Command::Cancel {
+                    reason: reason.to_owned(),
+                },
+            )
+            .await
     }
 
     /// Looks at every object that the plan of a stopped run stands on, and computes the plan anew
@@ -185,10 +200,21 @@ impl Coordinator {
     /// `Rejected` if the plan is not executable, or the run changed since it was made.
     pub async fn execute(&self, plan: RetryPlan) -> Result<(), CommitError> {
         let run = plan.job.clone();
-        self.committer.fold(&run, Command::Reopen { plan: Box::new(plan) }).await
+        self.committer
+            .fold(
+                &run,
+                Command::Reopen {
+                    plan: Box::new(plan),
+                },
+            )
+            .await
     }
 }
 
 fn join(errors: &[InputError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

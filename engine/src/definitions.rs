@@ -18,7 +18,10 @@ impl Definitions {
     /// A cache in front of a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, known: Mutex::default() }
+        Self {
+            store,
+            known: Mutex::default(),
+        }
     }
 
     /// Keeps a definition in the store and returns its digest.

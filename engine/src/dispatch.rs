@@ -35,17 +35,22 @@ pub struct InProcessDispatcher {
 
 impl Default for InProcessDispatcher {
     fn default() -> Self {
-        Self { rings: watch::Sender::new(0) }
+        Self {
+            rings: watch::Sender::new(0),
+        }
     }
 }
 
 impl Dispatcher for InProcessDispatcher {
     fn ring(&self) {
-        self.rings.send_modify(|rings| *rings = rings.wrapping_add(1));
+        self.rings
+            .send_modify(|rings| *rings = rings.wrapping_add(1));
     }
 
     fn listen(&self) -> Box<dyn Bell> {
-        Box::new(InProcessBell { rings: self.rings.subscribe() })
+        Box::new(InProcessBell {
+            rings: self.rings.subscribe(),
+        })
     }
 }
 

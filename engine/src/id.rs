@@ -81,13 +81,19 @@ impl StepId {
     /// The only step of a node without `for_each`.
     #[must_use]
     pub fn single(node: &str) -> Self {
-        Self { node: node.to_owned(), item: None }
+        Self {
+            node: node.to_owned(),
+            item: None,
+        }
     }
 
     /// An item of a fan-out.
     #[must_use]
     pub fn item(node: &str, item: u32) -> Self {
-        Self { node: node.to_owned(), item: Some(item) }
+        Self {
+            node: node.to_owned(),
+            item: Some(item),
+        }
     }
 }
 

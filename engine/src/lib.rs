@@ -21,10 +21,10 @@
 //! because every write is fenced.
 
 pub mod activity;
-// pub mod committer;
-// pub mod coordinator;
+pub mod committer;
+pub mod coordinator;
 pub mod definition;
-// pub mod definitions;
+pub mod definitions;
 pub mod dispatch;
 pub mod id;
 pub mod limits;
@@ -32,6 +32,6 @@ pub mod machine;
 pub mod objects;
 pub mod retry;
 pub mod run;
-// pub mod services;
+pub mod services;
 pub mod store;
-// pub mod worker;
+pub mod worker;

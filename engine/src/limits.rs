@@ -49,9 +49,9 @@ pub const EXPRESSION_WORK: u64 = 2_000_000;
 /// at 160 bytes each.
 pub const EXPRESSION_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes of the JSON output of one step that is kept in the database; larger ones are offloaded
-/// to the object store.
-pub const OUTPUT_BYTES: usize = 64 * 1024;
+/// Bytes of the JSON output of one step. Outputs are rows of the database; media goes to the
+/// object store. Four hours of video encoded in a single chunk list their segments in 3 MB.
+pub const OUTPUT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Attempts that a definition may grant one step.
 pub const ATTEMPTS_PER_STEP: u32 = 100;

@@ -145,10 +145,18 @@ pub fn decide(view: &mut View, command: &Command, facts: &Facts) -> Result<(), R
         Command::Start => start::start(view, facts),
         Command::Ready { node } => ready::ready(view, node, facts),
         Command::Finish => finish::finish(view, facts),
-        Command::Complete { step, fence, outcome } => {
-            complete::complete(view, (step, *fence), outcome, facts)
-        }
-        Command::Fail { step, fence, error, usage, warnings } => {
+        Command::Complete {
+            step,
+            fence,
+            outcome,
+        } => complete::complete(view, (step, *fence), outcome, facts),
+        Command::Fail {
+            step,
+            fence,
+            error,
+            usage,
+            warnings,
+        } => {
             fail::note_warnings(view, step, warnings);
             fail::fail(view, (step, *fence), (error, *usage), facts)
         }

@@ -100,7 +100,10 @@ impl StepStatus {
     /// Whether the step moves no more in this round.
     #[must_use]
     pub fn is_settled(self) -> bool {
-        !matches!(self, Self::Pending | Self::Ready | Self::Running | Self::Backoff)
+        !matches!(
+            self,
+            Self::Pending | Self::Ready | Self::Running | Self::Backoff
+        )
     }
 }
 

@@ -16,7 +16,9 @@ use crate::id::{RunId, SessionId, StepId};
 use crate::machine::Changes;
 use crate::objects::Artifact;
 use crate::retry::plan::RetryPlan;
-use crate::run::{AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls};
+use crate::run::{
+    AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls,
+};
 
 /// What went wrong, by meaning.
 #[derive(Debug, thiserror::Error)]
@@ -238,10 +240,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError>;
 
     /// Saves the progress of running attempts; answers those that no longer own their step.
-    async fn save_progress(
-        &self,
-        progress: &[(Fence, Progress)],
-    ) -> Result<Vec<Fence>, StoreError>;
+    async fn save_progress(&self, progress: &[(Fence, Progress)])
+    -> Result<Vec<Fence>, StoreError>;
 
     /// Makes a checkpoint the step's latest, with its artifacts and a `step.checkpoint` event, and
     /// clears the step's losses.

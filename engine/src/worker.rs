@@ -101,7 +101,12 @@ impl Worker {
             .map(|activity| activity.info())
             .map(|info| format!("{}@{}", info.name, info.version))
             .collect();
-        Ok(Self { parts, options, session, activities })
+        Ok(Self {
+            parts,
+            options,
+            session,
+            activities,
+        })
     }
 
     /// Id of the session.
@@ -125,7 +130,11 @@ impl Worker {
         signals.cancelled.cancel();
         while attempts.join_next().await.is_some() {}
         if result.is_ok() {
-            self.parts.committer.end_session(self.session.id()).await.map_err(fatal)?;
+            self.parts
+                .committer
+                .end_session(self.session.id())
+                .await
+                .map_err(fatal)?;
         }
         result
     }

@@ -9,8 +9,14 @@ use crate::run::{AttemptOutcome, RunStatus, StepStatus};
 /// Cancels a run: every step that is not settled is cancelled. Running attempts find out with
 /// their next fenced write, or earlier from their worker.
 pub(super) fn cancel(view: &mut View, reason: &str, facts: &Facts) -> Result<(), Rejected> {
-    if matches!(view.run.status, RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled) {
-        return Err(Rejected::Conflict(format!("the job is {} already", view.run.status)));
+    if matches!(
+        view.run.status,
+        RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled
+    ) {
+        return Err(Rejected::Conflict(format!(
+            "the job is {} already",
+            view.run.status
+        )));
     }
     for id in view.step_ids() {
         let step = view.step_mut(&id)?;
@@ -21,7 +27,12 @@ pub(super) fn cancel(view: &mut View, reason: &str, facts: &Facts) -> Result<(),
         step.deadline_at = None;
         step.ended_at = Some(facts.now);
         if was == StepStatus::Running {
-            end_attempt(view, &row, AttemptOutcome::Cancelled, (None, Usage::default()));
+            end_attempt(
+                view,
+                &row,
+                AttemptOutcome::Cancelled,
+                (None, Usage::default()),
+            );
         }
         view.event("step.cancelled", Some(id), json!(null));
     }

@@ -31,9 +31,19 @@ pub(super) fn complete(
         error: None,
         usage: outcome.usage,
     });
-    view.record().artifacts.push((id.clone(), outcome.artifacts.clone()));
+    view.record()
+        .artifacts
+        .push((id.clone(), outcome.artifacts.clone()));
     view.event("step.succeeded", Some(id.clone()), json!({"attempt": n}));
-    settle_step(view, id, Settled { status: StepStatus::Succeeded, reason: None }, facts)
+    settle_step(
+        view,
+        id,
+        Settled {
+            status: StepStatus::Succeeded,
+            reason: None,
+        },
+        facts,
+    )
 }
 
 fn too_large(outcome: &Outcome) -> Option<Failure> {

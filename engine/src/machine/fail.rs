@@ -54,7 +54,11 @@ pub(super) fn release(
 ) -> Result<(), Rejected> {
     let step = view.owned(id, fence)?.clone();
     end_attempt(view, &step, AttemptOutcome::Released, (None, usage));
-    view.event("step.released", Some(id.clone()), json!({"attempt": step.attempts}));
+    view.event(
+        "step.released",
+        Some(id.clone()),
+        json!({"attempt": step.attempts}),
+    );
     requeue(view, id)?.charged = step.charged.saturating_sub(1);
     Ok(())
 }
@@ -69,8 +73,17 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
         message: "the worker that ran the step went away".to_owned(),
         step: None,
     };
-    end_attempt(view, &step, AttemptOutcome::Lost, (Some(&error), Usage::default()));
-    view.event("step.lost", Some(id.clone()), json!({"attempt": step.attempts}));
+    end_attempt(
+        view,
+        &step,
+        AttemptOutcome::Lost,
+        (Some(&error), Usage::default()),
+    );
+    view.event(
+        "step.lost",
+        Some(id.clone()),
+        json!({"attempt": step.attempts}),
+    );
     let row = view.step_mut(id)?;
     row.error = Some(error.clone());
     row.charged = step.charged.saturating_sub(1);
@@ -84,8 +97,13 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
 
 /// A step's backoff is over.
 pub(super) fn wake(view: &mut View, id: &StepId) -> Result<(), Rejected> {
-    if view.step(id).is_none_or(|step| step.status != StepStatus::Backoff) {
-        return Err(Rejected::Conflict(format!("step {id} does not wait for a retry")));
+    if view
+        .step(id)
+        .is_none_or(|step| step.status != StepStatus::Backoff)
+    {
+        return Err(Rejected::Conflict(format!(
+            "step {id} does not wait for a retry"
+        )));
     }
     requeue(view, id)?;
     view.event("step.ready", Some(id.clone()), json!(null));
@@ -104,7 +122,11 @@ fn requeue<'a>(view: &'a mut View, id: &StepId) -> Result<&'a mut Step, Rejected
 fn back_off(
     view: &mut View,
     id: &StepId,
-    (error, after, set): (&Failure, std::time::Duration, serde_json::Map<String, serde_json::Value>),
+    (error, after, set): (
+        &Failure,
+        std::time::Duration,
+        serde_json::Map<String, serde_json::Value>,
+    ),
     facts: &Facts,
 ) -> Result<(), Rejected> {
     let step = view.step_mut(id)?;
@@ -126,20 +148,42 @@ fn hold(view: &mut View, id: &StepId, error: &Failure, facts: &Facts) -> Result<
     blame(view, id, error);
     view.event("step.held", Some(id.clone()), json!({"error": error}));
     let reason = Some(format!("waits for a decision: {}", error.message));
-    settle_step(view, id, Settled { status: StepStatus::Held, reason }, facts)
+    settle_step(
+        view,
+        id,
+        Settled {
+            status: StepStatus::Held,
+            reason,
+        },
+        facts,
+    )
 }
 
 fn give_up(view: &mut View, id: &StepId, error: &Failure, facts: &Facts) -> Result<(), Rejected> {
     blame(view, id, error);
     let attempt = view.step(id).map(|step| step.attempts);
-    view.event("step.failed", Some(id.clone()), json!({"attempt": attempt, "error": error}));
-    settle_step(view, id, Settled { status: StepStatus::Failed, reason: None }, facts)
+    view.event(
+        "step.failed",
+        Some(id.clone()),
+        json!({"attempt": attempt, "error": error}),
+    );
+    settle_step(
+        view,
+        id,
+        Settled {
+            status: StepStatus::Failed,
+            reason: None,
+        },
+        facts,
+    )
 }
 
 /// Counts failures on the same checkpoint; the second one drops it, in case it is the cause.
 fn distrust_checkpoint(view: &mut View, id: &StepId) -> Result<(), Rejected> {
     let step = view.step_mut(id)?;
-    let Some(checkpoint) = step.checkpoint else { return Ok(()) };
+    let Some(checkpoint) = step.checkpoint else {
+        return Ok(());
+    };
     step.checkpoint_failures += 1;
     if step.checkpoint_failures < limits::FAILURES_PER_CHECKPOINT {
         return Ok(());
@@ -147,7 +191,11 @@ fn distrust_checkpoint(view: &mut View, id: &StepId) -> Result<(), Rejected> {
     step.checkpoint = None;
     step.checkpoint_failures = 0;
     view.record().forgotten.push(id.clone());
-    view.event("step.checkpoint_dropped", Some(id.clone()), json!({"seq": checkpoint.seq}));
+    view.event(
+        "step.checkpoint_dropped",
+        Some(id.clone()),
+        json!({"seq": checkpoint.seq}),
+    );
     Ok(())
 }
 

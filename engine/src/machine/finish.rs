@@ -12,7 +12,10 @@ pub(super) fn references(view: &View) -> Vec<String> {
 /// Every node is settled and none failed: the run has its output.
 pub(super) fn finish(view: &mut View, facts: &Facts) -> Result<(), Rejected> {
     if view.run.status.is_stopped() {
-        return Err(Rejected::Conflict(format!("the job is {} already", view.run.status)));
+        return Err(Rejected::Conflict(format!(
+            "the job is {} already",
+            view.run.status
+        )));
     }
     match view.definition.output.render(&scope(view, facts, None)) {
         Ok(output) => {

@@ -12,9 +12,15 @@ use crate::run::{Failure, Step, StepStatus};
 
 /// Names of the nodes whose outputs a node's expressions read.
 pub(super) fn references(view: &View, node: &str) -> Vec<String> {
-    let Some(step) = view.definition.steps.get(node) else { return Vec::new() };
+    let Some(step) = view.definition.steps.get(node) else {
+        return Vec::new();
+    };
     let conditions = step.when.iter().chain(&step.for_each);
-    steps_named(conditions.flat_map(|condition| condition.references()).chain(step.with.references()))
+    steps_named(
+        conditions
+            .flat_map(|condition| condition.references())
+            .chain(step.with.references()),
+    )
 }
 
 /// The steps that references name, each once.
@@ -44,17 +50,30 @@ enum Reading {
 
 /// Everything that a node needs is settled: skips it, or makes its steps ready.
 pub(super) fn ready(view: &mut View, name: &str, facts: &Facts) -> Result<(), Rejected> {
-    if view.nodes.get(name).is_none_or(|node| node.status != StepStatus::Pending) {
+    if view
+        .nodes
+        .get(name)
+        .is_none_or(|node| node.status != StepStatus::Pending)
+    {
         return Ok(());
     }
     let definition = view.definition.clone();
     let Some(step) = definition.steps.get(name) else {
-        return Err(Rejected::Conflict(format!("the definition has no step {name}")));
+        return Err(Rejected::Conflict(format!(
+            "the definition has no step {name}"
+        )));
     };
     match read(step, view, facts) {
         Ok(Reading::Skip) => {
             let reason = Some("its condition was false".to_owned());
-            settle_untouched(view, name, Settled { status: StepStatus::Skipped, reason })
+            settle_untouched(
+                view,
+                name,
+                Settled {
+                    status: StepStatus::Skipped,
+                    reason,
+                },
+            )
         }
         Ok(Reading::Single(input)) => open_single(view, name, input),
         Ok(Reading::Group(inputs)) => open_group(view, name, step, inputs),
@@ -64,12 +83,16 @@ pub(super) fn ready(view: &mut View, name: &str, facts: &Facts) -> Result<(), Re
 
 fn read(step: &StepDef, view: &View, facts: &Facts) -> Result<Reading, Failure> {
     if let Some(when) = &step.when
-        && !when.eval_bool(&scope(view, facts, None)).map_err(|e| bad_expression("when", &e))?
+        && !when
+            .eval_bool(&scope(view, facts, None))
+            .map_err(|e| bad_expression("when", &e))?
     {
         return Ok(Reading::Skip);
     }
     let render = |each| {
-        step.with.render(&scope(view, facts, each)).map_err(|e| bad_expression("with", &e))
+        step.with
+            .render(&scope(view, facts, each))
+            .map_err(|e| bad_expression("with", &e))
     };
     let Some(for_each) = &step.for_each else {
         return render(None).map(Reading::Single);
@@ -78,7 +101,11 @@ fn read(step: &StepDef, view: &View, facts: &Facts) -> Result<Reading, Failure> 
         .eval_list(&scope(view, facts, None))
         .map_err(|e| bad_expression("for_each", &e))?;
     check_size(view, items.len())?;
-    items.iter().map(|item| render(Some(item))).collect::<Result<_, _>>().map(Reading::Group)
+    items
+        .iter()
+        .map(|item| render(Some(item)))
+        .collect::<Result<_, _>>()
+        .map(Reading::Group)
 }
 
 fn check_size(view: &View, items: usize) -> Result<(), Failure> {
@@ -121,16 +148,27 @@ fn open_group(
     let node = view.node_mut(name)?;
     node.total = Some(total);
     node.status = StepStatus::Ready;
-    view.event("group.opened", Some(StepId::single(name)), json!({"items": total}));
+    view.event(
+        "group.opened",
+        Some(StepId::single(name)),
+        json!({"items": total}),
+    );
     for (item, input) in (0..total).zip(inputs) {
-        let mut step =
-            Step::pending(StepId::item(name, item), definition.activity.to_string(), view.run.round);
+        let mut step = Step::pending(
+            StepId::item(name, item),
+            definition.activity.to_string(),
+            view.run.round,
+        );
         step.status = StepStatus::Ready;
         step.input = Some(input);
         view.insert_step(step);
     }
     if total == 0 {
-        view.event("step.succeeded", Some(StepId::single(name)), json!({"items": 0}));
+        view.event(
+            "step.succeeded",
+            Some(StepId::single(name)),
+            json!({"items": 0}),
+        );
         return settle_node(view, name, StepStatus::Succeeded);
     }
     Ok(())
@@ -151,7 +189,15 @@ fn cannot_open(
         return settle_node(view, name, StepStatus::Failed);
     }
     view.step_mut(&id)?.error = Some(error.clone());
-    settle_step(view, &id, Settled { status: StepStatus::Failed, reason: None }, facts)
+    settle_step(
+        view,
+        &id,
+        Settled {
+            status: StepStatus::Failed,
+            reason: None,
+        },
+        facts,
+    )
 }
 
 fn bad_expression(place: &str, error: &ExprError) -> Failure {

@@ -22,7 +22,11 @@ pub(super) fn reopen(view: &mut View, plan: &RetryPlan, _facts: &Facts) -> Resul
             reset(view, step)?;
         }
     }
-    let nodes: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.node.as_str()).collect();
+    let nodes: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .map(|step| step.id.node.as_str())
+        .collect();
     for node in nodes {
         recount(view, node)?;
     }
@@ -31,13 +35,20 @@ pub(super) fn reopen(view: &mut View, plan: &RetryPlan, _facts: &Facts) -> Resul
 
 fn check(view: &View, plan: &RetryPlan) -> Result<(), Rejected> {
     if !view.run.status.is_stopped() || view.run.status == RunStatus::Succeeded {
-        return Err(Rejected::Conflict(format!("the job is {}", view.run.status)));
+        return Err(Rejected::Conflict(format!(
+            "the job is {}",
+            view.run.status
+        )));
     }
     if plan.basis.revision != view.run.revision {
-        return Err(Rejected::Conflict("the job has changed since the plan was made".to_owned()));
+        return Err(Rejected::Conflict(
+            "the job has changed since the plan was made".to_owned(),
+        ));
     }
     if !plan.executable {
-        return Err(Rejected::Conflict("the plan cannot be executed as it is".to_owned()));
+        return Err(Rejected::Conflict(
+            "the plan cannot be executed as it is".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -53,7 +64,11 @@ fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
     }
     let step = view.step_mut(id)?;
     // An item keeps its rendered input; a single step's is rendered anew.
-    step.status = if fan_out { StepStatus::Ready } else { StepStatus::Pending };
+    step.status = if fan_out {
+        StepStatus::Ready
+    } else {
+        StepStatus::Pending
+    };
     step.charged = 0;
     step.losses = 0;
     step.output = None;
@@ -80,14 +95,19 @@ fn recount(view: &mut View, name: &str) -> Result<(), Rejected> {
         return Ok(());
     }
     let count = |wanted: fn(StepStatus) -> bool| {
-        u32::try_from(steps.iter().filter(|(_, status)| wanted(*status)).count()).unwrap_or(u32::MAX)
+        u32::try_from(steps.iter().filter(|(_, status)| wanted(*status)).count())
+            .unwrap_or(u32::MAX)
     };
     let single = steps.len() == 1 && steps[0].0.item.is_none();
     let node = view.node_mut(name)?;
     node.settled = count(StepStatus::is_settled);
     node.failed = count(|status| status == StepStatus::Failed);
     node.held = count(|status| status == StepStatus::Held);
-    node.status = if single { StepStatus::Pending } else { StepStatus::Ready };
+    node.status = if single {
+        StepStatus::Pending
+    } else {
+        StepStatus::Ready
+    };
     node.reason = None;
     Ok(())
 }

@@ -61,7 +61,11 @@ pub(super) fn settle_untouched(
     let row = node.clone();
     let kind = format!("step.{}", settled.status);
     view.record().untouched.push(row);
-    view.event(&kind, Some(StepId::single(name)), json!({"reason": settled.reason}));
+    view.event(
+        &kind,
+        Some(StepId::single(name)),
+        json!({"reason": settled.reason}),
+    );
     settle_node(view, name, settled.status)
 }
 
@@ -99,24 +103,40 @@ enum Prospect {
 }
 
 fn advance(view: &mut View, name: &str) -> Result<(), Rejected> {
-    if view.nodes.get(name).is_none_or(|node| node.status != StepStatus::Pending) {
+    if view
+        .nodes
+        .get(name)
+        .is_none_or(|node| node.status != StepStatus::Pending)
+    {
         return Ok(());
     }
     match prospect(view, name)? {
         Prospect::Wait => Ok(()),
         Prospect::Ready => {
-            let command = Command::Ready { node: name.to_owned() };
+            let command = Command::Ready {
+                node: name.to_owned(),
+            };
             if !view.record().follow_ups.contains(&command) {
                 view.record().follow_ups.push(command);
             }
             Ok(())
         }
-        Prospect::Skip(reason) => {
-            settle_untouched(view, name, Settled { status: StepStatus::Skipped, reason: Some(reason) })
-        }
-        Prospect::Block(reason) => {
-            settle_untouched(view, name, Settled { status: StepStatus::Blocked, reason: Some(reason) })
-        }
+        Prospect::Skip(reason) => settle_untouched(
+            view,
+            name,
+            Settled {
+                status: StepStatus::Skipped,
+                reason: Some(reason),
+            },
+        ),
+        Prospect::Block(reason) => settle_untouched(
+            view,
+            name,
+            Settled {
+                status: StepStatus::Blocked,
+                reason: Some(reason),
+            },
+        ),
     }
 }
 
@@ -124,7 +144,9 @@ fn prospect(view: &View, name: &str) -> Result<Prospect, Rejected> {
     let mut skipped = None;
     let mut blocked = None;
     for need in &view.definition_of(name)?.needs {
-        let Some(node) = view.nodes.get(&need.step) else { continue };
+        let Some(node) = view.nodes.get(&need.step) else {
+            continue;
+        };
         match node.status {
             StepStatus::Succeeded => {}
             StepStatus::Skipped if need.any => {}
@@ -145,7 +167,10 @@ fn prospect(view: &View, name: &str) -> Result<Prospect, Rejected> {
 
 /// Whether others go on when a node fails.
 pub(super) fn tolerates_failure(view: &View, node: &str) -> bool {
-    view.definition.steps.get(node).is_some_and(|step| step.on_failure == OnFailure::Continue)
+    view.definition
+        .steps
+        .get(node)
+        .is_some_and(|step| step.on_failure == OnFailure::Continue)
 }
 
 /// Stops the run when nothing can advance any more.
@@ -153,7 +178,10 @@ pub(super) fn settle_run(view: &mut View, facts: &Facts) {
     if view.run.status.is_stopped() || view.nodes.keys().any(|name| can_advance(view, name)) {
         return;
     }
-    let held = view.nodes.values().any(|node| node.status == StepStatus::Held);
+    let held = view
+        .nodes
+        .values()
+        .any(|node| node.status == StepStatus::Held);
     let failed = view.nodes.values().any(|node| match node.status {
         StepStatus::Blocked => true,
         StepStatus::Failed => !tolerates_failure(view, &node.name),
@@ -186,6 +214,9 @@ pub(super) fn stop_run(view: &mut View, status: RunStatus, facts: &Facts) {
 /// Notes the first failure that matters as the run's.
 pub(super) fn blame(view: &mut View, step: &StepId, error: &Failure) {
     if view.run.error.is_none() && !tolerates_failure(view, &step.node) {
-        view.run.error = Some(Failure { step: Some(step.clone()), ..error.clone() });
+        view.run.error = Some(Failure {
+            step: Some(step.clone()),
+            ..error.clone()
+        });
     }
 }

@@ -24,13 +24,23 @@ pub fn plan_run(run: Run, definition: &Definition, now: DateTime<Utc>) -> NewRun
             Step::pending(StepId::single(name), step.activity.to_string(), run.round)
         })
         .collect();
-    NewRun { run: Run { created_at: now, ..run }, nodes, steps }
+    NewRun {
+        run: Run {
+            created_at: now,
+            ..run
+        },
+        nodes,
+        steps,
+    }
 }
 
 /// Opens every node that needs nothing.
 pub(super) fn start(view: &mut View, _facts: &Facts) -> Result<(), Rejected> {
     if view.run.status != RunStatus::Queued {
-        return Err(Rejected::Conflict(format!("the job is {} already", view.run.status)));
+        return Err(Rejected::Conflict(format!(
+            "the job is {} already",
+            view.run.status
+        )));
     }
     let data = json!({"workflow": view.run.workflow, "version": view.run.version});
     view.event("run.submitted", None, data);

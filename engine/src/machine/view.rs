@@ -56,7 +56,9 @@ impl Changes {
     /// Whether some step can be claimed that could not before.
     #[must_use]
     pub fn has_ready_steps(&self) -> bool {
-        self.steps.iter().any(|step| step.status == StepStatus::Ready)
+        self.steps
+            .iter()
+            .any(|step| step.status == StepStatus::Ready)
     }
 
     /// Whether the run stopped in this fold.
@@ -73,7 +75,11 @@ impl View {
         Self {
             run: rows.run,
             definition,
-            nodes: rows.nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
+            nodes: rows
+                .nodes
+                .into_iter()
+                .map(|node| (node.name.clone(), node))
+                .collect(),
             steps: BTreeMap::new(),
             dirty_nodes: BTreeSet::new(),
             dirty_steps: BTreeSet::new(),
@@ -124,7 +130,11 @@ impl View {
             .steps
             .get(id)
             .is_some_and(|step| step.status == StepStatus::Running && step.fence == fence);
-        if owned { self.step_mut(id) } else { Err(Rejected::Fenced) }
+        if owned {
+            self.step_mut(id)
+        } else {
+            Err(Rejected::Fenced)
+        }
     }
 
     /// A node, to be changed.
@@ -155,7 +165,11 @@ impl View {
 
     /// Records an event.
     pub(super) fn event(&mut self, kind: &str, step: Option<StepId>, data: Value) {
-        self.changes.events.push(Event { kind: kind.to_owned(), step, data });
+        self.changes.events.push(Event {
+            kind: kind.to_owned(),
+            step,
+            data,
+        });
     }
 
     /// Takes the follow-ups that wait to be folded.
@@ -170,9 +184,15 @@ impl View {
         let mut changes = std::mem::take(&mut self.changes);
         self.changes.follow_ups = std::mem::take(&mut changes.follow_ups);
         let nodes = std::mem::take(&mut self.dirty_nodes);
-        changes.nodes = nodes.iter().filter_map(|name| self.nodes.get(name).cloned()).collect();
+        changes.nodes = nodes
+            .iter()
+            .filter_map(|name| self.nodes.get(name).cloned())
+            .collect();
         let steps = std::mem::take(&mut self.dirty_steps);
-        changes.steps = steps.iter().filter_map(|id| self.steps.get(id).cloned()).collect();
+        changes.steps = steps
+            .iter()
+            .filter_map(|id| self.steps.get(id).cloned())
+            .collect();
         if !changes.events.is_empty() {
             self.run.revision += 1;
             changes.run = Some(self.run.clone());

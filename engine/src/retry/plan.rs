@@ -206,7 +206,12 @@ pub fn compute(
     definition: &Definition,
     verdicts: &Verdicts,
 ) -> RetryPlan {
-    let mut planner = Planner { snapshot, definition, verdicts, nodes: BTreeMap::new() };
+    let mut planner = Planner {
+        snapshot,
+        definition,
+        verdicts,
+        nodes: BTreeMap::new(),
+    };
     let steps: Vec<PlannedStep> = definition
         .steps
         .keys()
@@ -253,14 +258,22 @@ impl Planner<'_> {
     fn plan_node(&mut self, node: &Node) -> Vec<PlannedStep> {
         let planned = match self.upstream(&node.name) {
             (NodeFate::Blocked, because) => {
-                vec![group(node, Action::Blocked, Reason::UpstreamBlocked, because)]
+                vec![group(
+                    node,
+                    Action::Blocked,
+                    Reason::UpstreamBlocked,
+                    because,
+                )]
             }
             (NodeFate::Runs, because) => vec![self.after_upstream(node, because)],
             (NodeFate::Kept, _) => self.plan_steps(node),
         };
         let fate = if planned.iter().any(|step| step.action == Action::Blocked) {
             NodeFate::Blocked
-        } else if planned.iter().any(|s| matches!(s.action, Action::Resume | Action::Rerun)) {
+        } else if planned
+            .iter()
+            .any(|s| matches!(s.action, Action::Resume | Action::Rerun))
+        {
             NodeFate::Runs
         } else {
             NodeFate::Kept
@@ -271,7 +284,11 @@ impl Planner<'_> {
 
     /// The strongest fate among the nodes that a node needs, and which have it.
     fn upstream(&self, node: &str) -> (NodeFate, Vec<StepId>) {
-        let needs = self.definition.steps.get(node).map(|step| step.needs.as_slice());
+        let needs = self
+            .definition
+            .steps
+            .get(node)
+            .map(|step| step.needs.as_slice());
         let having = |fate| -> Vec<StepId> {
             needs
                 .unwrap_or_default()
@@ -291,16 +308,24 @@ impl Planner<'_> {
 
     /// A node behind one that runs again: its list, its condition and its input are read anew.
     fn after_upstream(&self, node: &Node, because: Vec<StepId>) -> PlannedStep {
-        let ran = self.steps_of(&node.name).any(|record| record.step.attempts > 0);
-        let reason = if ran { Reason::UpstreamChanged } else { Reason::NeverRan };
+        let ran = self
+            .steps_of(&node.name)
+            .any(|record| record.step.attempts > 0);
+        let reason = if ran {
+            Reason::UpstreamChanged
+        } else {
+            Reason::NeverRan
+        };
         let mut step = group(node, Action::Rerun, reason, because);
         step.attempts = Some(self.attempts(&node.name, 0));
         step
     }
 
     fn plan_steps(&self, node: &Node) -> Vec<PlannedStep> {
-        let mut planned: Vec<_> =
-            self.steps_of(&node.name).map(|record| self.plan_step(record)).collect();
+        let mut planned: Vec<_> = self
+            .steps_of(&node.name)
+            .map(|record| self.plan_step(record))
+            .collect();
         if planned.is_empty() {
             planned.push(self.plan_unexpanded(node));
         }
@@ -323,7 +348,9 @@ impl Planner<'_> {
         let (action, reason) = match step.status {
             StepStatus::Succeeded => self.keep(record),
             StepStatus::Skipped => (Action::Skip, Reason::ConditionFalse),
-            StepStatus::Failed if is_permanent(step.error.as_ref()) => self.permanent(step.id.node.as_str()),
+            StepStatus::Failed if is_permanent(step.error.as_ref()) => {
+                self.permanent(step.id.node.as_str())
+            }
             StepStatus::Failed => (Action::Rerun, Reason::FailedRetryable),
             StepStatus::Held if is_lost(step.error.as_ref()) => (Action::Rerun, Reason::Lost),
             StepStatus::Held => (Action::Rerun, Reason::Held),
@@ -362,7 +389,11 @@ impl Planner<'_> {
             .steps
             .get(node)
             .is_some_and(|step| step.on_failure == OnFailure::Continue);
-        let action = if tolerated { Action::Skip } else { Action::Blocked };
+        let action = if tolerated {
+            Action::Skip
+        } else {
+            Action::Blocked
+        };
         (action, Reason::FailedPermanent)
     }
 
@@ -379,19 +410,29 @@ impl Planner<'_> {
             .iter()
             .map(|artifact| ArtifactProof {
                 artifact: artifact.clone(),
-                verified: self.verdicts.get(&artifact.key).map(|v| *v == Verdict::Present),
+                verified: self
+                    .verdicts
+                    .get(&artifact.key)
+                    .map(|v| *v == Verdict::Present),
             })
             .collect();
         Proof { artifacts }
     }
 
     fn attempts(&self, node: &str, used: u32) -> Attempts {
-        let granted = self.definition.steps.get(node).map_or(1, |step| step.retry.max_attempts);
+        let granted = self
+            .definition
+            .steps
+            .get(node)
+            .map_or(1, |step| step.retry.max_attempts);
         Attempts { used, granted }
     }
 
     fn steps_of<'s>(&'s self, node: &'s str) -> impl Iterator<Item = &'s StepRecord> {
-        self.snapshot.steps.iter().filter(move |record| record.step.id.node == node)
+        self.snapshot
+            .steps
+            .iter()
+            .filter(move |record| record.step.id.node == node)
     }
 }
 
@@ -417,7 +458,9 @@ fn is_lost(error: Option<&Failure>) -> bool {
 }
 
 fn is_executable(steps: &[PlannedStep]) -> bool {
-    let runs = steps.iter().any(|s| matches!(s.action, Action::Resume | Action::Rerun));
+    let runs = steps
+        .iter()
+        .any(|s| matches!(s.action, Action::Resume | Action::Rerun));
     runs && !steps.iter().any(|step| step.action == Action::Blocked)
 }
 
@@ -430,7 +473,10 @@ fn warnings(steps: &[PlannedStep]) -> Vec<String> {
                 "{} cannot succeed with this source ({}): submit a corrected one as a new job",
                 step.id, error.message
             ),
-            Some(error) => format!("{} cannot succeed as it is set up: {}", step.id, error.message),
+            Some(error) => format!(
+                "{} cannot succeed as it is set up: {}",
+                step.id, error.message
+            ),
             None => format!("{} cannot succeed as it is set up", step.id),
         })
         .collect()
@@ -465,7 +511,16 @@ fn summarise(steps: &[PlannedStep], snapshot: &Snapshot) -> Summary {
 fn digest(basis: &Basis, steps: &[PlannedStep]) -> String {
     let steps: Vec<_> = steps
         .iter()
-        .map(|step| json!([step.id, step.action, step.reason, step.because, step.checkpoint, step.proof]))
+        .map(|step| {
+            json!([
+                step.id,
+                step.action,
+                step.reason,
+                step.because,
+                step.checkpoint,
+                step.proof
+            ])
+        })
         .collect();
     let text = json!({"basis": basis, "steps": steps}).to_string();
     format!("sha256:{}", hex(&Sha256::digest(text.as_bytes())))

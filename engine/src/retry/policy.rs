@@ -33,9 +33,14 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
     let facts = json!({"class": error.class, "code": error.code, "message": error.message});
     let holds = |condition: &Expr| {
         // A condition that cannot be evaluated does not hold: its mistake must not retry for ever.
-        condition.eval_bool(&Scope::new().error(&facts).attempt(step.charged)).unwrap_or(false)
+        condition
+            .eval_bool(&Scope::new().error(&facts).attempt(step.charged))
+            .unwrap_or(false)
     };
-    let rule = policy.rules.iter().find(|rule| applies(rule, error, &holds));
+    let rule = policy
+        .rules
+        .iter()
+        .find(|rule| applies(rule, error, &holds));
     let wanted = match rule {
         Some(rule) => rule.retry,
         None => policy.when.as_ref().is_none_or(holds),
@@ -45,7 +50,9 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
     }
     Verdict::Retry {
         after: delay(&policy.backoff, step, seed),
-        set: rule.map(|rule| rule.set.clone().into_iter().collect()).unwrap_or_default(),
+        set: rule
+            .map(|rule| rule.set.clone().into_iter().collect())
+            .unwrap_or_default(),
     }
 }
 
@@ -72,6 +79,9 @@ pub fn delay(backoff: &Backoff, step: &Step, seed: &str) -> Duration {
 /// A number in [0, 1) that depends on the text alone.
 fn share(text: &str) -> f64 {
     let digest = Sha256::digest(text.as_bytes());
-    let bits = digest.iter().take(4).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+    let bits = digest
+        .iter()
+        .take(4)
+        .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }

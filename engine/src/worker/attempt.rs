@@ -56,13 +56,27 @@ pub(super) async fn run(
         Err(error) => (Ending::Failed(failure(&error)), Outcome::default()),
     };
     let (step, number) = (fence.step.clone(), fence.fence);
-    let Outcome { usage, warnings, .. } = outcome.clone();
+    let Outcome {
+        usage, warnings, ..
+    } = outcome.clone();
     let command = match ending {
-        Ending::Succeeded(output) => {
-            Command::Complete { step, fence: number, outcome: Outcome { output, ..outcome } }
-        }
-        Ending::Failed(error) => Command::Fail { step, fence: number, error, usage, warnings },
-        Ending::Released => Command::Release { step, fence: number, usage },
+        Ending::Succeeded(output) => Command::Complete {
+            step,
+            fence: number,
+            outcome: Outcome { output, ..outcome },
+        },
+        Ending::Failed(error) => Command::Fail {
+            step,
+            fence: number,
+            error,
+            usage,
+            warnings,
+        },
+        Ending::Released => Command::Release {
+            step,
+            fence: number,
+            usage,
+        },
         Ending::Fenced => return Ok(()),
     };
     match parts.committer.fold(&fence.run, command).await {
@@ -92,7 +106,11 @@ impl Attempt {
         let activity = find_activity(parts, &claim)?;
         let timeouts = timeouts(parts, &claim).await.map_err(store_error)?;
         if let Some(limit) = attempt_limit(&timeouts, claim.age) {
-            parts.store.set_deadline(&claim.fence, limit + STOP).await.map_err(store_error)?;
+            parts
+                .store
+                .set_deadline(&claim.fence, limit + STOP)
+                .await
+                .map_err(store_error)?;
         }
         let scratch = Scratch::create(&parts.scratch, &claim.fence)
             .map_err(|e| ActivityError::io("make a scratch directory", e))?;
@@ -120,7 +138,16 @@ impl Attempt {
             port: Arc::new(port),
         }));
         let parts = parts.clone();
-        Ok(Self { parts, claim, activity, timeouts, context, progress, cancelled, scratch })
+        Ok(Self {
+            parts,
+            claim,
+            activity,
+            timeouts,
+            context,
+            progress,
+            cancelled,
+            scratch,
+        })
     }
 
     async fn execute(self, signals: &Signals) -> (Ending, Outcome) {
@@ -144,7 +171,15 @@ impl Attempt {
         if let Err(error) = self.parts.store.save_progress(&progress).await {
             tracing::warn!(%error, "the last progress of a step was not saved");
         }
-        (ending, Outcome { output: serde_json::Value::Null, artifacts, warnings, usage })
+        (
+            ending,
+            Outcome {
+                output: serde_json::Value::Null,
+                artifacts,
+                warnings,
+                usage,
+            },
+        )
     }
 
     /// Saves progress and watches the limits; returns when the attempt must not go on.
@@ -159,7 +194,10 @@ impl Attempt {
             if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
                 return Ending::Failed(over_time(limit));
             }
-            let stall = self.timeouts.stall.filter(|stall| self.progress.idle() > *stall);
+            let stall = self
+                .timeouts
+                .stall
+                .filter(|stall| self.progress.idle() > *stall);
             if let Some(stall) = stall {
                 return Ending::Failed(stalled(stall));
             }
@@ -171,7 +209,11 @@ impl Attempt {
 
     /// The attempt was told to stop, by its worker or because it lost its lease.
     async fn stopped(&self) -> Ending {
-        if self.is_fenced().await { Ending::Fenced } else { Ending::Released }
+        if self.is_fenced().await {
+            Ending::Fenced
+        } else {
+            Ending::Released
+        }
     }
 
     async fn is_fenced(&self) -> bool {
@@ -190,7 +232,10 @@ type TaskResult = Result<serde_json::Value, ActivityError>;
 
 fn flatten(ended: Result<TaskResult, tokio::task::JoinError>) -> TaskResult {
     ended.unwrap_or_else(|error| {
-        Err(ActivityError::bug("panic", format!("the activity panicked: {error}")))
+        Err(ActivityError::bug(
+            "panic",
+            format!("the activity panicked: {error}"),
+        ))
     })
 }
 
@@ -202,7 +247,10 @@ fn ending(result: TaskResult, signals: &Signals, cancelled: &CancellationToken) 
             Ending::Released
         }
         Err(_) if cancelled.is_cancelled() => Ending::Fenced,
-        Err(error) => Ending::Failed(Failure { class: ErrorClass::Bug, ..failure(&error) }),
+        Err(error) => Ending::Failed(Failure {
+            class: ErrorClass::Bug,
+            ..failure(&error)
+        }),
     }
 }
 
@@ -211,7 +259,10 @@ fn find_activity(
     claim: &Claim,
 ) -> Result<Arc<dyn DynActivity>, ActivityError> {
     let unknown = || {
-        ActivityError::config("unknown_activity", format!("there is no activity {}", claim.activity))
+        ActivityError::config(
+            "unknown_activity",
+            format!("there is no activity {}", claim.activity),
+        )
     };
     let (name, version) = claim.activity.split_once('@').ok_or_else(unknown)?;
     let version = version.parse().map_err(|_| unknown())?;
@@ -246,8 +297,12 @@ fn attempt_tag(claim: &Claim) -> String {
 }
 
 fn store_error(error: StoreError) -> ActivityError {
-    ActivityError::new(ErrorClass::Dependency, "database_unavailable", error.to_string())
-        .with_source(error)
+    ActivityError::new(
+        ErrorClass::Dependency,
+        "database_unavailable",
+        error.to_string(),
+    )
+    .with_source(error)
 }
 
 fn failure(error: &ActivityError) -> Failure {

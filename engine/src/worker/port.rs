@@ -27,8 +27,12 @@ impl FencedPort {
             StoreError::Full(_) => {
                 ActivityError::resource("disk_full", error.to_string()).with_source(error)
             }
-            _ => ActivityError::new(ErrorClass::Dependency, "database_unavailable", error.to_string())
-                .with_source(error),
+            _ => ActivityError::new(
+                ErrorClass::Dependency,
+                "database_unavailable",
+                error.to_string(),
+            )
+            .with_source(error),
         }
     }
 }
@@ -41,7 +45,12 @@ impl AttemptPort for FencedPort {
         covers: Option<MediaSpan>,
         artifacts: Vec<Artifact>,
     ) -> Result<(), ActivityError> {
-        let checkpoint = NewCheckpoint { value, covers, compat: self.compat.clone(), artifacts };
+        let checkpoint = NewCheckpoint {
+            value,
+            covers,
+            compat: self.compat.clone(),
+            artifacts,
+        };
         let saved = self.store.save_checkpoint(&self.fence, &checkpoint).await;
         saved.map(drop).map_err(|error| self.explain(error))
     }

@@ -12,8 +12,13 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn create(root: &Path, fence: &Fence) -> io::Result<Self> {
-        let name =
-            format!("{}.{}.{}.{}", fence.run, fence.step, fence.fence, std::process::id());
+        let name = format!(
+            "{}.{}.{}.{}",
+            fence.run,
+            fence.step,
+            fence.fence,
+            std::process::id()
+        );
         let path = root.join(name);
         std::fs::create_dir_all(&path)?;
         Ok(Self { path })
@@ -35,10 +40,14 @@ impl Drop for Scratch {
 /// Removes the scratch directories of processes that are gone. What cannot be removed stays; the
 /// next worker tries again.
 pub(super) fn sweep(root: &Path) {
-    let Ok(entries) = std::fs::read_dir(root) else { return };
+    let Ok(entries) = std::fs::read_dir(root) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.rsplit('.').next()?.parse::<u32>().ok());
+        let pid = name
+            .to_str()
+            .and_then(|name| name.rsplit('.').next()?.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }

@@ -33,12 +33,22 @@ impl Session {
         store.open_session(&id, &name, LEASE).await?;
         let lost = CancellationToken::new();
         let (stop, stopped) = mpsc::channel();
-        let beat = Beat { store, id: id.clone(), lost: lost.clone(), stopped };
+        let beat = Beat {
+            store,
+            id: id.clone(),
+            lost: lost.clone(),
+            stopped,
+        };
         let thread = std::thread::Builder::new()
             .name("telecine-beat".to_owned())
             .spawn(move || beat.run())
             .map_err(|e| StoreError::Unavailable(format!("cannot start a thread: {e}")))?;
-        Ok(Self { id, lost, stop, thread: Some(thread) })
+        Ok(Self {
+            id,
+            lost,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Its id.
@@ -71,7 +81,10 @@ struct Beat {
 
 impl Beat {
     fn run(self) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "the session cannot be renewed");

@@ -2,3 +2,4 @@
 //! is tested with.
 
 pub mod conformance;
+pub mod sim;

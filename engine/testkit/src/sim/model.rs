@@ -1,0 +1,300 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use telecine_engine::definition::Definition;
+use telecine_engine::id::{PlanId, SessionId, StepId};
+use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
+use telecine_engine::retry::plan::{self, RetryPlan, Verdicts};
+use telecine_engine::run::{
+    Attempt, AttemptOutcome, Event, Node, Run, RunStatus, Snapshot, Step, StepRecord, StepStatus,
+};
+use telecine_engine::store::{NewRun, StepSet, ViewRows};
+
+/// The rows of one run, kept the way a store keeps them.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Header.
+    pub run: Run,
+    /// Nodes in the order of the definition.
+    pub nodes: Vec<Node>,
+    /// Steps by id.
+    pub steps: BTreeMap<StepId, Step>,
+    /// Everything that happened.
+    pub events: Vec<Event>,
+    attempts: BTreeMap<StepId, Vec<Attempt>>,
+    definition: Arc<Definition>,
+    now: DateTime<Utc>,
+    session: SessionId,
+}
+
+impl Model {
+    /// A run that was just accepted and started.
+    ///
+    /// # Panics
+    /// If the machine refuses to start it.
+    #[must_use]
+    pub fn start(run: Run, definition: Arc<Definition>) -> Self {
+        let now = run.created_at;
+        let NewRun { run, nodes, steps } = machine::plan_run(run, &definition, now);
+        let mut model = Self {
+            run,
+            nodes,
+            steps: steps
+                .into_iter()
+                .map(|step| (step.id.clone(), step))
+                .collect(),
+            events: Vec::new(),
+            attempts: BTreeMap::new(),
+            definition,
+            now,
+            session: SessionId::generate(),
+        };
+        model.fold(&Command::Start).expect("a new run starts");
+        model
+    }
+
+    /// Folds a command and what follows from it, as the committer does.
+    ///
+    /// # Errors
+    /// What the machine refuses; nothing has changed then.
+    ///
+    /// # Panics
+    /// If the machine refuses what follows from an accepted command.
+    pub fn fold(&mut self, command: &Command) -> Result<(), Rejected> {
+        let rows = ViewRows {
+            run: self.run.clone(),
+            nodes: self.nodes.clone(),
+        };
+        let mut view = View::new(rows, self.definition.clone());
+        self.decide(&mut view, command)?;
+        let mut queue = view.take_follow_ups();
+        while !queue.is_empty() {
+            for command in std::mem::take(&mut queue) {
+                self.apply(&view.flush());
+                self.decide(&mut view, &command)
+                    .expect("what follows is never refused");
+                queue.extend(view.take_follow_ups());
+            }
+        }
+        self.apply(&view.flush());
+        Ok(())
+    }
+
+    fn decide(&self, view: &mut View, command: &Command) -> Result<(), Rejected> {
+        view.add_steps(self.load(&machine::steps_needed(command)));
+        let outputs = machine::outputs_needed(view, command)
+            .into_iter()
+            .map(|node| (node.clone(), self.output(&node)))
+            .collect();
+        machine::decide(
+            view,
+            command,
+            &Facts {
+                now: self.now,
+                outputs,
+            },
+        )
+    }
+
+    fn load(&self, which: &StepSet) -> Vec<Step> {
+        let wanted = |step: &&Step| match which {
+            StepSet::Empty => false,
+            StepSet::One(id) => step.id == *id,
+            StepSet::Unsettled => !step.status.is_settled(),
+            StepSet::All => true,
+        };
+        self.steps.values().filter(wanted).cloned().collect()
+    }
+
+    fn output(&self, node: &str) -> Value {
+        let of_node = || self.steps.values().filter(|step| step.id.node == node);
+        let output = |step: &Step| match step.status {
+            StepStatus::Succeeded => step.output.clone().unwrap_or_default(),
+            _ => Value::Null,
+        };
+        match of_node().next() {
+            Some(step) if step.id.item.is_none() => output(step),
+            Some(_) => Value::Array(of_node().map(output).collect()),
+            None if self.status_of(node) == Some(StepStatus::Succeeded) => Value::Array(Vec::new()),
+            None => Value::Null,
+        }
+    }
+
+    /// State of a node.
+    #[must_use]
+    pub fn status_of(&self, node: &str) -> Option<StepStatus> {
+        self.nodes
+            .iter()
+            .find(|row| row.name == node)
+            .map(|row| row.status)
+    }
+
+    fn apply(&mut self, changes: &Changes) {
+        for node in &changes.collapsed {
+            self.steps.retain(|id, _| id.node != *node);
+            self.attempts.retain(|id, _| id.node != *node);
+        }
+        if let Some(run) = &changes.run {
+            self.run = run.clone();
+        }
+        for node in &changes.nodes {
+            if let Some(row) = self.nodes.iter_mut().find(|row| row.name == node.name) {
+                *row = node.clone();
+            }
+        }
+        for step in &changes.steps {
+            self.steps.insert(step.id.clone(), step.clone());
+        }
+        for node in &changes.untouched {
+            let pending =
+                |step: &&mut Step| step.id.node == node.name && step.status == StepStatus::Pending;
+            for step in self.steps.values_mut().filter(pending) {
+                step.status = node.status;
+                step.reason.clone_from(&node.reason);
+            }
+        }
+        for end in &changes.attempts {
+            let attempts = self.attempts.entry(end.step.clone()).or_default();
+            if let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.n == end.n) {
+                attempt.outcome = Some(end.outcome);
+                attempt.error.clone_from(&end.error);
+                attempt.ended_at = Some(self.now);
+            }
+        }
+        self.events.extend(changes.events.iter().cloned());
+    }
+
+    /// Steps in a state.
+    #[must_use]
+    pub fn having(&self, status: StepStatus) -> Vec<StepId> {
+        self.steps
+            .values()
+            .filter(|step| step.status == status)
+            .map(|s| s.id.clone())
+            .collect()
+    }
+
+    /// Claims a ready step and answers its fence.
+    ///
+    /// # Panics
+    /// If there is no such step or it is not ready.
+    pub fn claim(&mut self, id: &StepId) -> u64 {
+        let step = self.steps.get_mut(id).expect("the step exists");
+        assert_eq!(
+            step.status,
+            StepStatus::Ready,
+            "{id} is claimed while ready"
+        );
+        step.status = StepStatus::Running;
+        step.fence += 1;
+        step.attempts += 1;
+        step.charged += 1;
+        step.session = Some(self.session.clone());
+        self.attempts.entry(id.clone()).or_default().push(Attempt {
+            n: step.attempts,
+            round: self.run.round,
+            outcome: None,
+            worker: self.session.clone(),
+            started_at: self.now,
+            ended_at: None,
+            usage: None,
+            resumed_from: step.checkpoint.map(|checkpoint| checkpoint.seq),
+            error: None,
+        });
+        if self.run.status == RunStatus::Queued {
+            self.run.status = RunStatus::Running;
+        }
+        step.fence
+    }
+
+    /// The whole run.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let steps = self.steps.values().map(|step| StepRecord {
+            step: step.clone(),
+            attempts: self.attempts.get(&step.id).cloned().unwrap_or_default(),
+            artifacts: Vec::new(),
+        });
+        Snapshot {
+            run: self.run.clone(),
+            nodes: self.nodes.clone(),
+            steps: steps.collect(),
+        }
+    }
+
+    /// The retry plan of the run as it is.
+    #[must_use]
+    pub fn plan(&self) -> RetryPlan {
+        plan::compute(
+            PlanId::generate(),
+            &self.snapshot(),
+            &self.definition,
+            &Verdicts::new(),
+        )
+    }
+
+    /// What must hold in every state.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check(&self) {
+        for node in &self.nodes {
+            self.check_node(node);
+        }
+        let moving = self.steps.values().any(|step| {
+            matches!(
+                step.status,
+                StepStatus::Ready | StepStatus::Running | StepStatus::Backoff
+            )
+        });
+        assert!(
+            moving || self.run.status.is_stopped(),
+            "the run is {} but nothing can move it",
+            self.run.status
+        );
+        for attempts in self.attempts.values() {
+            let succeeded = attempts
+                .iter()
+                .filter(|attempt| attempt.outcome == Some(AttemptOutcome::Succeeded))
+                .map(|attempt| attempt.round);
+            let mut rounds: Vec<u32> = succeeded.collect();
+            rounds.dedup();
+            assert_eq!(
+                rounds.len(),
+                attempts
+                    .iter()
+                    .filter(|attempt| attempt.outcome == Some(AttemptOutcome::Succeeded))
+                    .count(),
+                "a step succeeds at most once in a round"
+            );
+        }
+    }
+
+    fn check_node(&self, node: &Node) {
+        if node.status != StepStatus::Ready {
+            return;
+        }
+        let of_node: Vec<_> = self
+            .steps
+            .values()
+            .filter(|step| step.id.node == node.name)
+            .collect();
+        let settled = of_node
+            .iter()
+            .filter(|step| step.status.is_settled())
+            .count();
+        assert_eq!(
+            node.settled as usize, settled,
+            "{} counts its settled steps",
+            node.name
+        );
+        assert_eq!(
+            node.total,
+            u32::try_from(of_node.len()).ok(),
+            "{} counts its steps",
+            node.name
+        );
+    }
+}
