@@ -134,7 +134,7 @@ fn used() -> BTreeMap<Use, String> {
     for (file, text) in product_sources() {
         let mut uses = uses_in(&text);
         if file.starts_with("engine/src/definition") {
-            uses.extend(first_arguments(&text));
+            uses.extend(reported(&text));
         }
         used.extend(uses.into_iter().map(|found| (found, file.clone())));
     }
@@ -208,17 +208,22 @@ fn literals_of_arms(function: &str) -> Vec<Use> {
     literals_after(body, "=>").map(without_class).collect()
 }
 
-/// `whatever("some_code", ..)`: definitions are checked by functions of many names.
-fn first_arguments(source: &str) -> Vec<Use> {
+/// Codes as definitions are checked with them: `problems.add("code", ..)` and its kin, and pairs of
+/// code and message.
+fn reported(source: &str) -> Vec<Use> {
+    const REPORTERS: [&str; 5] = ["add", "add_with_help", "error", "mismatch", "wrong_type"];
     let pieces: Vec<_> = without_test_module(source).split('(').collect();
-    let calls = pieces
-        .windows(2)
-        .filter(|pair| !pair[0].ends_with(".replace"));
-    let arguments = calls.filter_map(|pair| leading_code(pair[1]));
-    arguments
-        .filter(|code| code.contains('_'))
-        .map(without_class)
-        .collect()
+    let calls = pieces.windows(2).filter_map(|pair| {
+        let code = leading_code(pair[1])?;
+        let function = pair[0]
+            .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()?;
+        let message = pair[1].split_once(',')?.1.trim_start();
+        let says_why = message.starts_with("format!") || message.starts_with('"');
+        let in_pair = function.is_empty() && says_why && code.contains('_');
+        (in_pair || REPORTERS.contains(&function)).then_some(code)
+    });
+    calls.map(without_class).collect()
 }
 
 /// The literal that this begins with, if it looks like a code.
