@@ -1,0 +1,233 @@
+//! An engine on a directory of its own, as an embedded process has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use telecine_engine::activity::{Activity, ActivityError, Context, ErrorClass, Progress, Registry};
+use telecine_engine::committer::Committer;
+use telecine_engine::coordinator::{Coordinator, Submission};
+use telecine_engine::definition::validate;
+use telecine_engine::definitions::Definitions;
+use telecine_engine::dispatch::InProcessDispatcher;
+use telecine_engine::id::RunId;
+use telecine_engine::run::{Snapshot, StoreUrls};
+use telecine_engine::services::{ServiceParts, Services};
+use telecine_engine::store::Store;
+use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
+use telecine_object_stores::FsStores;
+use telecine_store_sqlite::SqliteStore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// No test of this suite waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Does what its input says.
+#[derive(Debug)]
+pub(crate) struct Act;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Role {
+    /// `succeed`, `panic`, `hang`, `fail`, `count`.
+    what: String,
+    /// Attempts that fail before one succeeds.
+    #[serde(default)]
+    times: u32,
+    /// Returned on success.
+    #[serde(default)]
+    value: Value,
+}
+
+impl Activity for Act {
+    const NAME: &'static str = "test.act";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Does what its input says.";
+    type Input = Role;
+    type Output = Value;
+
+    async fn run(&self, ctx: &Context, role: Role) -> Result<Value, ActivityError> {
+        let early = ctx.attempt() <= role.times;
+        match role.what.as_str() {
+            "panic" if early => panic!("the test wants it"),
+            "fail" if early => Err(ActivityError::transient("wanted", "the test wants it")),
+            "refuse" => Err(ActivityError::input("bad_media", "the media is bad")),
+            "hang" if early => {
+                std::future::pending::<()>().await;
+                Ok(Value::Null)
+            }
+            "count" => count(ctx).await,
+            _ => Ok(role.value),
+        }
+    }
+}
+
+/// Counts to five, with a checkpoint after each number, and waits at three until the worker
+/// drains, unless an earlier attempt did that.
+async fn count(ctx: &Context) -> Result<Value, ActivityError> {
+    let from = ctx.checkpoint::<u64>()?.unwrap_or(0);
+    for number in from + 1..=5 {
+        ctx.save_checkpoint(&number, None, Vec::new()).await?;
+        ctx.progress(Progress {
+            counter: number,
+            ..Progress::default()
+        });
+        if number == 3 && from == 0 {
+            ctx.draining().cancelled().await;
+            return Err(ActivityError::cancelled());
+        }
+    }
+    Ok(json!({"from": from}))
+}
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) parts: WorkerParts,
+    pub(crate) root: Arc<tempfile::TempDir>,
+}
+
+/// A worker that runs in the background.
+#[derive(Debug)]
+pub(crate) struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), WorkerError>>,
+    _services: Services,
+}
+
+impl Running {
+    /// Stops it as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task
+            .await
+            .expect("no panic")
+            .expect("the worker stops in order");
+    }
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::on(Arc::new(tempfile::tempdir().expect("a directory"))).await
+    }
+
+    /// Another process on the same directory.
+    pub(crate) async fn on(root: Arc<tempfile::TempDir>) -> Self {
+        let store = SqliteStore::open(root.path()).await.expect("a store");
+        let store: Arc<dyn Store> = Arc::new(store);
+        let definitions = Arc::new(Definitions::new(store.clone()));
+        let dispatcher = Arc::new(InProcessDispatcher::default());
+        let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
+        let objects = Arc::new(FsStores);
+        let mut registry = Registry::default();
+        registry.register(Act).expect("registered once");
+        let parts = WorkerParts {
+            store: store.clone(),
+            committer: committer.clone(),
+            definitions: definitions.clone(),
+            dispatcher,
+            registry: Arc::new(registry),
+            objects: objects.clone(),
+            scratch: root.path().join("scratch"),
+        };
+        let coordinator = Coordinator {
+            store,
+            definitions,
+            committer,
+            objects,
+        };
+        Self {
+            coordinator,
+            parts,
+            root,
+        }
+    }
+
+    /// Starts a worker with two slots, and the services.
+    pub(crate) async fn work(&self) -> Running {
+        let options = WorkerOptions {
+            slots: 2,
+            run: None,
+            grace: PATIENCE,
+        };
+        let worker = Worker::open(self.parts.clone(), options)
+            .await
+            .expect("a session");
+        let services = Services::start(&ServiceParts {
+            store: self.parts.store.clone(),
+            committer: self.parts.committer.clone(),
+            dispatcher: self.parts.dispatcher.clone(),
+            session: worker.session().clone(),
+        });
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(worker.run(stop.clone()));
+        Running {
+            stop,
+            task,
+            _services: services,
+        }
+    }
+
+    /// Submits a workflow whose `steps` are given as YAML flow text.
+    pub(crate) async fn submit(&self, steps: &str) -> RunId {
+        let text = format!(
+            "workflow: test:act\nversion: 1\ninput: {{type: object}}\nsteps:\n{steps}\noutput: {{}}\n"
+        );
+        let definition = validate(&text, self.parts.registry.as_ref())
+            .unwrap_or_else(|errors| panic!("{errors:?}"));
+        let url = format!("file://{}", self.root.path().display());
+        let submission = Submission {
+            definition: Arc::new(definition),
+            input: json!({}),
+            stores: StoreUrls {
+                source: url.clone(),
+                media: url,
+            },
+            labels: Default::default(),
+            force: false,
+        };
+        self.coordinator
+            .submit(submission)
+            .await
+            .expect("accepted")
+            .run
+    }
+
+    /// Waits until a run looks as wanted.
+    pub(crate) async fn until(&self, run: &RunId, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let seen = async {
+            loop {
+                let snapshot = self.coordinator.store.snapshot(run).await.expect("a run");
+                if wanted(&snapshot) {
+                    return snapshot;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen)
+            .await
+            .expect("the run gets there in time")
+    }
+
+    /// Waits until a run stops.
+    pub(crate) async fn stopped(&self, run: &RunId) -> Snapshot {
+        self.until(run, |snapshot| snapshot.run.status.is_stopped())
+            .await
+    }
+}
+
+/// Classes of the errors of a step's attempts.
+pub(crate) fn classes(snapshot: &Snapshot, step: &str) -> Vec<ErrorClass> {
+    let record = snapshot
+        .steps
+        .iter()
+        .find(|record| record.step.id.to_string() == step);
+    let attempts = &record.expect("the step exists").attempts;
+    attempts
+        .iter()
+        .filter_map(|attempt| Some(attempt.error.as_ref()?.class))
+        .collect()
+}

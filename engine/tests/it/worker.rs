@@ -1,0 +1,246 @@
+use serde_json::json;
+use telecine_engine::activity::ErrorClass;
+use telecine_engine::retry::plan::{Action, Reason};
+use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
+
+use crate::stage::{Stage, classes};
+
+#[tokio::test]
+async fn a_fan_out_feeds_its_outputs_in_order_to_the_next_step() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  list: {activity: test.act@1, with: {what: succeed, value: [3, 1, 2]}}\n\
+             \x20 each: {activity: test.act@1, for_each: steps.list.output, with: {what: succeed, value: \"${{ each * 10 }}\"}}\n\
+             \x20 join: {activity: test.act@1, with: {what: succeed, value: \"${{ steps.each.output }}\"}}",
+        )
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(
+        snapshot.run.status,
+        RunStatus::Succeeded,
+        "{:?}",
+        snapshot.run.error
+    );
+    let join = snapshot
+        .steps
+        .iter()
+        .find(|record| record.step.id.node == "join");
+    assert_eq!(
+        join.and_then(|record| record.step.output.clone()),
+        Some(json!([30, 10, 20]))
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn failures_and_panics_cost_an_attempt_each_and_are_retried() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let retry = "retry: {backoff: {initial: 10ms, max: 10ms}}";
+    let run = stage
+        .submit(&format!(
+            "  a: {{activity: test.act@1, {retry}, with: {{what: fail, times: 2}}}}\n\
+             \x20 b: {{activity: test.act@1, {retry}, with: {{what: panic, times: 1}}}}"
+        ))
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Succeeded);
+    assert_eq!(
+        classes(&snapshot, "a"),
+        [ErrorClass::Transient, ErrorClass::Transient]
+    );
+    assert_eq!(classes(&snapshot, "b"), [ErrorClass::Bug]);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn bad_media_is_never_retried_and_its_plan_is_not_executable() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, with: {what: succeed}}\n\
+             \x20 b: {activity: test.act@1, needs: [a], with: {what: refuse}}\n\
+             \x20 c: {activity: test.act@1, needs: [b], with: {what: succeed}}",
+        )
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Failed);
+    assert_eq!(classes(&snapshot, "b"), [ErrorClass::Input]);
+    let plan = stage
+        .coordinator
+        .store
+        .load_plan(&run)
+        .await
+        .unwrap()
+        .expect("a plan");
+    let actions: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| (step.action, step.reason))
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            (Action::Reuse, Reason::Succeeded),
+            (Action::Blocked, Reason::FailedPermanent),
+            (Action::Blocked, Reason::UpstreamBlocked),
+        ]
+    );
+    assert!(
+        !plan.executable && plan.warnings.len() == 1,
+        "{:?}",
+        plan.warnings
+    );
+    assert!(stage.coordinator.execute(plan).await.is_err());
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_executed_plan_runs_what_failed_and_keeps_the_rest() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, with: {what: succeed, value: 7}}\n\
+             \x20 b: {activity: test.act@1, needs: [a], retry: {max_attempts: 1}, with: {what: fail, times: 1}}",
+        )
+        .await;
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Failed);
+    let plan = stage
+        .coordinator
+        .verify_plan(&run)
+        .await
+        .unwrap()
+        .expect("a plan");
+    stage
+        .coordinator
+        .execute(plan.clone())
+        .await
+        .expect("executed");
+    assert!(
+        stage.coordinator.execute(plan).await.is_err(),
+        "a plan is executed once"
+    );
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(
+        (snapshot.run.status, snapshot.run.round),
+        (RunStatus::Succeeded, 2)
+    );
+    let attempts: Vec<_> = snapshot
+        .steps
+        .iter()
+        .map(|record| record.attempts.len())
+        .collect();
+    assert_eq!(attempts, [1, 2]);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit("  a: {activity: test.act@1, with: {what: count}}")
+        .await;
+    stage
+        .until(&run, |snapshot| {
+            snapshot.steps[0]
+                .step
+                .checkpoint
+                .is_some_and(|checkpoint| checkpoint.seq == 3)
+        })
+        .await;
+    worker.stop().await;
+    let released = stage
+        .until(&run, |s| s.steps[0].step.status == StepStatus::Ready)
+        .await;
+    assert_eq!(
+        released.steps[0].attempts[0].outcome,
+        Some(AttemptOutcome::Released)
+    );
+    assert_eq!(released.steps[0].step.charged, 0, "nobody is charged");
+    let worker = stage.work().await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.steps[0].step.output, Some(json!({"from": 3})));
+    assert_eq!(snapshot.steps[0].attempts[1].resumed_from, Some(3));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_without_progress_is_ended_as_stalled() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, timeout: {stall: 1s}, retry: {backoff: {initial: 10ms}}, with: {what: hang, times: 1}}",
+        )
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Succeeded);
+    assert_eq!(classes(&snapshot, "a"), [ErrorClass::Stalled]);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_stops_its_attempts_and_can_be_retried() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit("  a: {activity: test.act@1, with: {what: hang, times: 1}}")
+        .await;
+    stage
+        .until(&run, |snapshot| {
+            snapshot.steps[0].step.status == StepStatus::Running
+        })
+        .await;
+    stage
+        .coordinator
+        .cancel(&run, "the test wants it")
+        .await
+        .expect("cancelled");
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Cancelled);
+    let plan = stage
+        .coordinator
+        .verify_plan(&run)
+        .await
+        .unwrap()
+        .expect("a plan");
+    stage.coordinator.execute(plan).await.expect("executed");
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_the_same_run() {
+    let stage = Stage::new().await;
+    let steps = "  a: {activity: test.act@1, with: {what: succeed}}";
+    assert_eq!(stage.submit(steps).await, stage.submit(steps).await);
+    let elsewhere = Stage::on(stage.root.clone()).await;
+    assert_eq!(stage.submit(steps).await, elsewhere.submit(steps).await);
+}
+
+#[tokio::test]
+async fn two_workers_share_a_fan_out_and_run_each_item_once() {
+    let stage = Stage::new().await;
+    let other = Stage::on(stage.root.clone()).await;
+    let (one, two) = (stage.work().await, other.work().await);
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, for_each: \"[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]\", with: {what: succeed}}",
+        )
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Succeeded);
+    assert!(
+        snapshot
+            .steps
+            .iter()
+            .all(|record| record.attempts.len() == 1)
+    );
+    one.stop().await;
+    two.stop().await;
+}
