@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -31,8 +32,12 @@ pub(crate) fn sync(dir: &Path, near_s: f64) -> Value {
     )
 }
 
+/// One browser at a time: several on two cores are slow enough to look broken.
+static BROWSER: Mutex<()> = Mutex::new(());
+
 /// The scripts end by themselves: each has a deadline of its own.
 fn run_script(name: &str, arguments: &[&str]) -> Value {
+    let _only = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let scripts = root().join("api/tests/browser");
     assert!(
         scripts.join("node_modules/hls.js").exists(),
