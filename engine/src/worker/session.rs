@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ const BEAT: Duration = Duration::from_millis(2500);
 pub struct Session {
     id: SessionId,
     lost: CancellationToken,
-    stop: mpsc::Sender<()>,
+    stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,12 +31,12 @@ impl Session {
         let name = format!("pid {}", std::process::id());
         store.open_session(&id, &name, LEASE).await?;
         let lost = CancellationToken::new();
-        let (stop, stopped) = mpsc::channel();
+        let stop = CancellationToken::new();
         let beat = Beat {
             store,
             id: id.clone(),
             lost: lost.clone(),
-            stopped,
+            stop: stop.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("telecine-beat".to_owned())
@@ -65,7 +64,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let _ = self.stop.send(());
+        self.stop.cancel();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -76,25 +75,37 @@ struct Beat {
     store: Arc<dyn Store>,
     id: SessionId,
     lost: CancellationToken,
-    stopped: mpsc::Receiver<()>,
+    stop: CancellationToken,
 }
 
 impl Beat {
     fn run(self) {
-        let runtime = match tokio::runtime::Builder::new_current_thread()
+        match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
         {
-            Ok(runtime) => runtime,
+            // The runtime has to turn between beats too: the store's connections are given back
+            // by tasks of the runtime that used them.
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = self.renew() => self.lost.cancel(),
+                }
+            }),
             Err(error) => {
                 tracing::error!(%error, "the session cannot be renewed");
-                return self.lost.cancel();
+                self.lost.cancel();
             }
-        };
-        while let Err(mpsc::RecvTimeoutError::Timeout) = self.stopped.recv_timeout(BEAT) {
-            match runtime.block_on(self.store.renew_session(&self.id, LEASE)) {
+        }
+    }
+
+    /// Renews the lease until it turns out to be lost.
+    async fn renew(&self) {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            match self.store.renew_session(&self.id, LEASE).await {
                 Ok(true) => {}
-                Ok(false) => return self.lost.cancel(),
+                Ok(false) => return,
                 // The lease may still be good: the next beat tells.
                 Err(error) => tracing::warn!(%error, "the session could not be renewed"),
             }
