@@ -63,9 +63,6 @@ create table node (
     failed   integer not null,
     held     integer not null,
     reason   text,
-    -- The highest fence of a step that was removed. Steps that are made anew under the same name
-    -- continue from it, so that an attempt of the removed step stays fenced out.
-    fence    integer not null default 0,
     constraint node_pk primary key (run, name),
     constraint node_run foreign key (run) references run (id),
     constraint node_position unique (run, position),

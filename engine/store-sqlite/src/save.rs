@@ -77,8 +77,6 @@ impl Writing<'_> {
     }
 
     async fn collapse(&mut self, run: &RunId, nodes: &[String]) -> Result<(), Error> {
-        self.many(include_str!("sql/collapse_fences.sql"), run, nodes.iter())
-            .await?;
         self.many(include_str!("sql/collapse_steps.sql"), run, nodes.iter())
             .await?;
         Ok(())

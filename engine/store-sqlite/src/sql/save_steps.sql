@@ -4,7 +4,6 @@
 --
 -- A plain upsert is right, also for columns that the writes of attempts own (fence, progress): this
 -- transaction has held the write lock since before it read the steps, so nothing came in between.
--- A step that is made anew continues the fences of the one that was removed.
 insert into step (
     run, node, item, position, activity, status, input, output, error, reason, fence, attempts,
     charged, losses, checkpoint_failures, session, due_at, deadline_at, progress, warnings, round,
@@ -21,7 +20,7 @@ select
     s.value -> 'output',
     s.value -> 'error',
     s.value ->> 'reason',
-    max(s.value ->> 'fence', node.fence),
+    s.value ->> 'fence',
     s.value ->> 'attempts',
     s.value ->> 'charged',
     s.value ->> 'losses',
