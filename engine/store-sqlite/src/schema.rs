@@ -1,8 +1,8 @@
 //! The schema, brought up to date when a database is opened.
 
+use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, SqlSafeStr as _};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use telecine_engine::store::StoreError;
 
 use crate::error::Error;
@@ -21,10 +21,13 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write
 /// lock from its beginning: of two processes that open a new database at once, one waits and finds
 /// it done.
-pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<(), Error> {
-    let mut transaction = connection.begin_with("begin immediate").await?;
+pub(crate) async fn bring_up_to_date(database: &SqlitePool) -> Result<(), Error> {
+    let mut transaction = database.begin_with("begin immediate").await?;
     check_ownership(&mut transaction).await?;
-    migrator().run(&mut *transaction).await.map_err(refused)?;
+    migrator()
+        .run_direct(None, &mut *transaction, false)
+        .await
+        .map_err(refused)?;
     Ok(transaction.commit().await?)
 }
 
@@ -75,28 +78,27 @@ fn refused(error: sqlx::migrate::MigrateError) -> Error {
 mod tests {
     use std::path::Path;
 
-    use sqlx::ConnectOptions as _;
-    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::sqlite::SqlitePoolOptions;
 
     use super::*;
 
-    async fn in_memory() -> SqliteConnection {
-        SqliteConnectOptions::new()
-            .in_memory(true)
-            .connect()
+    async fn in_memory() -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect("sqlite::memory:")
             .await
             .unwrap()
     }
 
     #[tokio::test]
     async fn the_dumped_schema_is_what_the_migrations_make() {
-        let mut database = in_memory().await;
-        bring_up_to_date(&mut database).await.unwrap();
+        let database = in_memory().await;
+        bring_up_to_date(&database).await.unwrap();
         let made: Vec<String> = sqlx::query_scalar(
             "select sql || ';' from sqlite_schema \
              where sql is not null and name not like '\\_sqlx%' escape '\\' order by tbl_name, rowid",
         )
-        .fetch_all(&mut database)
+        .fetch_all(&database)
         .await
         .unwrap();
         let made = format!(
@@ -113,14 +115,14 @@ mod tests {
 
     #[tokio::test]
     async fn bringing_a_database_up_to_date_again_changes_nothing() {
-        let mut database = in_memory().await;
-        bring_up_to_date(&mut database).await.unwrap();
-        let before: i64 = version(&mut database).await;
-        bring_up_to_date(&mut database).await.unwrap();
-        assert_eq!(version(&mut database).await, before);
+        let database = in_memory().await;
+        bring_up_to_date(&database).await.unwrap();
+        let before: i64 = version(&database).await;
+        bring_up_to_date(&database).await.unwrap();
+        assert_eq!(version(&database).await, before);
     }
 
-    async fn version(database: &mut SqliteConnection) -> i64 {
+    async fn version(database: &SqlitePool) -> i64 {
         sqlx::query_scalar("pragma schema_version")
             .fetch_one(database)
             .await
@@ -129,16 +131,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_database_of_a_newer_schema_is_refused() {
-        let mut database = in_memory().await;
-        bring_up_to_date(&mut database).await.unwrap();
+        let database = in_memory().await;
+        bring_up_to_date(&database).await.unwrap();
         sqlx::query(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
              values (9999, 'from the future', true, x'00', 0)",
         )
-        .execute(&mut database)
+        .execute(&database)
         .await
         .unwrap();
-        let error = StoreError::from(bring_up_to_date(&mut database).await.unwrap_err());
+        let error = StoreError::from(bring_up_to_date(&database).await.unwrap_err());
         assert!(
             matches!(&error, StoreError::Incompatible(why) if why.contains("newer")),
             "{error}"
@@ -147,15 +149,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_database_of_another_program_is_refused_untouched() {
-        let mut database = in_memory().await;
+        let database = in_memory().await;
         sqlx::query("create table theirs (x)")
-            .execute(&mut database)
+            .execute(&database)
             .await
             .unwrap();
-        let error = StoreError::from(bring_up_to_date(&mut database).await.unwrap_err());
+        let error = StoreError::from(bring_up_to_date(&database).await.unwrap_err());
         assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
         let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
-            .fetch_one(&mut database)
+            .fetch_one(&database)
             .await
             .unwrap();
         assert_eq!(tables, 1);

@@ -17,7 +17,6 @@ use telecine_engine::store::{
     Claim, ClaimRequest, DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store,
     StoreError, Transaction,
 };
-use tokio::sync::Mutex;
 
 use crate::error::Error;
 use crate::locks::SessionLocks;
@@ -42,8 +41,8 @@ pub struct SqliteStore {
     /// One connection: writers of this process queue here, and not at the file lock.
     writer: SqlitePool,
     readers: SqlitePool,
-    /// `data_version` only means something on one connection.
-    watcher: Mutex<SqliteConnection>,
+    /// One connection: `data_version` compares two looks of the same one.
+    watcher: SqlitePool,
     locks: Arc<SessionLocks>,
 }
 
@@ -60,19 +59,15 @@ impl SqliteStore {
         let directory = tokio::task::spawn_blocking(move || directory::prepare(&path))
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))??;
-        let named = |error: Error| name(error.into(), &directory.database);
         let options = options(&directory.database);
-        let mut watcher = options
-            .connect()
+        let watcher = pool(1, &options);
+        schema::bring_up_to_date(&watcher)
             .await
-            .map_err(|error| named(error.into()))?;
-        schema::bring_up_to_date(&mut watcher)
-            .await
-            .map_err(named)?;
+            .map_err(|error| name(error.into(), &directory.database))?;
         Ok(Self {
             writer: pool(1, &options),
             readers: pool(READERS, &options),
-            watcher: Mutex::new(watcher),
+            watcher,
             locks: Arc::new(SessionLocks::new(directory.sessions)),
         })
     }
@@ -294,9 +289,8 @@ impl Store for SqliteStore {
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {
-        let mut watcher = self.watcher.lock().await;
         let row = sqlx::query("pragma data_version")
-            .fetch_one(&mut *watcher)
+            .fetch_one(&self.watcher)
             .await
             .map_err(Error::from)?;
         Ok(Cells(&row).number("data_version")?)

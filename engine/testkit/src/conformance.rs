@@ -1,3 +1,4 @@
 //! Suites that define what a port means: every implementation passes the same named cases.
 
 pub mod objects;
+pub mod store;

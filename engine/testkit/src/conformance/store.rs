@@ -1,0 +1,519 @@
+//! What every [`Store`] does; an implementation calls
+//! [`store_conformance!`](crate::store_conformance) with a way to make an empty database.
+//!
+//! One file per theme. Cases fold real commands with the real machine, so that a store is shown
+//! what it will be shown in production.
+#![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+
+pub mod checkpoints;
+pub mod claims;
+pub mod durability;
+pub mod fences;
+pub mod folding;
+pub mod outputs;
+pub mod plans;
+pub mod publications;
+pub mod sessions;
+pub mod snapshots;
+pub mod submission;
+pub mod timers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use telecine_engine::activity::{ErrorClass, Usage};
+use telecine_engine::definition::{
+    ActivityRef, Definition, Expr, Need, OnFailure, Requires, RetryPolicy, StepDef, Template,
+    Timeouts,
+};
+use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
+use telecine_engine::objects::Artifact;
+use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StoreUrls};
+use telecine_engine::store::{
+    Claim, ClaimRequest, Created, DefinitionRecord, Outcome, StepSet, Store, Transaction,
+};
+
+/// The activity of every step of the suite.
+const ACTIVITY: &str = "test.step@1";
+/// Longer than any case takes.
+const LEASE: Duration = Duration::from_secs(600);
+
+/// One database, empty at first.
+#[async_trait]
+pub trait StoreFactory: std::fmt::Debug + Send + Sync {
+    /// A store on the database. Each call is like another process that opens it.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// A store under test, and how to make another one on the same database.
+#[derive(Debug)]
+pub struct Bench {
+    store: Arc<dyn Store>,
+    factory: Box<dyn StoreFactory>,
+}
+
+/// A run that was submitted, and what it executes.
+#[derive(Debug)]
+struct Job {
+    id: RunId,
+    definition: Arc<Definition>,
+}
+
+impl Bench {
+    /// A bench on an empty database.
+    pub async fn new(factory: impl StoreFactory + 'static) -> Self {
+        let factory = Box::new(factory);
+        Self {
+            store: factory.open().await,
+            factory,
+        }
+    }
+
+    /// Closes the store and opens the database again.
+    async fn reopen(self) -> Self {
+        drop(self.store);
+        Self {
+            store: self.factory.open().await,
+            factory: self.factory,
+        }
+    }
+
+    /// Submits a workflow as a new run and starts it.
+    async fn submit(&self, definition: Definition) -> Job {
+        let run = queued(&definition, json!({}));
+        self.submit_run(definition, run).await
+    }
+
+    async fn submit_run(&self, definition: Definition, run: Run) -> Job {
+        self.store
+            .save_definition(&record(&definition))
+            .await
+            .unwrap();
+        let job = Job {
+            id: run.id.clone(),
+            definition: Arc::new(definition),
+        };
+        let mut tx = self.store.begin().await.unwrap();
+        let now = tx.now().await.unwrap();
+        let new = machine::plan_run(run, &job.definition, now);
+        assert_eq!(tx.create_run(&new, true).await.unwrap(), Created::New);
+        fold(tx.as_mut(), &job, &Command::Start, TimeDelta::zero())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        job
+    }
+
+    /// Folds a command and what follows from it, in one transaction.
+    async fn fold(&self, job: &Job, command: Command) -> Result<(), Rejected> {
+        self.fold_at(job, command, TimeDelta::zero()).await
+    }
+
+    /// As `fold`, with a clock that is off by `shift`.
+    async fn fold_at(&self, job: &Job, command: Command, shift: TimeDelta) -> Result<(), Rejected> {
+        let mut tx = self.store.begin().await.unwrap();
+        let folded = fold(tx.as_mut(), job, &command, shift).await;
+        if folded.is_ok() {
+            tx.commit().await.unwrap();
+        }
+        folded
+    }
+
+    /// A live session.
+    async fn session(&self) -> SessionId {
+        let id = SessionId::generate();
+        self.store
+            .open_session(&id, "conformance", LEASE)
+            .await
+            .unwrap();
+        id
+    }
+
+    /// Claims up to `limit` steps of any run.
+    async fn claim(&self, session: &SessionId, limit: usize) -> Vec<Claim> {
+        self.store.claim(&request(session, limit)).await.unwrap()
+    }
+
+    /// Claims the one step that is ready.
+    async fn claim_one(&self, session: &SessionId) -> Claim {
+        let mut claims = self.claim(session, 2).await;
+        assert_eq!(claims.len(), 1, "{claims:?}");
+        claims.remove(0)
+    }
+
+    async fn complete(&self, job: &Job, claim: &Claim, output: Value) {
+        self.complete_with(
+            job,
+            claim,
+            Outcome {
+                output,
+                ..Outcome::default()
+            },
+        )
+        .await;
+    }
+
+    async fn complete_with(&self, job: &Job, claim: &Claim, outcome: Outcome) {
+        let (step, fence) = (claim.fence.step.clone(), claim.fence.fence);
+        self.fold(
+            job,
+            Command::Complete {
+                step,
+                fence,
+                outcome,
+            },
+        )
+        .await
+        .unwrap();
+    }
+
+    /// Fails an attempt in a way that may pass.
+    async fn fail(&self, job: &Job, claim: &Claim) {
+        self.fold(job, failed(claim, ErrorClass::Transient))
+            .await
+            .unwrap();
+    }
+
+    async fn step(&self, job: &Job, id: &str) -> Step {
+        let which = StepSet::One(id.parse().unwrap());
+        let mut tx = self.store.begin().await.unwrap();
+        let mut steps = tx.load_steps(&job.id, &which).await.unwrap();
+        assert_eq!(steps.len(), 1, "{id}");
+        steps.remove(0)
+    }
+
+    async fn run(&self, job: &Job) -> Run {
+        self.store.load_run(&job.id).await.unwrap().unwrap()
+    }
+
+    async fn events(&self, job: &Job) -> Vec<RecordedEvent> {
+        self.store.events(&job.id, 0, 100_000).await.unwrap()
+    }
+
+    /// The data of every event of a kind.
+    async fn data(&self, job: &Job, kind: &str) -> Vec<Value> {
+        let events = self.events(job).await.into_iter();
+        events
+            .filter(|event| event.event.kind == kind)
+            .map(|event| event.event.data)
+            .collect()
+    }
+}
+
+/// Folds a command and everything that follows from it into a transaction.
+async fn fold(
+    tx: &mut dyn Transaction,
+    job: &Job,
+    command: &Command,
+    shift: TimeDelta,
+) -> Result<(), Rejected> {
+    let rows = tx.load_view(&job.id).await.unwrap();
+    let mut view = View::new(rows, job.definition.clone());
+    let mut queue = vec![command.clone()];
+    while !queue.is_empty() {
+        for command in std::mem::take(&mut queue) {
+            let steps = tx
+                .load_steps(&job.id, &machine::steps_needed(&command))
+                .await
+                .unwrap();
+            view.add_steps(steps);
+            // Outputs are read from the store, so what was folded so far has to be there.
+            tx.save(&job.id, &view.flush()).await.unwrap();
+            let needed = machine::outputs_needed(&view, &command);
+            let outputs = tx.load_outputs(&job.id, &needed).await.unwrap();
+            let now = tx.now().await.unwrap() + shift;
+            machine::decide(&mut view, &command, &Facts { now, outputs })?;
+            queue.extend(view.take_follow_ups());
+        }
+    }
+    tx.save(&job.id, &view.flush()).await.unwrap();
+    Ok(())
+}
+
+/// A workflow of steps that run `test.step@1`.
+fn workflow(steps: impl IntoIterator<Item = (&'static str, StepDef)>) -> Definition {
+    Definition {
+        name: "test:workflow".to_owned(),
+        version: 1,
+        description: None,
+        input: json!({"type": "object"}),
+        steps: steps
+            .into_iter()
+            .map(|(name, step)| (name.to_owned(), step))
+            .collect(),
+        output: Template::parse(&Value::Null).unwrap(),
+    }
+}
+
+/// A workflow of one step, `only`.
+fn single() -> Definition {
+    workflow([("only", step(&[]))])
+}
+
+/// A workflow of one fan-out, `each`, over a list of numbers.
+fn fan_out(items: usize) -> Definition {
+    let list: Vec<usize> = (0..items).collect();
+    workflow([(
+        "each",
+        StepDef {
+            for_each: Some(expr(&json!(list).to_string())),
+            ..step(&[])
+        },
+    )])
+}
+
+/// A step that needs others.
+fn step(needs: &[&str]) -> StepDef {
+    StepDef {
+        activity: ActivityRef {
+            name: "test.step".to_owned(),
+            version: 1,
+        },
+        with: Template::parse(&json!({"behaviour": "succeed"})).unwrap(),
+        needs: needs
+            .iter()
+            .map(|need| Need {
+                step: (*need).to_owned(),
+                any: false,
+            })
+            .collect(),
+        when: None,
+        for_each: None,
+        on_failure: OnFailure::Fail,
+        retry: RetryPolicy::default(),
+        timeout: Timeouts::default(),
+        requires: Requires::default(),
+        queue: None,
+        priority: None,
+    }
+}
+
+fn expr(text: &str) -> Expr {
+    Expr::parse(text).unwrap()
+}
+
+/// What writes these steps and nothing else.
+fn changes_of_steps(steps: Vec<Step>) -> Changes {
+    Changes {
+        steps,
+        ..Changes::default()
+    }
+}
+
+/// A definition as it is stored. Stores do not look into it.
+fn record(definition: &Definition) -> DefinitionRecord {
+    DefinitionRecord {
+        digest: digest(definition),
+        name: definition.name.clone(),
+        version: definition.version,
+        canonical: json!({"workflow": definition.name}).to_string(),
+    }
+}
+
+fn digest(definition: &Definition) -> String {
+    format!("sha256:{}", definition.name)
+}
+
+/// A run that has just been accepted. Each has a fingerprint of its own.
+fn queued(definition: &Definition, input: Value) -> Run {
+    let id = RunId::generate();
+    Run {
+        workflow: definition.name.clone(),
+        version: definition.version,
+        definition: digest(definition),
+        status: RunStatus::Queued,
+        round: 1,
+        revision: 0,
+        input,
+        fingerprint: format!("fingerprint of {id}"),
+        stores: StoreUrls {
+            source: "file:///uploads".to_owned(),
+            media: "file:///media".to_owned(),
+        },
+        labels: BTreeMap::from([("team".to_owned(), "news".to_owned())]),
+        output: None,
+        error: None,
+        created_at: chrono::DateTime::UNIX_EPOCH,
+        started_at: None,
+        ended_at: None,
+        id,
+    }
+}
+
+fn request(session: &SessionId, limit: usize) -> ClaimRequest {
+    ClaimRequest {
+        session: session.clone(),
+        run: None,
+        limit,
+        activities: vec![ACTIVITY.to_owned()],
+    }
+}
+
+fn failed(claim: &Claim, class: ErrorClass) -> Command {
+    Command::Fail {
+        step: claim.fence.step.clone(),
+        fence: claim.fence.fence,
+        error: failure(class),
+        usage: Usage {
+            cpu_s: 0.5,
+            max_rss_bytes: 1 << 20,
+        },
+        warnings: Vec::new(),
+    }
+}
+
+fn failure(class: ErrorClass) -> Failure {
+    Failure {
+        class,
+        code: "test_failure".to_owned(),
+        message: "it was told to fail".to_owned(),
+        step: None,
+    }
+}
+
+fn artifact(key: &str) -> Artifact {
+    Artifact {
+        key: key.to_owned(),
+        size: key.len() as u64,
+        sha256: format!("hash of {key}"),
+        media_type: "video/mp4".to_owned(),
+    }
+}
+
+fn ids(claims: &[Claim]) -> Vec<String> {
+    claims
+        .iter()
+        .map(|claim| claim.fence.step.to_string())
+        .collect()
+}
+
+/// Runs the suite on the database that the expression makes: a future of a
+/// [`StoreFactory`](crate::conformance::store::StoreFactory), evaluated once per case. Names in the
+/// expression are best absolute (`crate::...`): each theme is a module.
+#[macro_export]
+macro_rules! store_conformance {
+    ($factory:expr) => {
+        $crate::store_conformance! { $factory;
+            submission {
+                a_run_is_read_back_as_it_was_submitted
+                an_equal_request_finds_the_run_that_is_there
+                a_forced_request_makes_another_run
+                equal_requests_at_once_make_one_run
+                runs_are_listed_newest_first
+                runs_are_listed_by_status_and_workflow
+                a_definition_is_kept_once
+                an_unknown_run_is_said_to_be_unknown
+            }
+            claims {
+                a_claim_carries_what_an_attempt_needs
+                the_first_claim_starts_the_run
+                older_runs_and_earlier_steps_go_first
+                only_activities_of_the_worker_are_claimed
+                only_steps_of_the_run_asked_for_are_claimed
+                no_more_steps_are_claimed_than_asked_for
+                a_session_that_is_not_live_claims_nothing
+                each_claim_raises_fence_attempt_and_charge
+                each_step_is_claimed_once_by_many_workers
+                the_age_of_a_step_is_counted_from_its_first_claim
+            }
+            fences {
+                an_attempt_that_lost_its_step_can_write_nothing
+                an_attempt_of_a_cancelled_run_can_write_nothing
+                an_attempt_of_a_finished_step_can_write_nothing
+                a_step_made_anew_keeps_older_attempts_out
+                progress_is_saved_for_those_who_own_their_step
+            }
+            checkpoints {
+                the_next_attempt_gets_the_latest_checkpoint
+                checkpoints_are_numbered_over_all_attempts
+                a_checkpoint_clears_losses_and_failures
+                a_dropped_checkpoint_is_not_offered
+                a_checkpoint_event_names_its_objects
+                artifacts_keep_their_order_and_are_listed_once
+            }
+            sessions {
+                a_live_session_is_not_dead
+                a_session_is_dead_when_its_lease_is_over
+                a_renewed_session_lives
+                a_session_that_was_ended_cannot_be_renewed
+                ending_a_session_releases_what_it_ran
+                a_session_cannot_end_while_it_runs_something
+                running_attempts_are_listed_by_session
+            }
+            folding {
+                a_chain_runs_to_its_end
+                events_are_numbered_without_gaps
+                events_are_read_in_pages
+                a_wide_fan_out_opens_and_closes
+                a_step_keeps_every_field
+                json_is_kept_exactly
+                pending_steps_of_a_settled_node_take_its_state
+                a_collapsed_node_is_read_anew
+                a_rejected_command_changes_nothing
+            }
+            outputs {
+                the_output_of_a_single_step_is_its_value
+                outputs_of_a_fan_out_are_in_the_order_of_its_list
+                a_fan_out_of_nothing_has_an_empty_list
+                a_step_without_an_output_yields_null
+                a_fan_out_that_was_never_opened_yields_null
+                only_nodes_asked_for_are_answered
+            }
+            snapshots {
+                a_snapshot_is_in_the_order_of_the_definition
+                a_snapshot_has_attempts_and_how_they_ended
+                a_transaction_sees_its_own_changes
+                others_see_nothing_before_the_commit
+                steps_are_loaded_as_asked_for
+            }
+            timers {
+                a_backoff_is_due_when_it_is_over
+                a_deadline_is_due_when_it_has_passed
+                nothing_is_due_that_lies_ahead
+                what_is_due_comes_oldest_first
+                a_deadline_ends_with_its_attempt
+                an_endless_deadline_is_never_due
+            }
+            publications {
+                a_run_has_one_generation_of_a_name
+                generations_of_a_name_count_up_over_runs
+                publishing_moves_the_name
+                publishing_again_answers_the_same
+                a_generation_that_was_never_allocated_cannot_be_published
+                generations_asked_for_at_once_differ
+            }
+            plans {
+                a_run_without_a_plan_has_none
+                the_last_plan_saved_is_the_latest
+                a_plan_is_replaced_by_its_id
+                a_later_plan_supersedes_proposed_ones_only
+            }
+            durability {
+                what_was_committed_is_there_after_reopening
+                a_transaction_that_is_dropped_changes_nothing
+                a_store_goes_on_after_a_failed_transaction
+                commands_of_two_stores_are_serialised
+                the_change_counter_shows_commits_of_others
+                the_clock_is_read_once_per_transaction
+            }
+        }
+    };
+    ($factory:expr; $($theme:ident { $($case:ident)* })*) => {
+        $(
+            mod $theme {
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                    async fn $case() {
+                        let bench = $crate::conformance::store::Bench::new($factory.await).await;
+                        $crate::conformance::store::$theme::$case(bench).await;
+                    }
+                )*
+            }
+        )*
+    };
+}

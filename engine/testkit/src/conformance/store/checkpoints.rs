@@ -1,0 +1,191 @@
+//! Durable values inside a step, and the objects they stand on.
+
+use serde_json::{Value, json};
+use telecine_engine::activity::MediaSpan;
+use telecine_engine::machine::Command;
+use telecine_engine::run::CheckpointHead;
+use telecine_engine::store::{Claim, NewCheckpoint, Outcome};
+
+use super::{Bench, Job, artifact, single};
+
+fn checkpoint(value: Value, keys: &[&str]) -> NewCheckpoint {
+    NewCheckpoint {
+        value,
+        covers: Some(MediaSpan {
+            from_s: 0.0,
+            to_s: 6.006,
+        }),
+        compat: "compat".to_owned(),
+        artifacts: keys.iter().map(|key| artifact(key)).collect(),
+    }
+}
+
+async fn wake(on: &Bench, job: &Job, claim: &Claim) {
+    on.fold(
+        job,
+        Command::Wake {
+            step: claim.fence.step.clone(),
+        },
+    )
+    .await
+    .unwrap();
+}
+
+async fn lose(on: &Bench, job: &Job, claim: &Claim) {
+    let (step, fence) = (claim.fence.step.clone(), claim.fence.fence);
+    on.fold(job, Command::Lose { step, fence }).await.unwrap();
+}
+
+async fn artifacts(on: &Bench, job: &Job) -> Vec<String> {
+    let snapshot = on.store.snapshot(&job.id).await.unwrap();
+    snapshot.steps[0]
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.key.clone())
+        .collect()
+}
+
+/// See the name.
+pub async fn the_next_attempt_gets_the_latest_checkpoint(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&first.fence, &checkpoint(json!(null), &[]))
+        .await
+        .unwrap();
+    let latest = checkpoint(json!({"segments": [1, 2]}), &[]);
+    assert_eq!(
+        on.store
+            .save_checkpoint(&first.fence, &latest)
+            .await
+            .unwrap(),
+        2
+    );
+    let head = CheckpointHead {
+        seq: 2,
+        covers_s: latest.covers,
+        attempt: 1,
+    };
+    assert_eq!(on.step(&job, "only").await.checkpoint, Some(head));
+    lose(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    let offered = second.checkpoint.unwrap();
+    assert_eq!((offered.seq, offered.value), (2, latest.value));
+    assert_eq!(
+        (offered.covers, offered.compat),
+        (latest.covers, latest.compat)
+    );
+    let attempts = &on.store.snapshot(&job.id).await.unwrap().steps[0].attempts;
+    assert_eq!(attempts[0].resumed_from, None);
+    assert_eq!(attempts[1].resumed_from, Some(2));
+    assert_eq!(on.data(&job, "step.claimed").await[1]["resumed_from"], 2);
+}
+
+/// See the name.
+pub async fn checkpoints_are_numbered_over_all_attempts(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    for n in 1..=3 {
+        let claim = on.claim_one(&session).await;
+        let saved = on
+            .store
+            .save_checkpoint(&claim.fence, &checkpoint(json!(n), &[]))
+            .await;
+        assert_eq!(saved.unwrap(), n);
+        lose(&on, &job, &claim).await;
+    }
+}
+
+/// See the name.
+pub async fn a_checkpoint_clears_losses_and_failures(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&first.fence, &checkpoint(json!(1), &[]))
+        .await
+        .unwrap();
+    on.fail(&job, &first).await;
+    wake(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    lose(&on, &job, &second).await;
+    let step = on.step(&job, "only").await;
+    assert_eq!((step.losses, step.checkpoint_failures), (1, 1));
+    let third = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&third.fence, &checkpoint(json!(2), &[]))
+        .await
+        .unwrap();
+    let step = on.step(&job, "only").await;
+    assert_eq!((step.losses, step.checkpoint_failures), (0, 0));
+}
+
+/// After two failures from the same place the machine drops it; its number is not used again.
+pub async fn a_dropped_checkpoint_is_not_offered(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    let saved = checkpoint(json!(1), &["a.m4s"]);
+    on.store
+        .save_checkpoint(&first.fence, &saved)
+        .await
+        .unwrap();
+    on.fail(&job, &first).await;
+    wake(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    assert!(second.checkpoint.is_some());
+    on.fail(&job, &second).await;
+    assert_eq!(on.step(&job, "only").await.checkpoint, None);
+    assert!(artifacts(&on, &job).await.is_empty());
+    wake(&on, &job, &second).await;
+    let third = on.claim_one(&session).await;
+    assert_eq!(third.checkpoint, None);
+    let saved = on
+        .store
+        .save_checkpoint(&third.fence, &checkpoint(json!(2), &[]))
+        .await;
+    assert_eq!(saved.unwrap(), 2);
+}
+
+/// With it the history proves what was durable when.
+pub async fn a_checkpoint_event_names_its_objects(on: Bench) {
+    let job = on.submit(single()).await;
+    let claim = on.claim_one(&on.session().await).await;
+    let saved = checkpoint(json!(1), &["b.m4s", "a.m4s"]);
+    on.store
+        .save_checkpoint(&claim.fence, &saved)
+        .await
+        .unwrap();
+    let expected = json!({
+        "seq": 1, "attempt": 1, "covers_s": [0.0, 6.006], "artifacts": ["b.m4s", "a.m4s"],
+    });
+    assert_eq!(on.data(&job, "step.checkpoint").await, [expected]);
+}
+
+/// See the name.
+pub async fn artifacts_keep_their_order_and_are_listed_once(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&first.fence, &checkpoint(json!(1), &["z", "m"]))
+        .await
+        .unwrap();
+    lose(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&second.fence, &checkpoint(json!(2), &["a"]))
+        .await
+        .unwrap();
+    assert_eq!(artifacts(&on, &job).await, ["z", "m", "a"]);
+    let outcome = Outcome {
+        output: json!({}),
+        artifacts: vec![artifact("0"), artifact("m")],
+        ..Outcome::default()
+    };
+    on.complete_with(&job, &second, outcome).await;
+    assert_eq!(artifacts(&on, &job).await, ["z", "m", "a", "0"]);
+    let kept = &on.store.snapshot(&job.id).await.unwrap().steps[0].artifacts[3];
+    assert_eq!(*kept, artifact("0"));
+}

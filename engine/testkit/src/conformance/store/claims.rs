@@ -1,0 +1,258 @@
+//! How ready steps become running attempts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde_json::json;
+use telecine_engine::definition::{ActivityRef, StepDef, Template};
+use telecine_engine::id::SessionId;
+use telecine_engine::machine::Command;
+use telecine_engine::run::{RunStatus, StepStatus};
+use telecine_engine::store::ClaimRequest;
+
+use super::{Bench, fan_out, ids, queued, request, single, step, workflow};
+
+/// See the name.
+pub async fn a_claim_carries_what_an_attempt_needs(on: Bench) {
+    let with = Template::parse(&json!({"source": "${{ input.source }}", "n": 2})).unwrap();
+    let definition = workflow([("probe", StepDef { with, ..step(&[]) })]);
+    let run = queued(&definition, json!({"source": "a.mp4"}));
+    let stores = run.stores.clone();
+    let job = on.submit_run(definition, run).await;
+    let claim = on.claim_one(&on.session().await).await;
+    assert_eq!(claim.fence.run, job.id);
+    assert_eq!(claim.fence.step.to_string(), "probe");
+    assert_eq!(claim.attempt, 1);
+    assert_eq!(claim.activity, "test.step@1");
+    assert_eq!(claim.input, json!({"source": "a.mp4", "n": 2}));
+    assert_eq!(claim.definition, "sha256:test:workflow");
+    assert_eq!(claim.stores, stores);
+    assert_eq!(claim.checkpoint, None);
+    assert_eq!(claim.age, Duration::ZERO);
+}
+
+/// See the name.
+pub async fn the_first_claim_starts_the_run(on: Bench) {
+    let job = on.submit(fan_out(2)).await;
+    let session = on.session().await;
+    assert_eq!(on.run(&job).await.status, RunStatus::Queued);
+    let first = on.claim(&session, 1).await;
+    let started = on.run(&job).await;
+    assert_eq!(started.status, RunStatus::Running);
+    assert!(started.started_at.is_some());
+    on.claim(&session, 1).await;
+    assert_eq!(on.run(&job).await, started);
+    let kinds: Vec<_> = on
+        .events(&job)
+        .await
+        .into_iter()
+        .map(|e| e.event.kind)
+        .collect();
+    assert!(kinds.ends_with(&["run.started", "step.claimed", "step.claimed"].map(str::to_owned)));
+    let claimed = &on.data(&job, "step.claimed").await[0];
+    let expected = json!({"attempt": 1, "worker": session, "resumed_from": null});
+    assert_eq!(*claimed, expected);
+    let step = on.step(&job, &first[0].fence.step.to_string()).await;
+    assert_eq!(step.status, StepStatus::Running);
+    assert_eq!(step.session, Some(session));
+    assert_eq!(step.started_at, started.started_at);
+}
+
+/// See the name.
+pub async fn older_runs_and_earlier_steps_go_first(on: Bench) {
+    let list = StepDef {
+        for_each: Some(super::expr("[1, 2, 3]")),
+        ..step(&[])
+    };
+    let definition = || workflow([("z", step(&[])), ("m", list.clone()), ("a", step(&[]))]);
+    let older = on.submit(definition()).await;
+    let newer = on.submit(definition()).await;
+    let session = on.session().await;
+    let mut claims = on.claim(&session, 2).await;
+    claims.extend(on.claim(&session, 100).await);
+    let order = ["z", "m[0]", "m[1]", "m[2]", "a"];
+    assert_eq!(ids(&claims[..5]), order);
+    assert_eq!(ids(&claims[5..]), order);
+    assert!(claims[..5].iter().all(|claim| claim.fence.run == older.id));
+    assert!(claims[5..].iter().all(|claim| claim.fence.run == newer.id));
+}
+
+/// See the name.
+pub async fn only_activities_of_the_worker_are_claimed(on: Bench) {
+    let other = ActivityRef {
+        name: "test.step".to_owned(),
+        version: 2,
+    };
+    let definition = workflow([
+        (
+            "new",
+            StepDef {
+                activity: other,
+                ..step(&[])
+            },
+        ),
+        ("old", step(&[])),
+    ]);
+    on.submit(definition).await;
+    let session = on.session().await;
+    let of = |activities: &[&str]| ClaimRequest {
+        activities: activities.iter().map(|name| (*name).to_owned()).collect(),
+        ..request(&session, 10)
+    };
+    assert!(on.store.claim(&of(&[])).await.unwrap().is_empty());
+    assert!(
+        on.store
+            .claim(&of(&["test.step", "test.step@11"]))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        ids(&on.store.claim(&of(&["test.step@1"])).await.unwrap()),
+        ["old"]
+    );
+    let both = of(&["test.step@1", "test.step@2"]);
+    assert_eq!(ids(&on.store.claim(&both).await.unwrap()), ["new"]);
+}
+
+/// See the name.
+pub async fn only_steps_of_the_run_asked_for_are_claimed(on: Bench) {
+    on.submit(single()).await;
+    let wanted = on.submit(single()).await;
+    on.submit(single()).await;
+    let session = on.session().await;
+    let only = ClaimRequest {
+        run: Some(wanted.id.clone()),
+        ..request(&session, 10)
+    };
+    let claims = on.store.claim(&only).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].fence.run, wanted.id);
+    assert!(on.store.claim(&only).await.unwrap().is_empty());
+    assert_eq!(on.claim(&session, 10).await.len(), 2);
+}
+
+/// See the name.
+pub async fn no_more_steps_are_claimed_than_asked_for(on: Bench) {
+    on.submit(fan_out(5)).await;
+    let session = on.session().await;
+    assert!(on.claim(&session, 0).await.is_empty());
+    assert_eq!(on.claim(&session, 3).await.len(), 3);
+    assert_eq!(on.claim(&session, 3).await.len(), 2);
+    assert!(on.claim(&session, 3).await.is_empty());
+}
+
+/// Its lease is over, it was ended, or nobody ever opened it.
+pub async fn a_session_that_is_not_live_claims_nothing(on: Bench) {
+    on.submit(single()).await;
+    let expired = SessionId::generate();
+    on.store
+        .open_session(&expired, "expired", Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(on.claim(&expired, 1).await.is_empty());
+    let ended = on.session().await;
+    let mut tx = on.store.begin().await.unwrap();
+    tx.end_session(&ended).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(on.claim(&ended, 1).await.is_empty());
+    assert!(on.claim(&SessionId::generate(), 1).await.is_empty());
+    assert_eq!(on.claim(&on.session().await, 1).await.len(), 1);
+}
+
+/// See the name.
+pub async fn each_claim_raises_fence_attempt_and_charge(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let mut earlier = None;
+    for n in 1..=3 {
+        let claim = on.claim_one(&session).await;
+        assert!(earlier.is_none_or(|fence| claim.fence.fence > fence));
+        earlier = Some(claim.fence.fence);
+        let step = on.step(&job, "only").await;
+        assert_eq!((claim.attempt, step.attempts, step.charged), (n, n, n));
+        assert_eq!(step.fence, claim.fence.fence);
+        if n < 3 {
+            on.fail(&job, &claim).await;
+            let wake = Command::Wake {
+                step: claim.fence.step.clone(),
+            };
+            on.fold(&job, wake).await.unwrap();
+        }
+    }
+    let attempts = &on.store.snapshot(&job.id).await.unwrap().steps[0].attempts;
+    assert_eq!(
+        attempts.iter().map(|attempt| attempt.n).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert!(
+        attempts
+            .iter()
+            .all(|attempt| attempt.worker == session && attempt.round == 1)
+    );
+}
+
+/// Eight workers on two stores, as in two processes, take 200 steps of two runs.
+pub async fn each_step_is_claimed_once_by_many_workers(on: Bench) {
+    on.submit(fan_out(100)).await;
+    on.submit(fan_out(100)).await;
+    let second = on.factory.open().await;
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..8 {
+        let store = if worker % 2 == 0 {
+            on.store.clone()
+        } else {
+            second.clone()
+        };
+        let session = on.session().await;
+        workers.spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let claims = store.claim(&request(&session, 3)).await.unwrap();
+                if claims.is_empty() {
+                    return mine;
+                }
+                mine.extend(claims.into_iter().map(|claim| claim.fence));
+            }
+        });
+    }
+    let claimed: Vec<_> = workers.join_all().await.into_iter().flatten().collect();
+    let distinct: BTreeSet<_> = claimed
+        .iter()
+        .map(|fence| (&fence.run, &fence.step))
+        .collect();
+    assert_eq!((claimed.len(), distinct.len()), (200, 200));
+}
+
+/// See the name.
+pub async fn the_age_of_a_step_is_counted_from_its_first_claim(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    // An hour passes: the claim is moved back in time.
+    let mut tx = on.store.begin().await.unwrap();
+    let mut step = tx
+        .load_steps(&job.id, &super::StepSet::All)
+        .await
+        .unwrap()
+        .remove(0);
+    step.started_at = step.started_at.map(|at| at - TimeDelta::hours(1));
+    let changes = super::changes_of_steps(vec![step]);
+    tx.save(&job.id, &changes).await.unwrap();
+    tx.commit().await.unwrap();
+    on.fail(&job, &first).await;
+    on.fold(
+        &job,
+        Command::Wake {
+            step: first.fence.step,
+        },
+    )
+    .await
+    .unwrap();
+    let age = on.claim_one(&session).await.age;
+    assert!(
+        age >= Duration::from_secs(3600) && age < Duration::from_secs(3700),
+        "{age:?}"
+    );
+}

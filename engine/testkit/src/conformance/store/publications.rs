@@ -1,0 +1,132 @@
+//! Generations of published sets, and which one readers see.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use telecine_engine::machine::Command;
+use telecine_engine::store::Claim;
+
+use super::{Bench, Job, single};
+
+/// A run with its only step claimed.
+async fn running(on: &Bench) -> (Job, Claim) {
+    let job = on.submit(single()).await;
+    let claim = on.claim_one(&on.session().await).await;
+    (job, claim)
+}
+
+/// However often its steps and attempts ask.
+pub async fn a_run_has_one_generation_of_a_name(on: Bench) {
+    let (job, first) = running(&on).await;
+    assert_eq!(
+        on.store
+            .allocate_generation(&first.fence, "a")
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        on.store
+            .allocate_generation(&first.fence, "a")
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        on.store
+            .allocate_generation(&first.fence, "b")
+            .await
+            .unwrap(),
+        1
+    );
+    let release = Command::Release {
+        step: first.fence.step.clone(),
+        fence: first.fence.fence,
+        usage: Default::default(),
+    };
+    on.fold(&job, release).await.unwrap();
+    let second = on.claim_one(&on.session().await).await;
+    assert_eq!(
+        on.store
+            .allocate_generation(&second.fence, "a")
+            .await
+            .unwrap(),
+        1
+    );
+}
+
+/// See the name.
+pub async fn generations_of_a_name_count_up_over_runs(on: Bench) {
+    for expected in 1..=3 {
+        let (_, claim) = running(&on).await;
+        assert_eq!(
+            on.store
+                .allocate_generation(&claim.fence, "a")
+                .await
+                .unwrap(),
+            expected
+        );
+    }
+    assert_eq!(on.store.publication("a").await.unwrap(), None);
+}
+
+/// See the name.
+pub async fn publishing_moves_the_name(on: Bench) {
+    let (first, one) = running(&on).await;
+    let (second, two) = running(&on).await;
+    on.store.allocate_generation(&one.fence, "a").await.unwrap();
+    on.store.allocate_generation(&two.fence, "a").await.unwrap();
+    let moved = on.store.publish(&one.fence, "a", 1).await.unwrap();
+    assert_eq!(moved.previous, None);
+    assert_eq!(on.store.publication("a").await.unwrap(), Some(1));
+    let moved = on.store.publish(&two.fence, "a", 2).await.unwrap();
+    assert_eq!(moved.previous, Some(1));
+    assert_eq!(on.store.publication("a").await.unwrap(), Some(2));
+    assert_eq!(on.store.publication("b").await.unwrap(), None);
+    let expected = |generation, previous: Option<u64>| json!([{"name": "a", "generation": generation, "previous": previous}]);
+    assert_eq!(
+        json!(on.data(&first, "publication.moved").await),
+        expected(1, None)
+    );
+    assert_eq!(
+        json!(on.data(&second, "publication.moved").await),
+        expected(2, Some(1))
+    );
+}
+
+/// An attempt that died between publishing and saying so is followed by one that publishes again.
+pub async fn publishing_again_answers_the_same(on: Bench) {
+    let (_, one) = running(&on).await;
+    let (job, two) = running(&on).await;
+    on.store.allocate_generation(&one.fence, "a").await.unwrap();
+    on.store.allocate_generation(&two.fence, "a").await.unwrap();
+    on.store.publish(&one.fence, "a", 1).await.unwrap();
+    let moved = on.store.publish(&two.fence, "a", 2).await.unwrap();
+    assert_eq!(on.store.publish(&two.fence, "a", 2).await.unwrap(), moved);
+    assert_eq!(on.data(&job, "publication.moved").await.len(), 1);
+}
+
+/// See the name.
+pub async fn a_generation_that_was_never_allocated_cannot_be_published(on: Bench) {
+    let (job, claim) = running(&on).await;
+    assert!(on.store.publish(&claim.fence, "a", 1).await.is_err());
+    assert_eq!(on.store.publication("a").await.unwrap(), None);
+    assert!(on.data(&job, "publication.moved").await.is_empty());
+}
+
+/// See the name.
+pub async fn generations_asked_for_at_once_differ(on: Bench) {
+    let second = on.factory.open().await;
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let (_, claim) = running(&on).await;
+        let store = if n % 2 == 0 {
+            on.store.clone()
+        } else {
+            second.clone()
+        };
+        asking.spawn(async move { store.allocate_generation(&claim.fence, "a").await.unwrap() });
+    }
+    let generations: BTreeSet<u64> = asking.join_all().await.into_iter().collect();
+    assert_eq!(generations, (1..=6).collect());
+}

@@ -1,0 +1,140 @@
+//! Who is alive, and what happens to the steps of those who are not.
+
+use std::time::Duration;
+
+use telecine_engine::id::SessionId;
+use telecine_engine::machine::Command;
+use telecine_engine::run::{AttemptOutcome, StepStatus};
+use telecine_engine::store::Store;
+
+use super::{Bench, LEASE, fan_out, fold, ids, single};
+
+/// Whether each other session is dead, by name.
+async fn others(store: &dyn Store, except: &SessionId) -> Vec<(String, bool)> {
+    let others = store.other_sessions(except).await.unwrap();
+    others
+        .into_iter()
+        .map(|(session, dead)| (session.name, dead))
+        .collect()
+}
+
+/// See the name.
+pub async fn a_live_session_is_not_dead(on: Bench) {
+    let second = on.factory.open().await;
+    let (mine, theirs) = (SessionId::generate(), SessionId::generate());
+    on.store.open_session(&mine, "mine", LEASE).await.unwrap();
+    assert!(others(&*on.store, &mine).await.is_empty());
+    second.open_session(&theirs, "theirs", LEASE).await.unwrap();
+    assert_eq!(
+        others(&*on.store, &mine).await,
+        [("theirs".to_owned(), false)]
+    );
+    assert_eq!(
+        others(&*second, &theirs).await,
+        [("mine".to_owned(), false)]
+    );
+}
+
+/// See the name.
+pub async fn a_session_is_dead_when_its_lease_is_over(on: Bench) {
+    let mine = on.session().await;
+    let theirs = SessionId::generate();
+    on.store
+        .open_session(&theirs, "theirs", Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(
+        others(&*on.store, &mine).await,
+        [("theirs".to_owned(), true)]
+    );
+}
+
+/// Also when its lease was over: as long as nobody has ended it, it goes on.
+pub async fn a_renewed_session_lives(on: Bench) {
+    let mine = on.session().await;
+    let theirs = SessionId::generate();
+    on.store
+        .open_session(&theirs, "theirs", Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(on.store.renew_session(&theirs, LEASE).await.unwrap());
+    assert_eq!(
+        others(&*on.store, &mine).await,
+        [("theirs".to_owned(), false)]
+    );
+}
+
+/// See the name.
+pub async fn a_session_that_was_ended_cannot_be_renewed(on: Bench) {
+    let (mine, theirs) = (on.session().await, on.session().await);
+    let mut tx = on.store.begin().await.unwrap();
+    tx.end_session(&theirs).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!on.store.renew_session(&theirs, LEASE).await.unwrap());
+    assert!(others(&*on.store, &mine).await.is_empty());
+    // Ending it again, as two processes may, is no error.
+    let mut tx = on.store.begin().await.unwrap();
+    tx.end_session(&theirs).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// See the name.
+pub async fn ending_a_session_releases_what_it_ran(on: Bench) {
+    let job = on.submit(fan_out(2)).await;
+    let dead = on.session().await;
+    on.claim(&dead, 2).await;
+    let mut tx = on.store.begin().await.unwrap();
+    for fence in tx.running_of(&dead).await.unwrap() {
+        let lose = Command::Lose {
+            step: fence.step,
+            fence: fence.fence,
+        };
+        fold(tx.as_mut(), &job, &lose, chrono::TimeDelta::zero())
+            .await
+            .unwrap();
+    }
+    tx.end_session(&dead).await.unwrap();
+    tx.commit().await.unwrap();
+    let snapshot = on.store.snapshot(&job.id).await.unwrap();
+    for record in &snapshot.steps {
+        assert_eq!(
+            (record.step.status, record.step.losses),
+            (StepStatus::Ready, 1)
+        );
+        assert_eq!(record.attempts[0].outcome, Some(AttemptOutcome::Lost));
+    }
+    assert_eq!(
+        ids(&on.claim(&on.session().await, 9).await),
+        ["each[0]", "each[1]"]
+    );
+}
+
+/// Otherwise its steps would run for ever, and nobody would look for them.
+pub async fn a_session_cannot_end_while_it_runs_something(on: Bench) {
+    on.submit(single()).await;
+    let session = on.session().await;
+    on.claim_one(&session).await;
+    let mut tx = on.store.begin().await.unwrap();
+    assert!(tx.end_session(&session).await.is_err());
+    drop(tx);
+    assert!(on.store.renew_session(&session, LEASE).await.unwrap());
+}
+
+/// See the name.
+pub async fn running_attempts_are_listed_by_session(on: Bench) {
+    let job = on.submit(fan_out(3)).await;
+    let (one, other) = (on.session().await, on.session().await);
+    let first = on.claim(&one, 2).await;
+    on.claim(&other, 1).await;
+    on.complete(&job, &first[0], serde_json::json!(1)).await;
+    let mut tx = on.store.begin().await.unwrap();
+    let running = tx.running_of(&one).await.unwrap();
+    assert_eq!(running, [first[1].fence.clone()]);
+    assert_eq!(tx.running_of(&other).await.unwrap().len(), 1);
+    assert!(
+        tx.running_of(&SessionId::generate())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}

@@ -1,0 +1,231 @@
+//! How runs and definitions come in, and how they are found again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use telecine_engine::definition::Definition;
+use telecine_engine::id::RunId;
+use telecine_engine::machine::{self, Command};
+use telecine_engine::run::{Run, RunStatus};
+use telecine_engine::store::{Created, RunFilter, Store, StoreError};
+
+use super::{Bench, Job, queued, record, single, step, workflow};
+
+async fn create(store: &dyn Store, definition: &Definition, run: Run, force: bool) -> Created {
+    store.save_definition(&record(definition)).await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    let new = machine::plan_run(run, definition, tx.now().await.unwrap());
+    let created = tx.create_run(&new, force).await.unwrap();
+    tx.commit().await.unwrap();
+    created
+}
+
+fn all() -> RunFilter {
+    RunFilter {
+        limit: 100,
+        ..RunFilter::default()
+    }
+}
+
+async fn list(bench: &Bench, filter: RunFilter) -> Vec<RunId> {
+    bench
+        .store
+        .list_runs(&filter)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|run| run.id)
+        .collect()
+}
+
+/// See the name.
+pub async fn a_run_is_read_back_as_it_was_submitted(on: Bench) {
+    let definition = workflow([("b", step(&[])), ("a", step(&["b"]))]);
+    let mut run = queued(
+        &definition,
+        json!({"source": "a b/ü.mp4", "n": 1.0, "x": [null, true]}),
+    );
+    run.labels = BTreeMap::from([("k".to_owned(), "v \"quoted\"".to_owned())]);
+    on.store
+        .save_definition(&record(&definition))
+        .await
+        .unwrap();
+    let mut tx = on.store.begin().await.unwrap();
+    let new = machine::plan_run(run.clone(), &definition, tx.now().await.unwrap());
+    tx.create_run(&new, false).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(on.store.load_run(&run.id).await.unwrap().unwrap(), new.run);
+    let snapshot = on.store.snapshot(&run.id).await.unwrap();
+    assert_eq!(snapshot.run, new.run);
+    assert_eq!(snapshot.nodes, new.nodes);
+    let steps: Vec<_> = snapshot
+        .steps
+        .into_iter()
+        .map(|record| record.step)
+        .collect();
+    assert_eq!(steps, new.steps);
+}
+
+/// See the name.
+pub async fn an_equal_request_finds_the_run_that_is_there(on: Bench) {
+    let definition = single();
+    let run = queued(&definition, json!({}));
+    assert_eq!(on.store.find_run(&run.fingerprint).await.unwrap(), None);
+    let again = Run {
+        id: RunId::generate(),
+        ..run.clone()
+    };
+    assert_eq!(
+        create(&*on.store, &definition, run.clone(), false).await,
+        Created::New
+    );
+    let created = create(&*on.store, &definition, again.clone(), false).await;
+    assert_eq!(created, Created::Existing(run.id.clone()));
+    assert_eq!(on.store.load_run(&again.id).await.unwrap(), None);
+    assert_eq!(
+        on.store.find_run(&run.fingerprint).await.unwrap(),
+        Some(run.id)
+    );
+}
+
+/// The latest of them is the one that is found from then on.
+pub async fn a_forced_request_makes_another_run(on: Bench) {
+    let definition = single();
+    let run = queued(&definition, json!({}));
+    let again = Run {
+        id: RunId::generate(),
+        ..run.clone()
+    };
+    create(&*on.store, &definition, run.clone(), false).await;
+    assert_eq!(
+        create(&*on.store, &definition, again.clone(), true).await,
+        Created::New
+    );
+    assert_eq!(
+        on.store.find_run(&run.fingerprint).await.unwrap(),
+        Some(again.id.clone())
+    );
+    let third = Run {
+        id: RunId::generate(),
+        ..run
+    };
+    let created = create(&*on.store, &definition, third, false).await;
+    assert_eq!(created, Created::Existing(again.id));
+}
+
+/// See the name.
+pub async fn equal_requests_at_once_make_one_run(on: Bench) {
+    let definition = Arc::new(single());
+    let run = queued(&definition, json!({}));
+    let mut requests = tokio::task::JoinSet::new();
+    for request in 0..8 {
+        let store = if request % 2 == 0 {
+            on.store.clone()
+        } else {
+            on.factory.open().await
+        };
+        let run = Run {
+            id: RunId::generate(),
+            ..run.clone()
+        };
+        let definition = definition.clone();
+        requests.spawn(async move { create(&*store, &definition, run, false).await });
+    }
+    let created = requests.join_all().await;
+    assert_eq!(
+        created
+            .iter()
+            .filter(|created| **created == Created::New)
+            .count(),
+        1
+    );
+    assert_eq!(list(&on, all()).await.len(), 1);
+}
+
+/// See the name.
+pub async fn runs_are_listed_newest_first(on: Bench) {
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        expected.insert(0, on.submit(single()).await.id);
+    }
+    assert_eq!(list(&on, all()).await, expected);
+    assert_eq!(
+        list(&on, RunFilter { limit: 2, ..all() }).await,
+        expected[..2]
+    );
+    let before = RunFilter {
+        before: Some(expected[1].clone()),
+        limit: 2,
+        ..all()
+    };
+    assert_eq!(list(&on, before).await, expected[2..4]);
+    assert!(list(&on, RunFilter::default()).await.is_empty());
+}
+
+/// See the name.
+pub async fn runs_are_listed_by_status_and_workflow(on: Bench) {
+    let first = on.submit(single()).await;
+    let other = Definition {
+        name: "test:other".to_owned(),
+        ..single()
+    };
+    let second = on.submit(other).await;
+    on.fold(
+        &second,
+        Command::Cancel {
+            reason: "test".to_owned(),
+        },
+    )
+    .await
+    .unwrap();
+    let by_status = |status| RunFilter {
+        status: Some(status),
+        ..all()
+    };
+    let by_name = |name: &str| RunFilter {
+        workflow: Some(name.to_owned()),
+        ..all()
+    };
+    assert_eq!(
+        list(&on, by_status(RunStatus::Queued)).await,
+        std::slice::from_ref(&first.id)
+    );
+    assert_eq!(
+        list(&on, by_status(RunStatus::Cancelled)).await,
+        std::slice::from_ref(&second.id)
+    );
+    assert_eq!(list(&on, by_name("test:other")).await, [second.id]);
+    assert_eq!(list(&on, by_name("test:workflow")).await, [first.id]);
+    assert!(list(&on, by_name("test")).await.is_empty());
+}
+
+/// See the name.
+pub async fn a_definition_is_kept_once(on: Bench) {
+    let kept = record(&single());
+    assert_eq!(on.store.load_definition(&kept.digest).await.unwrap(), None);
+    on.store.save_definition(&kept).await.unwrap();
+    on.store.save_definition(&kept).await.unwrap();
+    assert_eq!(
+        on.store.load_definition(&kept.digest).await.unwrap(),
+        Some(kept)
+    );
+}
+
+/// See the name.
+pub async fn an_unknown_run_is_said_to_be_unknown(on: Bench) {
+    let id = RunId::generate();
+    assert_eq!(on.store.load_run(&id).await.unwrap(), None);
+    assert!(on.store.events(&id, 0, 10).await.unwrap().is_empty());
+    let error = on.store.snapshot(&id).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoRun(run) if run == id));
+    let mut tx = on.store.begin().await.unwrap();
+    let error = tx.load_view(&id).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoRun(run) if run == id));
+    drop(tx);
+    let job = Job {
+        id,
+        definition: Arc::new(single()),
+    };
+    assert!(on.events(&job).await.is_empty());
+}
