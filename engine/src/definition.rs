@@ -10,6 +10,7 @@ mod graph;
 mod input;
 mod json_schema;
 mod parse;
+mod schema;
 mod template;
 pub mod units;
 mod validate;
@@ -26,6 +27,7 @@ pub use canonical::InvalidDefinition;
 pub use diagnostic::Diagnostic;
 pub use expr::{Expr, ExprError, Reference, Scope};
 pub use input::InputError;
+pub use schema::schema;
 pub use template::Template;
 pub use validate::{ActivityCatalog, validate};
 

@@ -75,19 +75,28 @@ impl Schema {
 
     /// How a value does not fit; nothing if it does.
     pub(super) fn check(&self, value: &Value) -> Vec<Mismatch> {
-        let mut found = Vec::new();
-        if let Err(error) = self.schemas.validate(value, self.index) {
-            collect(&error, &self.json, &mut found);
-        }
-        found
+        let Err(error) = self.schemas.validate(value, self.index) else {
+            return Vec::new();
+        };
+        let mut collector = Collector {
+            schema: &self.json,
+            value,
+            found: Vec::new(),
+        };
+        collector.collect(&error);
+        collector.found
     }
 }
 
 fn not_a_schema(error: &boon::CompileError) -> Vec<Mismatch> {
     if let boon::CompileError::ValidationError { src, .. } = error {
-        let mut found = Vec::new();
-        collect(src, &Value::Null, &mut found);
-        return found;
+        let mut collector = Collector {
+            schema: &Value::Null,
+            value: &Value::Null,
+            found: Vec::new(),
+        };
+        collector.collect(src);
+        return collector.found;
     }
     // The library's sentences name the made-up address, which means nothing to a reader.
     let message = match std::error::Error::source(error) {
@@ -104,35 +113,115 @@ fn not_a_schema(error: &boon::CompileError) -> Vec<Mismatch> {
 }
 
 /// Gathers the causes at the bottom of an error.
-fn collect(error: &ValidationError<'_, '_>, schema: &Value, found: &mut Vec<Mismatch>) {
-    match &error.kind {
-        ErrorKind::AnyOf | ErrorKind::OneOf(_) if !error.causes.is_empty() => {
-            alternatives(error, schema, found);
+struct Collector<'a> {
+    schema: &'a Value,
+    /// What was checked.
+    value: &'a Value,
+    found: Vec<Mismatch>,
+}
+
+impl Collector<'_> {
+    fn collect(&mut self, error: &ValidationError<'_, '_>) {
+        match &error.kind {
+            ErrorKind::AnyOf | ErrorKind::OneOf(_) if !error.causes.is_empty() => {
+                self.alternatives(error);
+            }
+            _ if error.causes.is_empty() => self.describe(error),
+            _ => error.causes.iter().for_each(|cause| self.collect(cause)),
         }
-        _ if error.causes.is_empty() => describe(error, schema, found),
-        _ => error
+    }
+
+    /// Of several forms, the one that was meant is the one whose type fits: its errors are told.
+    fn alternatives(&mut self, error: &ValidationError<'_, '_>) {
+        let depth = error.instance_location.tokens.len();
+        let words = wanted_words(error);
+        let meant = error
             .causes
             .iter()
-            .for_each(|cause| collect(cause, schema, found)),
+            .find(|cause| !is_other_type(cause, depth));
+        match meant {
+            Some(_) if !words.is_empty() => self.not_a_word(error, &words),
+            Some(cause) => self.collect(cause),
+            None => self.add(
+                "bad_type",
+                error,
+                format!("must be {}", wanted_types(error)),
+            ),
+        }
+    }
+
+    fn describe(&mut self, error: &ValidationError<'_, '_>) {
+        match &error.kind {
+            ErrorKind::AdditionalProperties { got } => {
+                let known = known_members(self.schema, error.schema_url);
+                for name in got {
+                    self.found.push(Mismatch {
+                        code: "unknown_member",
+                        path: path_of(error),
+                        member: Some(name.to_string()),
+                        message: format!("there is no `{name}`"),
+                        help: nearest_help(name, known.iter().copied()),
+                    });
+                }
+            }
+            ErrorKind::Required { want } => {
+                self.found.extend(want.iter().map(|name| Mismatch {
+                    code: "missing_member",
+                    path: path_of(error),
+                    member: Some((*name).to_owned()),
+                    message: format!("`{name}` is missing"),
+                    help: None,
+                }));
+            }
+            ErrorKind::Type { got, want } => {
+                let want: Vec<_> = want.iter().map(type_name).collect();
+                let got = type_name(*got);
+                let message = format!("must be {}, not {got}", want.join(" or "));
+                self.add("bad_type", error, message);
+            }
+            ErrorKind::Enum { .. } | ErrorKind::Const { .. } => {
+                self.not_a_word(error, &wanted_words(error));
+            }
+            kind => self.add("bad_value", error, kind.to_string()),
+        }
+    }
+
+    fn not_a_word(&mut self, error: &ValidationError<'_, '_>, words: &[String]) {
+        let pointer = error.instance_location.to_string();
+        let written = self.value.pointer(&pointer).and_then(Value::as_str);
+        let help =
+            written.and_then(|written| nearest_help(written, words.iter().map(String::as_str)));
+        self.add(
+            "bad_value",
+            error,
+            format!("must be one of {}", words.join(", ")),
+        );
+        if let Some(mismatch) = self.found.last_mut() {
+            mismatch.help = help;
+        }
+    }
+
+    fn add(&mut self, code: &'static str, error: &ValidationError<'_, '_>, message: String) {
+        self.found.push(Mismatch {
+            code,
+            path: path_of(error),
+            member: None,
+            message,
+            help: None,
+        });
     }
 }
 
-/// Of several forms, the one that was meant is the one whose type fits: its errors are told.
-fn alternatives(error: &ValidationError<'_, '_>, schema: &Value, found: &mut Vec<Mismatch>) {
-    let depth = error.instance_location.tokens.len();
-    let meant = error
-        .causes
-        .iter()
-        .find(|cause| !is_other_type(cause, depth));
-    match meant {
-        Some(cause) => collect(cause, schema, found),
-        None => found.push(Mismatch {
-            code: "bad_type",
-            path: path_of(error),
-            member: None,
-            message: format!("must be {}", wanted_types(error)),
-            help: None,
-        }),
+/// The values that the forms of an error allow, if they allow a few values each.
+fn wanted_words(error: &ValidationError<'_, '_>) -> Vec<String> {
+    let word = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match &error.kind {
+        ErrorKind::Enum { want } => want.iter().map(word).collect(),
+        ErrorKind::Const { want } => vec![word(want)],
+        _ => error.causes.iter().flat_map(wanted_words).collect(),
     }
 }
 
@@ -156,43 +245,6 @@ fn wanted_types(error: &ValidationError<'_, '_>) -> String {
     types.sort_unstable();
     types.dedup();
     types.join(" or ")
-}
-
-fn describe(error: &ValidationError<'_, '_>, schema: &Value, found: &mut Vec<Mismatch>) {
-    let mismatch = |code, member: Option<&str>, message: String| Mismatch {
-        code,
-        path: path_of(error),
-        member: member.map(str::to_owned),
-        message,
-        help: None,
-    };
-    match &error.kind {
-        ErrorKind::AdditionalProperties { got } => {
-            let known = known_members(schema, error.schema_url);
-            found.extend(got.iter().map(|name| Mismatch {
-                help: nearest_help(name, known.iter().copied()),
-                ..mismatch(
-                    "unknown_member",
-                    Some(name),
-                    format!("there is no `{name}`"),
-                )
-            }));
-        }
-        ErrorKind::Required { want } => found
-            .extend(want.iter().map(|name| {
-                mismatch("missing_member", Some(name), format!("`{name}` is missing"))
-            })),
-        ErrorKind::Type { got, want } => {
-            let want: Vec<_> = want.iter().map(type_name).collect();
-            let got = type_name(*got);
-            found.push(mismatch(
-                "bad_type",
-                None,
-                format!("must be {}, not {got}", want.join(" or ")),
-            ));
-        }
-        kind => found.push(mismatch("bad_value", None, kind.to_string())),
-    }
 }
 
 /// The properties of the schema that an error is about.

@@ -327,11 +327,11 @@ impl Cx<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&str, T)]) -> Option<T> {
+    fn word<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text_of(node, what)?;
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
-            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let names = words::all(words);
             self.problems.add_with_help(
                 "bad_value",
                 &node.span,

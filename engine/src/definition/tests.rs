@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::activity::{Activity, ActivityError, Context, Registry};
 use crate::limits;
 
 /// Activities as plugins describe them.
@@ -260,6 +261,7 @@ bad_expression    49 |  b: {activity: media.any@1, with: {x: 'é ${{ 1 + }}'}}
 unknown_root      47 |  b: {activity: media.any@1, with: {x: 'x ${{ x }} x'}}
 bad_expression    43 |  b: {activity: media.any@1, with: {x: 'x ${{ 1'}}
 unknown_root      40 |  b: {activity: media.any@1, with: {x: "\n${{ each }}"}}
+bad_expression    37 |  b: {activity: media.any@1, with: {"${{ input.x }}": 1}}
 bad_type          36 |  b: {activity: media.any@1, with: [1]}
 bad_value         42 |  b: {activity: media.any@1, on_failure: ignore}
 bad_duration      49 |  b: {activity: media.any@1, timeout: {attempt: 5min}}
@@ -361,6 +363,89 @@ fn literal_parameters_are_checked_against_the_schema_of_the_activity() {
     }
 }
 
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is read")]
+struct Greeting {
+    name: String,
+    tone: Option<Tone>,
+    #[serde(default)]
+    times: u32,
+}
+
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Tone {
+    /// Documented variants become a schema each.
+    Warm,
+    /// Like this one.
+    Curt,
+}
+
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+struct Greeted {
+    text: String,
+}
+
+#[derive(Debug)]
+struct Hello;
+
+impl Activity for Hello {
+    const NAME: &'static str = "example.hello";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Greets somebody by name.";
+    type Input = Greeting;
+    type Output = Greeted;
+
+    async fn run(&self, _ctx: &Context, input: Greeting) -> Result<Greeted, ActivityError> {
+        Ok(Greeted { text: input.name })
+    }
+}
+
+#[test]
+fn activities_of_the_registry_are_checked_by_the_schemas_of_their_types() {
+    let mut registry = Registry::default();
+    registry.register(Hello).unwrap();
+    let codes = |with: &str, when: &str| {
+        let text = format!(
+            "workflow: t\nversion: 1\nsteps:\n  a: {{activity: example.hello@1, with: {with}}}\n  \
+             b: {{activity: example.hello@1, with: {{name: x}}, when: {when}}}\n"
+        );
+        let found = validate(&text, &registry).err().unwrap_or_default();
+        found.iter().map(|found| found.code).collect::<Vec<_>>()
+    };
+    let ok = "steps.a.output.text == 'x'";
+    assert_eq!(codes("{name: x}", ok), [""; 0]);
+    assert_eq!(
+        codes("{name: '${{ input.x }}', tone: warm, times: 3}", ok),
+        [""; 0]
+    );
+    assert_eq!(codes("{name: x, tone: null}", ok), [""; 0]);
+    assert_eq!(codes("{name: x, tone: wram}", ok), ["bad_value"]);
+    assert_eq!(
+        codes("{name: '${{ input.x }}', tone: wram}", ok),
+        ["bad_value"]
+    );
+    assert_eq!(codes("{name: x, times: -1}", ok), ["bad_value"]);
+    assert_eq!(codes("{nmae: x}", ok), ["missing_member", "unknown_member"]);
+    assert_eq!(
+        codes("{name: x}", "steps.a.output.txt == 'x'"),
+        ["unknown_member"]
+    );
+}
+
+#[test]
+fn a_value_that_is_none_of_a_few_is_told_which() {
+    let mut registry = Registry::default();
+    registry.register(Hello).unwrap();
+    let text = "workflow: t\nversion: 1\nsteps:\n  \
+        a: {activity: example.hello@1, with: {name: x, tone: wram, times: -1}}\n";
+    let found = validate(text, &registry).unwrap_err();
+    assert_eq!(found[0].message, "`tone`: must be one of warm, curt");
+    assert_eq!(found[0].help.as_deref(), Some("did you mean `warm`?"));
+    assert_eq!(found[1].message, "`times`: must be >=0, but got -1");
+}
+
 #[test]
 fn parameters_set_on_retry_are_checked_too() {
     let rule = |set: &str| {
@@ -432,8 +517,8 @@ fn members_that_an_output_or_the_input_cannot_have_are_found() {
 
 /// Code, line, column and the file, in which `STEPS` stands for the one step it needs.
 const MISTAKES_AROUND_STEPS: &str = r#"
-empty             1:1  |
-empty             1:1  |# nothing\n
+empty_file        1:1  |
+empty_file        1:1  |# nothing\n
 bad_type          1:1  |[]
 missing_key       1:1  |workflow: t\nversion: 1\n
 limit_exceeded    3:8  |workflow: t\nversion: 1\nsteps: {}\n
@@ -722,6 +807,47 @@ fn hostile_files_are_refused_at_once() {
         );
         assert!(found.len() <= limits::DIAGNOSTICS_PER_FILE);
         assert!(elapsed < Duration::from_secs(1), "{head} took {elapsed:?}");
+    }
+}
+
+/// What the schema for editors says about a file.
+fn fits_schema(text: &str) -> bool {
+    let mut compiler = boon::Compiler::new();
+    compiler
+        .add_resource("https://telecine.invalid/s", schema(&Catalog))
+        .unwrap();
+    let mut schemas = boon::Schemas::new();
+    let index = compiler
+        .compile("https://telecine.invalid/s", &mut schemas)
+        .unwrap();
+    let mut problems = diagnostic::Problems::default();
+    let file = yaml::read(text, &mut problems).unwrap().to_json();
+    schemas.validate(&file, index).is_ok()
+}
+
+#[test]
+fn the_schema_for_editors_accepts_what_validation_accepts() {
+    assert!(fits_schema(FULL));
+    assert!(fits_schema(&full().canonical()));
+    let step = "  b: {activity: media.any@1, needs: [a, {a: any}], when: true}";
+    assert!(fits_schema(&with_step(step)));
+}
+
+#[test]
+fn the_schema_for_editors_finds_what_it_can() {
+    for step in [
+        "  b: {activty: media.any@1}",
+        "  b: {with: {}}",
+        "  b: {activity: media.prob@1}",
+        "  b: {activity: video.cover@1, with: {sorce: x}}",
+        "  b: {activity: video.cover@1, with: {source: 5}}",
+        "  b: {activity: media.any@1, on_failure: ignore}",
+        "  b: {activity: media.any@1, timeout: {attempt: 5min}}",
+        "  b: {activity: media.any@1, requires: {memory: 1gb}}",
+        "  b: {activity: media.any@1, retry: {rules: [{retry: false}]}}",
+        "  b: {activity: media.any@1, cache: read}",
+    ] {
+        assert!(!fits_schema(&with_step(step)), "{step}");
     }
 }
 

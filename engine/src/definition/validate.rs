@@ -171,7 +171,7 @@ impl Checks<'_> {
             (None, _) => place.span.clone(),
         };
         let message = match mismatch.path.last() {
-            Some(name) if mismatch.member.is_none() => format!("`{name}` {}", mismatch.message),
+            Some(name) if mismatch.member.is_none() => format!("`{name}`: {}", mismatch.message),
             _ => mismatch.message,
         };
         self.problems

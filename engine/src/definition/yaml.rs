@@ -178,7 +178,7 @@ impl<'t> Reader<'t, '_> {
         }
         if root.is_none() {
             self.problems
-                .add("empty", &(0..0), "the file holds no definition");
+                .add("empty_file", &(0..0), "the file holds no definition");
         }
         Ok(root)
     }

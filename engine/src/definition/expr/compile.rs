@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::thread;
 
+use cel::ParseErrors;
 use cel::common::ast::{EntryExpr, Expr as Node, IdedEntryExpr, IdedExpr, SourceInfo};
-use cel::{Env, ParseErrors};
 
+use super::evaluate::ENV;
 use super::{ExprError, Reference, analysis, meter};
 use crate::definition::diagnostic::nearest_help;
 use crate::limits;
@@ -103,7 +104,7 @@ pub(super) fn compile(text: &str) -> Result<Compiled, ExprError> {
 }
 
 fn parse(text: &str) -> Result<Compiled, ExprError> {
-    let parser = Env::stdlib().parser();
+    let parser = ENV.parser();
     let (ast, source) = parser
         .parse_with_source_info(text)
         .map_err(|errors| syntax_error(text, &errors))?;

@@ -15,7 +15,7 @@ use crate::limits;
 
 /// The functions of CEL: a table that never changes, made once because that takes longer than
 /// most evaluations.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// Evaluates a compiled expression.
 pub(super) fn evaluate(compiled: &Compiled, scope: &Scope<'_>) -> Result<Value, ExprError> {

@@ -188,6 +188,9 @@ impl Meter {
         &self,
         call: &mut FunctionContext<'c, 'k>,
     ) -> Result<CowVal<'c, 'k>, ExecutionError> {
+        // `all` and `exists` go on after an error, in case a later item decides: from here on
+        // that must cost nothing.
+        self.pay(0)?;
         let value = call
             .args
             .pop()

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Cx;
 use crate::definition::diagnostic::nearest_help;
 use crate::definition::json_schema::{UnknownMember, unknown_member};
-use crate::definition::yaml::{Node, NodeValue};
+use crate::definition::yaml::{Member, Node, NodeValue};
 use crate::definition::{Expr, Reference, Template};
 
 /// Where an expression stands, which decides what it can see.
@@ -84,11 +84,23 @@ impl Cx<'_> {
             NodeValue::Map(members) => Template::map(
                 members
                     .iter()
-                    .map(|member| (member.name.clone(), self.template(&member.node, place)))
+                    .map(|member| self.template_member(member, place))
                     .collect(),
             ),
             _ => Template::literal(node.to_json()),
         }
+    }
+
+    fn template_member(&mut self, member: &Member, place: Place) -> (String, Template) {
+        if member.name.contains("${{") {
+            self.problems.add(
+                "bad_expression",
+                &member.name_span,
+                "expressions are not evaluated in keys",
+            );
+        }
+        let value = self.template(&member.node, place);
+        (member.name.clone(), value)
     }
 
     fn template_text(&mut self, node: &Node, text: &str, place: Place) -> Template {

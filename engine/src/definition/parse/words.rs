@@ -48,3 +48,8 @@ pub(in crate::definition) fn of<T: PartialEq>(
         .find(|(_, choice)| choice == value)
         .map_or("", |(word, _)| word)
 }
+
+/// Every word of a list.
+pub(in crate::definition) fn all<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+    words.iter().map(|(word, _)| *word).collect()
+}
