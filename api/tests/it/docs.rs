@@ -1,4 +1,5 @@
 //! The documentation says what the code does, and its links lead somewhere.
 
+mod definitions;
 mod error_codes;
 mod links;
