@@ -14,7 +14,11 @@ pub struct Builtin {
 
 macro_rules! builtin {
     ($name:literal, $file:literal) => {
-        Builtin { name: $name, file: $file, text: include_str!(concat!("../definitions/", $file)) }
+        Builtin {
+            name: $name,
+            file: $file,
+            text: include_str!(concat!("../definitions/", $file)),
+        }
     };
 }
 
