@@ -1,5 +1,6 @@
 //! Conformance suites and test activities: what an implementation of an engine port, or a plugin,
 //! is tested with.
 
+pub mod activity;
 pub mod conformance;
 pub mod sim;
