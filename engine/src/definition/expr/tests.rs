@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::definition::Template;
 use crate::limits;
 
 fn scope_of<'a>(input: &'a Value, cover: &'a Value, probe: &'a Value) -> Scope<'a> {
@@ -307,16 +308,35 @@ fn hostile_expressions_are_refused_at_once() {
 
 /// The deepest of what is accepted runs on the stack of an ordinary thread.
 #[test]
-fn an_expression_at_the_limit_of_depth_is_evaluated() {
+fn expressions_at_the_limit_of_depth_are_evaluated() {
     let sum = "1+".repeat(limits::EXPRESSION_DEPTH - 1) + "1";
     assert_eq!(eval(&sum), Ok(json!(limits::EXPRESSION_DEPTH)));
-    let loops = limits::EXPRESSION_NESTING / 2;
-    let nested = "[1].map(x,".repeat(loops) + "x" + &")".repeat(loops);
-    let deepest = (1..=loops)
-        .map(|n| "[1].map(x,".repeat(n) + "x" + &")".repeat(n))
-        .filter(|text| Expr::parse(text).is_ok())
-        .count();
-    assert!(deepest >= 5, "{nested} is cut at {deepest}");
+    assert_eq!(code_of(&format!("1+{sum}")), "limit_exceeded");
+    for (open, inside, close) in [
+        ("[1].map(x,", "1", ")"),
+        ("[1].exists(x,", "x == 1", ")"),
+        ("size([", "1", "])"),
+        ("{'a': ", "1", "}"),
+        ("(", "1", ")"),
+    ] {
+        let nested = |n: usize| open.repeat(n) + inside + &close.repeat(n);
+        let mut texts = (1..20).rev().map(nested);
+        let deepest = texts.find(|text| Expr::parse(text).is_ok()).unwrap();
+        assert!(deepest.len() > nested(4).len(), "{deepest}");
+        assert!(eval(&deepest).is_ok(), "{deepest}");
+    }
+}
+
+/// A parser that trusted another's idea of where strings end would run out of stack.
+#[test]
+fn brackets_behind_strings_and_comments_count() {
+    let deep = "(".repeat(2000);
+    for head in ["// it's\n", r"r'\' + ", "'abc\n", "'''a''' + ", "\"\\\" + "] {
+        let text = format!("{head}{deep}");
+        assert!(Expr::parse(&text).is_err(), "{head}");
+        let template = json!(format!("${{{{ {text} }}}}"));
+        assert!(Template::parse(&template).is_err(), "{head}");
+    }
 }
 
 #[test]
