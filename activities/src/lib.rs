@@ -9,6 +9,8 @@ pub mod tool;
 
 use std::process::ExitCode;
 
+use crate::media::cover::Cover;
+use crate::media::preview::Preview;
 use crate::media::probe::Probe;
 use crate::tool::Tool;
 
@@ -16,7 +18,11 @@ use crate::tool::Tool;
 type Serve = fn() -> ExitCode;
 
 /// Every tool by the name on the command line of its process.
-const TOOLS: &[(&str, Serve)] = &[(Probe::NAME, child::serve::<Probe>)];
+const TOOLS: &[(&str, Serve)] = &[
+    (Cover::NAME, child::serve::<Cover>),
+    (Preview::NAME, child::serve::<Preview>),
+    (Probe::NAME, child::serve::<Probe>),
+];
 
 /// Runs a tool as a child process does; the program calls this when it is started as
 /// `telecine __tool NAME`. Fails for a name that is no tool's.

@@ -4,10 +4,14 @@
 //! start. Ticks (`_ticks`) count in a track's own timescale.
 
 mod colour;
+pub mod cover;
 mod demux;
 mod frames;
+mod paint;
 pub mod plan;
+pub mod preview;
 pub mod probe;
 pub mod renditions;
 pub mod report;
 pub mod sniff;
+mod vips;

@@ -48,6 +48,10 @@ const MATRICES: &[(Matrix, &str)] = &[
     (Matrix::Bt2020, "bt2020nc"),
 ];
 
+/// Pictures above this height are taken for BT.709 when nothing says otherwise, as players do.
+/// GStreamer alone would take those of 2160 lines for BT.2020.
+const LARGEST_SD_HEIGHT: u32 = 576;
+
 /// What caps say; `None` where they say nothing.
 pub(crate) fn stated(caps: &gst::CapsRef) -> Colour {
     caps.structure(0)
@@ -71,7 +75,28 @@ pub(crate) fn or(first: Colour, second: Colour) -> Colour {
     }
 }
 
+/// How to read YUV pictures of a stored height: what is stated, completed as players do.
+pub(crate) fn yuv(colour: &Colour, height: u32) -> VideoColorimetry {
+    let hd = height > LARGEST_SD_HEIGHT;
+    let (matrix, transfer, primaries) = if hd {
+        (Matrix::Bt709, Transfer::Bt709, Primaries::Bt709)
+    } else {
+        (Matrix::Bt601, Transfer::Bt601, Primaries::Smpte170m)
+    };
+    VideoColorimetry::new(
+        value(RANGES, colour.range.as_deref()).unwrap_or(Range::Range16_235),
+        value(MATRICES, colour.matrix.as_deref()).unwrap_or(matrix),
+        value(TRANSFERS, colour.transfer.as_deref()).unwrap_or(transfer),
+        value(PRIMARIES, colour.primaries.as_deref()).unwrap_or(primaries),
+    )
+}
+
 fn name<T: Copy + PartialEq>(table: &[(T, &str)], value: T) -> Option<String> {
     let row = table.iter().find(|row| row.0 == value)?;
     Some(row.1.to_owned())
+}
+
+fn value<T: Copy>(table: &[(T, &str)], name: Option<&str>) -> Option<T> {
+    let row = table.iter().find(|row| Some(row.1) == name)?;
+    Some(row.0)
 }

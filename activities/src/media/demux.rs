@@ -174,12 +174,13 @@ pub(crate) fn open(
         counts: Mutex::default(),
         on_stream: Box::new(on_stream),
         pipeline: pipeline.inner.downgrade(),
+        container,
         failure: Arc::clone(&pipeline.failure),
     };
     match demuxer.static_pad("src") {
-        Some(pad) => offers.offer(pad, Some(Kind::Audio)),
+        Some(pad) => offers.offer(pad),
         None => {
-            demuxer.connect_pad_added(move |_, pad| offers.offer(pad.clone(), None));
+            demuxer.connect_pad_added(move |_, pad| offers.offer(pad.clone()));
         }
     }
     Ok(pipeline)
@@ -192,16 +193,19 @@ struct Offers {
     counts: Mutex<[u32; 4]>,
     on_stream: Box<OnStream>,
     pipeline: gst::glib::WeakRef<gst::Pipeline>,
+    container: Container,
     failure: Arc<Mutex<Option<ToolError>>>,
 }
 
 impl Offers {
-    fn offer(&self, pad: gst::Pad, known: Option<Kind>) {
+    fn offer(&self, pad: gst::Pad) {
         let Some(pipeline) = self.pipeline.upgrade() else {
             return;
         };
-        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let kind = known.unwrap_or_else(|| kind(&caps));
+        let caps = frames_without_container(self.container)
+            .or_else(|| pad.current_caps())
+            .unwrap_or_else(|| pad.query_caps(None));
+        let kind = kind(&caps);
         let offer = Offer {
             kind,
             index: self.count(kind),
@@ -238,6 +242,22 @@ fn demuxer(container: Container) -> &'static str {
     }
 }
 
+/// What files of bare audio frames hold: their pads come before their caps.
+fn frames_without_container(container: Container) -> Option<gst::Caps> {
+    let mpeg = |version: i32| {
+        gst::Caps::builder("audio/mpeg")
+            .field("mpegversion", version)
+            .build()
+    };
+    match container {
+        Container::Mp3 => Some(mpeg(1)),
+        Container::Adts => Some(mpeg(4)),
+        Container::Wav => Some(gst::Caps::new_empty_simple("audio/x-raw")),
+        Container::Flac => Some(gst::Caps::new_empty_simple("audio/x-flac")),
+        _ => None,
+    }
+}
+
 fn kind(caps: &gst::CapsRef) -> Kind {
     let Some(name) = caps.structure(0).map(|structure| structure.name()) else {
         return Kind::Other;
@@ -250,6 +270,22 @@ fn kind(caps: &gst::CapsRef) -> Kind {
             Kind::Subtitle
         }
         _ => Kind::Other,
+    }
+}
+
+/// When something with a time stamp is shown.
+///
+/// A segment says so, except in Matroska: its time stamps are the timeline, and its demuxer maps
+/// the first picture of a file that begins late (21 ms are usual: the priming of AAC) to 0 and all
+/// others right.
+pub(crate) fn stream_time(
+    container: Container,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+    time: gst::ClockTime,
+) -> Option<gst::ClockTime> {
+    match container {
+        Container::Matroska | Container::Webm => Some(time),
+        _ => segment.to_stream_time(time),
     }
 }
 

@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
+use gstreamer_video::prelude::*;
 use telecine_engine::activity::ErrorClass;
 
 use super::demux::{self, Kind, Watchdog};
@@ -15,14 +16,23 @@ use crate::tool::ToolError;
 /// Decoded frames that wait to be taken. Two: one to look at while the next is made.
 const WAITING_FRAMES: u32 = 2;
 
+/// How far ahead a wanted time may be before seeking beats decoding up to it.
+const SEEK_AHEAD_NS: u64 = 10_000_000_000;
+
+/// In sources whose seeks are not exact, pictures up to this time are found by decoding from the
+/// start; later ones by seeking, which may be off by a group of pictures.
+const EXACT_WITHOUT_INDEX_NS: u64 = 60_000_000_000;
+
 /// A decoded frame.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     /// When it is shown, in stream time.
     pub(crate) time_ns: u64,
     // Not the sample: an appsink complains at a seek while anybody holds its last one.
-    buffer: gst::Buffer,
-    caps: gst::Caps,
+    /// The picture.
+    pub(crate) buffer: gst::Buffer,
+    /// Its format.
+    pub(crate) caps: gst::Caps,
 }
 
 impl Frame {
@@ -36,12 +46,14 @@ impl Frame {
 
     /// Whether it holds two fields of different moments.
     pub(crate) fn is_interlaced(&self) -> bool {
-        let interlaced = gst_video::VideoBufferFlags::INTERLACED.bits();
-        self.buffer.flags().bits() & interlaced != 0
+        self.buffer
+            .video_flags()
+            .contains(gst_video::VideoBufferFlags::INTERLACED)
     }
 }
 
-fn broken(why: &str) -> ToolError {
+/// A frame that is not what it should be.
+pub(crate) fn broken(why: &str) -> ToolError {
     ToolError::new(
         ErrorClass::Bug,
         "decoder_broken",
@@ -56,6 +68,8 @@ pub(crate) struct Selection {
     pub(crate) index: u32,
     /// Whether to make whole pictures from fields.
     pub(crate) deinterlace: bool,
+    /// Whether seeks land at or before the time asked for.
+    pub(crate) exact_seeks: bool,
 }
 
 /// Decodes one video stream of a file.
@@ -63,6 +77,11 @@ pub(crate) struct Selection {
 pub(crate) struct FrameReader {
     pipeline: demux::Pipeline,
     sink: gst_app::AppSink,
+    container: Container,
+    exact_seeks: bool,
+    /// The frame that was last asked for, and the one behind it if it was read.
+    shown: Option<Frame>,
+    next: Option<Frame>,
 }
 
 impl FrameReader {
@@ -96,7 +115,14 @@ impl FrameReader {
         let added = pipeline.inner.add(&sink);
         added.map_err(|error| broken(&error.message))?;
         pipeline.set_state(gst::State::Playing)?;
-        Ok(Self { pipeline, sink })
+        Ok(Self {
+            pipeline,
+            sink,
+            container,
+            exact_seeks: selection.exact_seeks,
+            shown: None,
+            next: None,
+        })
     }
 
     /// The next frame; `None` at the end.
@@ -108,7 +134,7 @@ impl FrameReader {
         let mut watchdog = Watchdog::new();
         loop {
             if let Some(sample) = self.sink.try_pull_sample(tick) {
-                if let Some(frame) = frame(&sample) {
+                if let Some(frame) = self.frame(&sample) {
                     return Ok(Some(frame));
                 }
                 continue;
@@ -119,6 +145,65 @@ impl FrameReader {
             }
             watchdog.check(0)?;
         }
+    }
+
+    fn frame(&self, sample: &gst::Sample) -> Option<Frame> {
+        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+        let buffer = sample.buffer_owned()?;
+        let time = demux::stream_time(self.container, segment, buffer.pts()?)?;
+        Some(Frame {
+            time_ns: time.nseconds(),
+            buffer,
+            caps: sample.caps_owned()?,
+        })
+    }
+
+    /// The frame that is shown at a time: the last one that begins at or before it, or the first
+    /// of the video. Times may come in any order; ascending ones cost one decode.
+    ///
+    /// # Errors
+    /// `no_frames` if nothing decodes, and those of [`FrameReader::read`].
+    pub(crate) fn at(&mut self, time_ns: u64) -> Result<Frame, ToolError> {
+        if self.shown.is_none() {
+            self.shown = self.read()?;
+        }
+        self.approach(time_ns)?;
+        while let Some(next) = self.peek()? {
+            if next.time_ns > time_ns {
+                break;
+            }
+            self.shown = self.next.take();
+        }
+        self.shown.clone().ok_or_else(no_frames)
+    }
+
+    fn peek(&mut self) -> Result<Option<&Frame>, ToolError> {
+        if self.next.is_none() {
+            self.next = self.read()?;
+        }
+        Ok(self.next.as_ref())
+    }
+
+    /// Seeks if that is better than reading on from here.
+    fn approach(&mut self, time_ns: u64) -> Result<(), ToolError> {
+        let here = self.shown.as_ref().map_or(0, |frame| frame.time_ns);
+        let by_index = self.exact_seeks || time_ns > EXACT_WITHOUT_INDEX_NS;
+        if here > time_ns || (by_index && time_ns - here > SEEK_AHEAD_NS) {
+            let targets = if by_index {
+                [time_ns, time_ns.saturating_sub(SEEK_AHEAD_NS), 0]
+            } else {
+                [0; 3]
+            };
+            // A seek may land behind the time it was asked for: then from further ahead.
+            for target in targets {
+                self.next = None;
+                self.shown = self.seek(target)?;
+                if self.shown.as_ref().is_some_and(|s| s.time_ns <= time_ns) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The first frame that decodes after a seek to the keyframe at or before a time. Only after a
@@ -145,27 +230,24 @@ pub(crate) fn no_frames() -> ToolError {
     )
 }
 
-fn frame(sample: &gst::Sample) -> Option<Frame> {
-    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    let buffer = sample.buffer_owned()?;
-    Some(Frame {
-        time_ns: segment.to_stream_time(buffer.pts()?)?.nseconds(),
-        buffer,
-        caps: sample.caps_owned()?,
-    })
-}
-
 /// The best installed decoder for a stream that needs no special hardware; `None` for raw streams.
 fn decoder_for(caps: &gst::Caps) -> Result<Option<gst::Element>, ToolError> {
-    if caps.structure(0).is_some_and(|s| s.name() == "video/x-raw") {
+    if is_raw(caps) {
         return Ok(None);
     }
-    let factory = decoder(caps).ok_or_else(|| {
-        let name = caps.structure(0).map_or("unknown", |s| s.name().as_str());
-        codec_unsupported(name)
-    })?;
+    let factory = decoder(caps).ok_or_else(|| codec_unsupported("this codec"))?;
     let element = factory.create().build();
     element.map(Some).map_err(|error| broken(&error.message))
+}
+
+/// Whether something installed decodes a stream of video or audio.
+pub(crate) fn is_decodable(caps: &gst::Caps) -> bool {
+    is_raw(caps) || decoder(caps).is_some()
+}
+
+fn is_raw(caps: &gst::CapsRef) -> bool {
+    caps.structure(0)
+        .is_some_and(|structure| structure.name().ends_with("/x-raw"))
 }
 
 /// The error for a codec without an installed decoder.
@@ -178,7 +260,7 @@ pub(crate) fn codec_unsupported(codec: &str) -> ToolError {
 
 /// The best installed decoder that runs on any machine. One that takes exactly these caps beats
 /// one that might take them: `avdec_h263p` offers itself for H.263 and then refuses it.
-pub(crate) fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
+fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
     gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DECODER, gst::Rank::MARGINAL)
         .into_iter()
         .filter(|factory| factory.can_sink_any_caps(caps))

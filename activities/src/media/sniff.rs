@@ -4,7 +4,7 @@
 //! files and addresses, so it never reaches one.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::tool::ToolError;
@@ -94,16 +94,46 @@ impl Container {
 /// Class `input`: `empty_source`, `playlist_refused`, `not_video` (a picture) or `not_media`.
 /// The classes of [`ToolError::io`] when the file cannot be read.
 pub fn sniff(source: &Path) -> Result<Container, ToolError> {
-    let mut head = Vec::new();
-    File::open(source)
-        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
-        .map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => {
-                ToolError::input("not_media", "the source is a directory, not a media file")
-            }
-            _ => ToolError::io("read the source", error),
-        })?;
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::IsADirectory => {
+            ToolError::input("not_media", "the source is a directory, not a media file")
+        }
+        _ => ToolError::io("read the source", error),
+    };
+    let mut file = File::open(source).map_err(unreadable)?;
+    let mut head = read_head(&mut file, 0).map_err(unreadable)?;
+    if let Some(end) = id3_tag_bytes(&head) {
+        head = read_head(&mut file, end).map_err(unreadable)?;
+        return frames_behind_tag(&head);
+    }
     identify(&head)
+}
+
+fn read_head(file: &mut File, at: u64) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    file.seek(SeekFrom::Start(at))?;
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Length of the ID3v2 tag at the start, with its cover picture, in 7 bits per byte.
+fn id3_tag_bytes(head: &[u8]) -> Option<u64> {
+    const HEADER: u64 = 10;
+    if !head.starts_with(b"ID3") {
+        return None;
+    }
+    let size = head.get(6..10)?.iter();
+    Some(HEADER + size.fold(0, |size, byte| size << 7 | u64::from(byte & 0x7f)))
+}
+
+/// Only bare audio frames may follow an ID3 tag.
+fn frames_behind_tag(head: &[u8]) -> Result<Container, ToolError> {
+    // Some writers pad the tag beyond its stated size.
+    let padding = head.iter().take_while(|byte| **byte == 0).count();
+    match container(&head[padding..]) {
+        Some(found @ (Container::Mp3 | Container::Adts)) => Ok(found),
+        _ => Err(not_media()),
+    }
 }
 
 fn identify(head: &[u8]) -> Result<Container, ToolError> {
@@ -131,11 +161,15 @@ fn identify(head: &[u8]) -> Result<Container, ToolError> {
             ),
         ));
     }
-    Err(ToolError::input(
+    Err(not_media())
+}
+
+fn not_media() -> ToolError {
+    ToolError::input(
         "not_media",
         "the source is not a media file of a known kind \
          (mp4, mov, mkv, webm, avi, flv, ts, mpg, wmv, ogg, mp3, wav, flac, aac)",
-    ))
+    )
 }
 
 fn container(head: &[u8]) -> Option<Container> {
@@ -163,7 +197,7 @@ fn container(head: &[u8]) -> Option<Container> {
         Container::Ogg
     } else if starts(b"fLaC") {
         Container::Flac
-    } else if starts(b"ID3") || mpeg_audio_frames(head) {
+    } else if mpeg_audio_frames(head) {
         Container::Mp3
     } else if adts_frames(head) {
         Container::Adts

@@ -57,6 +57,7 @@ pub(super) fn codec(caps: &gst::CapsRef) -> String {
         || {
             name.trim_start_matches("video/x-")
                 .trim_start_matches("audio/x-")
+                .trim_start_matches("gst-fourcc-")
                 .to_owned()
         },
         |(_, _, codec)| (*codec).to_owned(),

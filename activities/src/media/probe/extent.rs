@@ -35,9 +35,8 @@ pub(super) fn inspect(
         Container::Avi | Container::Wav => riff(&head, file_bytes),
         Container::Asf => asf(&head).is_some_and(|bytes| bytes > file_bytes),
         Container::Flv => flv(file, file_bytes)?,
-        Container::MpegTs { packet } => {
-            head[0] == 0x47 && !file_bytes.is_multiple_of(packet as u64)
-        }
+        Container::MpegTs { packet } => transport(&head, packet, file_bytes),
+        Container::Ogg => ogg(file, file_bytes)?,
         _ => false,
     };
     Ok(if cut { Extent::Cut } else { Extent::Whole })
@@ -125,6 +124,29 @@ fn riff(head: &[u8], file_bytes: u64) -> bool {
         u32::from_le_bytes([size[0], size[1], size[2], size[3]])
     });
     size != u32::MAX && u64::from(size) + 8 > file_bytes + 1
+}
+
+/// A transport stream that begins with a whole packet ends with one. Its sync byte is the first,
+/// or the fifth where a time code stands before it.
+fn transport(head: &[u8], packet: usize, file_bytes: u64) -> bool {
+    let sync = if packet == 192 { 4 } else { 0 };
+    head.get(sync) == Some(&0x47) && !file_bytes.is_multiple_of(packet as u64)
+}
+
+/// The last page must be whole (RFC 3533 section 6). It has at most 65,307 bytes.
+fn ogg(file: &mut File, file_bytes: u64) -> Result<bool, ToolError> {
+    const LARGEST_PAGE: u64 = 65_307;
+    let tail = read(file, file_bytes.saturating_sub(LARGEST_PAGE), LARGEST_PAGE)?;
+    let Some(at) = tail.windows(5).rposition(|bytes| bytes == b"OggS\0") else {
+        return Ok(false);
+    };
+    let page = &tail[at..];
+    let segments = page.get(26).map_or(0, |count| usize::from(*count));
+    let Some(table) = page.get(27..27 + segments) else {
+        return Ok(true);
+    };
+    let body: usize = table.iter().map(|bytes| usize::from(*bytes)).sum();
+    Ok(page.len() < 27 + segments + body)
 }
 
 /// The file size that the file properties object of an ASF header states.

@@ -44,9 +44,10 @@ pub(super) struct StreamLog {
     pub(super) has_presentation_times: bool,
     /// Number of edits of the container's timeline that its packets lie in.
     pub(super) edits: u32,
+    container: Container,
     segment: Option<Segment>,
-    /// Whether no packet lies in that segment yet.
-    fresh_segment: bool,
+    /// By how much stream time is earlier than the time stamp, in the edit of the last packet.
+    shift: Option<i128>,
 }
 
 type Segment = gst::FormattedSegment<gst::ClockTime>;
@@ -88,7 +89,7 @@ pub(super) fn read(
     let pipeline = {
         let (logs, counter) = (Arc::clone(&logs), Arc::clone(&counter));
         demux::open(source, container, move |pipeline, offer| {
-            watch(pipeline, &offer, &logs, &counter)
+            watch(pipeline, &offer, container, &logs, &counter)
         })?
     };
     pipeline.set_state(gst::State::Playing)?;
@@ -150,6 +151,7 @@ fn drain(
 fn watch(
     pipeline: &gst::Pipeline,
     offer: &Offer,
+    container: Container,
     logs: &Mutex<Vec<Log>>,
     counter: &Arc<AtomicU64>,
 ) -> Result<(), ToolError> {
@@ -161,7 +163,7 @@ fn watch(
                 format!("the source has more than {MAX_STREAMS} streams"),
             ));
         }
-        logs.push(Arc::new(Mutex::new(StreamLog::new(offer))));
+        logs.push(Arc::new(Mutex::new(StreamLog::new(offer, container))));
         Arc::clone(&logs[logs.len() - 1])
     };
     prefer_stream_colour(offer);
@@ -242,7 +244,7 @@ fn observe_unparsed(pad: &gst::Pad, log: Log) {
 }
 
 impl StreamLog {
-    fn new(offer: &Offer) -> Self {
+    fn new(offer: &Offer, container: Container) -> Self {
         Self {
             kind: offer.kind,
             index: offer.index,
@@ -258,8 +260,9 @@ impl StreamLog {
             tail: None,
             has_presentation_times: true,
             edits: 0,
+            container,
             segment: None,
-            fresh_segment: false,
+            shift: None,
         }
     }
 
@@ -272,7 +275,6 @@ impl StreamLog {
             gst::EventView::Caps(caps) => self.caps = caps.caps_owned(),
             gst::EventView::Segment(segment) => {
                 self.segment = segment.segment().clone().downcast().ok();
-                self.fresh_segment = true;
             }
             gst::EventView::Tag(tag) => {
                 self.tags = self.tags.merge(tag.tag(), gst::TagMergeMode::Replace);
@@ -285,13 +287,22 @@ impl StreamLog {
         if self.is_hidden_vp8(buffer) {
             return;
         }
-        let Some((start, end)) = self.segment.as_ref().and_then(|s| shown(buffer, s)) else {
+        let Some(segment) = self.segment.as_ref() else {
             return;
         };
+        let Some((start, end)) = shown(self.container, buffer, segment) else {
+            return;
+        };
+        let shift = segment
+            .start()
+            .map(|start| i128::from(start.nseconds()))
+            .zip(segment.time())
+            .map(|(start, time)| start - i128::from(time.nseconds()));
+        self.edits += u32::from(self.shift != shift);
+        self.shift = shift;
         self.packets += 1;
         self.start_ns = Some(self.start_ns.map_or(start, |first| first.min(start)));
         self.end_ns = self.end_ns.max(end);
-        self.edits += u32::from(std::mem::take(&mut self.fresh_segment));
         self.has_presentation_times &= buffer.pts().is_some();
         if self.kind == Kind::Video {
             self.frames.push(FrameTime {
@@ -303,7 +314,7 @@ impl StreamLog {
 
     /// Looks at a packet as it leaves the demuxer.
     fn unparsed(&mut self, buffer: &gst::BufferRef, segment: &Segment) {
-        let Some((start, end)) = shown(buffer, segment) else {
+        let Some((start, end)) = shown(self.container, buffer, segment) else {
             return;
         };
         if self.tail.is_none_or(|tail| start >= tail.0) {
@@ -325,13 +336,13 @@ impl StreamLog {
 }
 
 /// Start and end of a packet in stream time; `None` if it is not shown.
-fn shown(buffer: &gst::BufferRef, segment: &Segment) -> Option<(u64, u64)> {
+fn shown(container: Container, buffer: &gst::BufferRef, segment: &Segment) -> Option<(u64, u64)> {
     let start = buffer.pts().or(buffer.dts())?;
     let shortest = gst::ClockTime::from_nseconds(1);
     let duration = buffer.duration().unwrap_or(shortest).max(shortest);
     let (start, end) = segment.clip(start, start + duration)?;
     Some((
-        segment.to_stream_time(start)?.nseconds(),
-        segment.to_stream_time(end)?.nseconds(),
+        demux::stream_time(container, segment, start?)?.nseconds(),
+        demux::stream_time(container, segment, end?)?.nseconds(),
     ))
 }

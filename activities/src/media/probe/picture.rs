@@ -58,6 +58,9 @@ pub(super) fn describe(
     );
     refuse_hdr(source, stream, &colour)?;
     check_pixels(stream)?;
+    if !frames::is_decodable(&stream.caps) {
+        return Err(frames::codec_unsupported(&describe::codec(&stream.caps)));
+    }
     let timeline = Timeline::of(stream, grid);
     let looks = look(source, stream, &timeline)?;
     let orientation = orientation(source, stream);
@@ -154,6 +157,9 @@ impl Timeline {
         if let (true, Some(rate)) = (describe::codes_fields(&stream.caps), stated) {
             join_fields(&mut frames, timing::frame_ns(rate));
         }
+        if let (false, Some(rate)) = (stream.has_presentation_times, stated) {
+            space_evenly(&mut frames, rate);
+        }
         let times: Vec<u64> = frames.iter().map(|frame| frame.time_ns).collect();
         let keyframes: Vec<u64> = (frames.iter().filter(|frame| frame.keyframe))
             .map(|frame| frame.time_ns)
@@ -216,6 +222,23 @@ fn join_fields(fields: &mut Vec<FrameTime>, frame_ns: u64) {
     fields.dedup_by(|field, kept| field.time_ns - kept.time_ns < frame_ns * 3 / 4);
 }
 
+/// Gives frames the times of a constant rate if they are about those: where some frames only have
+/// a decode time (AVI, MPEG program streams), it is shown a frame or two later.
+fn space_evenly(frames: &mut [FrameTime], rate: Ratio) {
+    const NEAR_FRAMES: u64 = 3;
+    let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+        return;
+    };
+    let (first, last) = (first.time_ns, last.time_ns);
+    let time = |n: usize| first + timing::frames_ns(n as u64, rate);
+    let near = NEAR_FRAMES * timing::frame_ns(rate);
+    if time(frames.len() - 1).abs_diff(last) <= near {
+        for (n, frame) in frames.iter_mut().enumerate() {
+            frame.time_ns = time(n);
+        }
+    }
+}
+
 /// What a few decoded frames tell.
 struct Looks {
     stored: Size,
@@ -231,6 +254,7 @@ fn look(source: &Source, stream: &StreamLog, timeline: &Timeline) -> Result<Look
     let selection = Selection {
         index: stream.index,
         deinterlace: false,
+        exact_seeks: true,
     };
     let mut reader = FrameReader::open(&source.path, source.container, selection)?;
     let first = reader.read()?.ok_or_else(frames::no_frames)?;
@@ -337,5 +361,8 @@ fn may_be_chunked(source: &Source, stream: &StreamLog) -> bool {
         Container::Matroska | Container::Webm | Container::Avi | Container::Flv => true,
         container => container.is_isobmff(),
     };
-    indexed && stream.edits == 1 && stream.has_presentation_times
+    // The edits of Matroska are an invention of its demuxer.
+    let matroska = matches!(source.container, Container::Matroska | Container::Webm);
+    let one_timeline = stream.edits == 1 || matroska;
+    indexed && one_timeline && stream.has_presentation_times
 }

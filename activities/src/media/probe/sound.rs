@@ -21,7 +21,7 @@ pub(super) fn describe(
 ) -> Result<Vec<AudioTrack>, ToolError> {
     let (known, unknown): (Vec<_>, Vec<_>) = of_kind(streams, Kind::Audio)
         .filter(|stream| stream.packets > 0)
-        .partition(|stream| is_decodable(stream));
+        .partition(|stream| frames::is_decodable(&stream.caps));
     let names: Vec<String> = unknown
         .iter()
         .map(|stream| describe::codec(&stream.caps))
@@ -45,14 +45,6 @@ pub(super) fn describe(
         ));
     }
     Ok(tracks)
-}
-
-fn is_decodable(stream: &StreamLog) -> bool {
-    let raw = stream
-        .caps
-        .structure(0)
-        .is_some_and(|s| s.name() == "audio/x-raw");
-    raw || frames::decoder(&stream.caps).is_some()
 }
 
 fn track(source: &Source, stream: &StreamLog) -> AudioTrack {

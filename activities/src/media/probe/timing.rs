@@ -41,12 +41,15 @@ pub(super) fn rate(times: &[u64], end: u64, stated: Option<Ratio>) -> Rate {
             variable: false,
         };
     }
+    // A cut without re-encoding may leave only a part of the first frame.
+    let cut = times.len() > 2 && times[1] - first < times[2] - times[1];
+    let after_cut = &times[usize::from(cut)..];
     let steps = times.len() as u64 - 1;
     let average = ratio(steps, last - first);
     let simplest = convergents(steps, last - first);
     let constant = (stated.into_iter().chain(nominal()).chain(simplest))
         .filter(|rate| nearly_equal(*rate, average))
-        .find(|rate| on_grid(times, *rate));
+        .find(|rate| on_grid(times, *rate) || on_grid(after_cut, *rate));
     match constant {
         Some(frames) => Rate {
             frames,
@@ -90,10 +93,9 @@ fn nearly_equal(a: Ratio, b: Ratio) -> bool {
 
 fn on_grid(times: &[u64], rate: Ratio) -> bool {
     let first = times[0];
-    times.iter().enumerate().all(|(n, time)| {
-        let expected = u128::from(first)
-            + n as u128 * u128::from(SECOND_NS) * u128::from(rate.den) / u128::from(rate.num);
-        u128::from(*time).abs_diff(expected) <= u128::from(GRID_TOLERANCE_NS)
+    times.iter().zip(0..).all(|(time, n)| {
+        let expected = first.saturating_add(frames_ns(n, rate));
+        time.abs_diff(expected) <= GRID_TOLERANCE_NS
     })
 }
 
@@ -128,10 +130,14 @@ fn convergents(count: u64, time_ns: u64) -> impl Iterator<Item = Ratio> {
 
 /// How long one frame is shown at a rate.
 pub(super) fn frame_ns(rate: Ratio) -> u64 {
-    if rate.num == 0 {
-        return 0;
-    }
-    SECOND_NS * u64::from(rate.den) / u64::from(rate.num)
+    frames_ns(1, rate)
+}
+
+/// How long some frames are shown at a rate; 0 for a rate of 0.
+pub(super) fn frames_ns(frames: u64, rate: Ratio) -> u64 {
+    let ns = u128::from(frames) * u128::from(SECOND_NS) * u128::from(rate.den);
+    let ns = ns.checked_div(rate.num.into()).unwrap_or(0);
+    u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
 /// The first frame at or after each multiple of the segment length, from the second segment on.
