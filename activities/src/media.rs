@@ -7,6 +7,8 @@ mod colour;
 pub mod cover;
 mod demux;
 mod frames;
+mod isobmff;
+mod last_samples;
 mod paint;
 pub mod plan;
 pub mod preview;

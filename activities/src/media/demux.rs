@@ -10,6 +10,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use telecine_engine::activity::ErrorClass;
 
+use super::last_samples;
 use super::sniff::Container;
 use crate::tool::ToolError;
 
@@ -165,6 +166,9 @@ pub(crate) fn open(
     };
     let file = element("filesrc")?;
     file.set_property("location", source);
+    if container.is_isobmff() {
+        last_samples::keep(&file, source)?;
+    }
     let demuxer = element(demuxer(container))?;
     (pipeline.inner)
         .add_many([&file, &demuxer])

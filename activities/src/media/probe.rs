@@ -7,7 +7,6 @@
 mod describe;
 mod extent;
 mod hash;
-mod isobmff;
 mod language;
 mod limits;
 mod packets;
@@ -24,9 +23,9 @@ use telecine_engine::activity::{ErrorClass, Progress};
 
 use self::extent::Extent;
 use self::hash::Hashing;
-use self::isobmff::{Movie, Track};
 use self::packets::{Packets, StreamLog};
 use super::demux::Kind;
+use super::isobmff::{self, Movie, Track};
 use super::report::Report;
 use super::sniff::{self, Container};
 use crate::tool::{Emitter, Tool, ToolError};
@@ -121,7 +120,15 @@ impl Source {
         }
     }
 
-    /// The length that the header states. Streams without a header only have an estimate; the
+    /// The length that the header claims.
+    fn declared_ns(&self, packets: &Packets) -> Option<u64> {
+        match &self.movie {
+            Some(movie) => u64::try_from(movie.duration?.as_nanos()).ok(),
+            None => packets.declared_ns,
+        }
+    }
+
+    /// The length that the file has to have. Streams without a header only have an estimate; the
     /// sample tables of an MP4 file were already compared with the file.
     fn promised_ns(&self, packets: &Packets) -> Option<u64> {
         match self.container {
@@ -201,7 +208,7 @@ fn report(
     let mut warnings = Vec::new();
     let grid = picture::Grid {
         segment_ns: spec.segment_ns,
-        declared_ns: packets.declared_ns,
+        declared_ns: source.declared_ns(packets),
     };
     let picture = picture::find(streams)
         .map(|stream| picture::describe(source, stream, grid, &mut warnings))

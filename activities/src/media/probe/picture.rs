@@ -3,13 +3,13 @@
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::isobmff::Orientation;
 use super::packets::{FrameTime, StreamLog};
 use super::timing::{self, Rate};
 use super::{Source, describe, limits, of_kind};
 use crate::media::colour;
 use crate::media::demux::Kind;
 use crate::media::frames::{self, Frame, FrameReader, Selection};
+use crate::media::isobmff::Orientation;
 use crate::media::report::{Colour, Ratio, Size, VideoTrack};
 use crate::media::sniff::Container;
 use crate::tool::ToolError;

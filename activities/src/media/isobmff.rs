@@ -3,6 +3,7 @@
 //! It finds what demuxers pass over in silence: samples beyond the end of the file, encryption,
 //! Dolby Vision, mirrored pictures. Layout: ISO/IEC 14496-12; QuickTime File Format.
 
+mod edits;
 mod samples;
 
 use std::fs::File;
@@ -27,6 +28,8 @@ pub(super) struct Movie {
     pub(super) tracks: Vec<Track>,
     /// Whether samples are described in fragments.
     pub(super) fragmented: bool,
+    /// Length of the presentation, if the header says (`mvhd`).
+    pub(super) duration: Option<Duration>,
     /// Length over all fragments, if the header says (`mehd`).
     pub(super) fragments_duration: Option<Duration>,
 }
@@ -65,15 +68,45 @@ pub(super) struct Orientation {
 /// Class `input`: `malformed_source`, `encrypted_source`, `playlist_refused` (a reference movie)
 /// or `source_truncated`, which says at which second the data ends.
 pub(super) fn inspect(file: &mut File, file_bytes: u64) -> Result<Movie, ToolError> {
-    let mut walk = Walk {
-        file,
-        file_bytes,
-        movie: None,
-        last_fragment: None,
-        cut: None,
-    };
+    let mut walk = Walk::new(file, file_bytes);
     walk.top_level()?;
     walk.finish()
+}
+
+/// Where a movie's header says how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DurationField {
+    /// Offset in the file.
+    pub(super) at: u64,
+    /// 4 or 8.
+    pub(super) bytes: usize,
+    /// Its value, in ticks of the movie.
+    pub(super) ticks: u64,
+    /// The latest media time at which an edit of any track begins, in the same ticks.
+    pub(super) latest_edit_ticks: u64,
+}
+
+/// Finds the field; `None` if the file has no movie or its header is unusual.
+///
+/// # Errors
+/// The classes of [`ToolError::io`].
+pub(super) fn duration_field(
+    file: &mut File,
+    file_bytes: u64,
+) -> Result<Option<DurationField>, ToolError> {
+    let mut walk = Walk::new(file, file_bytes);
+    let mut at = 0;
+    for _ in 0..MAX_TOP_LEVEL_BOXES {
+        let Some(header) = walk.header(at)? else {
+            break;
+        };
+        if &header.kind == b"moov" && header.end <= file_bytes {
+            let moov = walk.body(&header, MAX_MOOV_BYTES)?;
+            return Ok(edits::duration_field(&moov, header.body));
+        }
+        at = header.end;
+    }
+    Ok(None)
 }
 
 /// Progress of one walk.
@@ -93,7 +126,17 @@ struct Header {
     end: u64,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(file: &'a mut File, file_bytes: u64) -> Self {
+        Self {
+            file,
+            file_bytes,
+            movie: None,
+            last_fragment: None,
+            cut: None,
+        }
+    }
+
     fn top_level(&mut self) -> Result<(), ToolError> {
         let mut at = 0;
         for _ in 0..MAX_TOP_LEVEL_BOXES {
@@ -112,7 +155,7 @@ impl Walk<'_> {
 
     /// The box at an offset; `None` at the end of the file and where padding follows the movie.
     fn header(&mut self, at: u64) -> Result<Option<Header>, ToolError> {
-        let left = self.file_bytes - at;
+        let left = self.file_bytes.saturating_sub(at);
         if left < 8 {
             return Ok(None);
         }
@@ -263,6 +306,7 @@ fn movie(moov: &[u8]) -> Result<Movie, ToolError> {
     Ok(Movie {
         tracks,
         fragmented: mvex.is_some(),
+        duration: child(moov, b"mvhd").and_then(movie_duration),
         fragments_duration: mvex.and_then(|mvex| fragments_duration(moov, mvex)),
     })
 }
@@ -272,6 +316,15 @@ fn encrypted() -> ToolError {
         "encrypted_source",
         "the source is encrypted (DRM); submit it without encryption",
     )
+}
+
+fn movie_duration(mvhd: &[u8]) -> Option<Duration> {
+    let timescale = be_u32(mvhd, versioned(mvhd, 12, 20)?)?;
+    let ticks = match mvhd.first()? {
+        0 => u64::from(be_u32(mvhd, 16)?),
+        _ => be_u64(mvhd, 24)?,
+    };
+    (ticks > 0).then(|| duration(ticks, timescale))
 }
 
 fn fragments_duration(moov: &[u8], mvex: &[u8]) -> Option<Duration> {
