@@ -1,10 +1,11 @@
 //! The data directory: made for its owner alone, and refused where file locks mean nothing.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use telecine_engine::store::StoreError;
 
 /// Readable by its owner: job inputs may hold what others must not see.
@@ -17,6 +18,25 @@ pub(crate) struct Directory {
     pub(crate) database: PathBuf,
     /// Lock files of sessions.
     pub(crate) sessions: PathBuf,
+    /// Held by the process that opens the database.
+    opening: PathBuf,
+}
+
+impl Directory {
+    /// Waits until no other process opens the database. While a new database becomes a
+    /// write-ahead logged one, SQLite answers "busy" at once, whatever the timeout: about one in
+    /// twenty times that eight stores opened a new directory together, one of them failed. Blocks.
+    pub(crate) fn lock(&self) -> Result<File, StoreError> {
+        let lock = || {
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.opening)?;
+            rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+            Ok(file)
+        };
+        lock().map_err(|error| cannot("write", &self.opening, &error))
+    }
 }
 
 /// Makes what is missing of the directory. Blocks.
@@ -24,12 +44,13 @@ pub(crate) fn prepare(path: &Path) -> Result<Directory, StoreError> {
     let directory = Directory {
         database: path.join("telecine.db"),
         sessions: path.join("sessions"),
+        opening: path.join("opening.lock"),
     };
     DirBuilder::new()
         .recursive(true)
         .mode(MODE)
         .create(&directory.sessions)
-        .map_err(|error| cannot_make(&directory.sessions, &error))?;
+        .map_err(|error| cannot("make the directory", &directory.sessions, &error))?;
     match network_file_system(path) {
         None => Ok(directory),
         Some(kind) => Err(StoreError::Incompatible(format!(
@@ -40,8 +61,8 @@ pub(crate) fn prepare(path: &Path) -> Result<Directory, StoreError> {
     }
 }
 
-fn cannot_make(path: &Path, error: &io::Error) -> StoreError {
-    let message = format!("cannot make the directory {}: {error}", path.display());
+fn cannot(what: &str, path: &Path, error: &io::Error) -> StoreError {
+    let message = format!("cannot {what} {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(message),
         _ => StoreError::Unavailable(message),

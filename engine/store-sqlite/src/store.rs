@@ -56,14 +56,19 @@ impl SqliteStore {
     /// room; [`StoreError::Unavailable`] if the directory cannot be made or written.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.to_owned();
-        let directory = tokio::task::spawn_blocking(move || directory::prepare(&path))
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))??;
+        let (directory, opening) = tokio::task::spawn_blocking(move || {
+            let directory = directory::prepare(&path)?;
+            let opening = directory.lock()?;
+            Ok::<_, StoreError>((directory, opening))
+        })
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))??;
         let options = options(&directory.database);
         let watcher = pool(1, &options);
         schema::bring_up_to_date(&watcher)
             .await
             .map_err(|error| name(error.into(), &directory.database))?;
+        drop(opening);
         Ok(Self {
             writer: pool(1, &options),
             readers: pool(READERS, &options),
@@ -294,5 +299,120 @@ impl Store for SqliteStore {
             .await
             .map_err(Error::from)?;
         Ok(Cells(&row).number("data_version")?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::*;
+
+    fn definition(name: &str, bytes: usize) -> DefinitionRecord {
+        DefinitionRecord {
+            digest: format!("sha256:{name}"),
+            name: name.to_owned(),
+            version: 1,
+            canonical: "x".repeat(bytes),
+        }
+    }
+
+    /// Lets the database grow by so many pages and no more, as a full disk would.
+    async fn limit(store: &SqliteStore, more: i64) {
+        let mut writer = store.writer.acquire().await.unwrap();
+        let pages: i64 = sqlx::query_scalar("pragma page_count")
+            .fetch_one(&mut *writer)
+            .await
+            .unwrap();
+        let limit = sqlx::AssertSqlSafe(format!("pragma max_page_count = {}", pages + more));
+        sqlx::query(limit).execute(&mut *writer).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_to_be_full_and_nothing_is_lost() {
+        let home = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(home.path()).await.unwrap();
+        store
+            .save_definition(&definition("before", 10))
+            .await
+            .unwrap();
+        for round in 0..3 {
+            limit(&store, 2).await;
+            let large = definition(&format!("large {round}"), 1_000_000);
+            let error = store.save_definition(&large).await.unwrap_err();
+            assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+            assert_eq!(store.load_definition(&large.digest).await.unwrap(), None);
+            // There is room again.
+            limit(&store, 10_000).await;
+            store.save_definition(&large).await.unwrap();
+        }
+        let before = store.load_definition("sha256:before").await.unwrap();
+        assert_eq!(before, Some(definition("before", 10)));
+    }
+
+    #[tokio::test]
+    async fn commits_are_synchronous_and_rules_are_kept_on_every_connection() {
+        let home = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(home.path()).await.unwrap();
+        for pool in [&store.writer, &store.readers, &store.watcher] {
+            let mut connection = pool.acquire().await.unwrap();
+            let row = sqlx::query(
+                "select (select journal_mode from pragma_journal_mode), \
+                 (select synchronous from pragma_synchronous), \
+                 (select foreign_keys from pragma_foreign_keys)",
+            )
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+            let settings: (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            // 2 is FULL.
+            assert_eq!(settings, ("wal".to_owned(), 2, 1));
+        }
+    }
+
+    /// The steps of a statement's plan.
+    async fn plan(store: &SqliteStore, sql: &'static str) -> Vec<String> {
+        let explain = sqlx::AssertSqlSafe(format!("explain query plan {sql}"));
+        let rows = sqlx::query(explain)
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    /// Statements that an idle worker repeats, and those that a wide fan-out repeats per step, must
+    /// not look at all steps, nor sort them.
+    #[tokio::test]
+    async fn hot_statements_read_an_index_in_its_order() {
+        let home = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(home.path()).await.unwrap();
+        let claim = plan(&store, include_str!("sql/claim_steps.sql"))
+            .await
+            .join("; ");
+        assert!(
+            claim.contains("step USING COVERING INDEX step_ready"),
+            "{claim}"
+        );
+        assert!(!claim.contains("B-TREE"), "{claim}");
+        for sql in [
+            include_str!("sql/claimable.sql"),
+            include_str!("sql/claim_load.sql"),
+            include_str!("sql/due.sql"),
+            include_str!("sql/next_due.sql"),
+            include_str!("sql/load_step.sql"),
+            include_str!("sql/load_steps.sql"),
+            include_str!("sql/running_of.sql"),
+            include_str!("sql/save_progress.sql"),
+            include_str!("sql/save_attempts.sql"),
+        ] {
+            let plan = plan(&store, sql).await;
+            let scans = |line: &&String| {
+                ["SCAN step", "SCAN attempt", "SCAN run"]
+                    .iter()
+                    .any(|scan| line.starts_with(scan))
+                    && !line.contains("INDEX")
+            };
+            assert_eq!(plan.iter().find(scans), None, "{plan:?}");
+        }
     }
 }
