@@ -3,14 +3,22 @@
 //! Times are **stream time** in nanoseconds (`_ns`): edit lists applied, 0 at the presentation's
 //! start. Ticks (`_ticks`) count in a track's own timescale.
 
+pub mod boxes;
+pub mod check;
 mod colour;
 pub mod cover;
 mod demux;
+pub mod encode_audio;
+pub mod encode_video;
+pub mod encoded;
+pub mod fmp4;
 mod frames;
+pub mod gst;
 mod isobmff;
 mod last_samples;
 mod paint;
 pub mod plan;
+pub mod playlist;
 pub mod preview;
 pub mod probe;
 pub mod renditions;

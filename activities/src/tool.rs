@@ -5,6 +5,7 @@
 //! child survives.
 
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,6 +68,27 @@ impl<E> Emitter<E> {
     pub fn event(&self, event: E) {
         (self.send)(Message::Event(event));
     }
+}
+
+/// What a tool came to, and what it said on the way.
+pub type InProcess<T> = (
+    Result<<T as Tool>::Output, ToolError>,
+    Vec<Message<<T as Tool>::Event>>,
+);
+
+/// Runs a tool in this process and collects what it says. The engine runs tools in child
+/// processes; this is for tests of what they do.
+pub fn run_in_process<T: Tool>(spec: T::Spec) -> InProcess<T> {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let emitter = Emitter::new(move |message| lock(&heard).push(message));
+    let result = T::run(spec, &emitter);
+    let said = std::mem::take(&mut *lock(&said));
+    (result, said)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E> Debug for Emitter<E> {

@@ -41,6 +41,16 @@ impl Limits {
         }
     }
 
+    /// For tools that read a source of that size once without decoding it: hashing and demuxing
+    /// take a CPU second per 200 MB, so one per 10 MB ends only what loops.
+    #[must_use]
+    pub fn for_bytes(bytes: u64) -> Self {
+        Self {
+            cpu_s: Self::SMALL.cpu_s + bytes / 10_000_000,
+            ..Self::SMALL
+        }
+    }
+
     /// Puts the limits on this process. A limit that the system does not know is left out.
     pub(super) fn apply(self) {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);

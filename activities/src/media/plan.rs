@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::encode_video::SourceFacts;
 use super::report::Size;
 
 /// Length of a segment on the grid. Apple's HLS authoring rules ask for 6 s.
@@ -21,6 +22,8 @@ pub struct EncodePlan {
     pub end_ns: u64,
     /// Ticks per second of every video rendition.
     pub timescale: u32,
+    /// What encoding has to know about the source.
+    pub video: SourceFacts,
 }
 
 /// One rendition of the ladder.

@@ -95,7 +95,7 @@ impl Bench {
         let number = self.next_number();
         let scratch = self.home.path().join(format!("scratch/{number}"));
         std::fs::create_dir_all(&scratch).unwrap();
-        let cancelled = CancellationToken::new();
+        let (cancelled, draining) = (CancellationToken::new(), CancellationToken::new());
         let ctx = Context::new(ContextParts {
             run: "run_test".into(),
             step: "step".into(),
@@ -111,17 +111,26 @@ impl Bench {
                 compat: String::new(),
             }),
             cancelled: cancelled.clone(),
-            draining: CancellationToken::new(),
+            draining: draining.clone(),
             progress: Arc::new(ProgressCell::default()),
             port: Arc::clone(&self.port) as Arc<dyn AttemptPort>,
         });
-        Attempt { ctx, cancelled }
+        Attempt {
+            ctx,
+            cancelled,
+            draining,
+        }
     }
 
     fn next_number(&self) -> u32 {
         let mut attempts = self.attempts.lock().unwrap();
         *attempts += 1;
         *attempts
+    }
+
+    /// Takes what was written since the last call.
+    pub(crate) fn take_written(&self) -> Written {
+        std::mem::take(&mut self.port.0.lock().unwrap())
     }
 }
 
@@ -134,4 +143,5 @@ fn store(directory: &Path) -> Arc<dyn ObjectStore> {
 pub(crate) struct Attempt {
     pub(crate) ctx: Context,
     pub(crate) cancelled: CancellationToken,
+    pub(crate) draining: CancellationToken,
 }

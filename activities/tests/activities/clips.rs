@@ -52,3 +52,20 @@ impl Clips {
         path
     }
 }
+
+impl Clips {
+    /// Number of video frames that ffmpeg decodes without a message.
+    pub(crate) fn frames_of(&self, path: &Path) -> u64 {
+        let output = Command::new("ffprobe")
+            .args(["-v", "warning", "-select_streams", "v:0", "-count_frames"])
+            .args(["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
+            .arg(path)
+            .output()
+            .expect("ffprobe is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{said}");
+        let counted = String::from_utf8_lossy(&output.stdout);
+        let first = counted.lines().find(|line| !line.trim().is_empty());
+        first.unwrap().trim_matches([',', ' ']).parse().unwrap()
+    }
+}

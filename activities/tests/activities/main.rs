@@ -7,4 +7,5 @@ mod clips;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
 mod orphans;
+mod pipeline;
 mod probe;

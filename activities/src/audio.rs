@@ -1,0 +1,192 @@
+//! `audio.encode`: the sound of a video, whole: AAC cannot be encoded in chunks.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telecine_engine::activity::{Activity, ActivityError, Context};
+
+use crate::child::{Heard, Limits, ToolHost};
+use crate::keys::{TrackKind, segment_file, track_file};
+use crate::media::encode_audio::{EncodeAudio, Spec};
+use crate::media::encoded::{Encoded, SegmentFile};
+use crate::media::renditions::{Rendition, Segment};
+use crate::media::report::AudioTrack;
+use crate::source;
+
+/// MIME type of an audio segment.
+const SEGMENT_TYPE: &str = "audio/mp4";
+
+/// Bits per second of the stereo rendition: transparent for most listeners with AAC-LC.
+const BITRATE: u32 = 128_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct AudioEncode {
+    /// Where the tool runs.
+    pub host: ToolHost,
+}
+
+/// Input of [`AudioEncode`].
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Key of the video in the source store.
+    source: String,
+    /// Every audio track of the source, as probed. One is encoded: the first that the file marks
+    /// as its default, else the first.
+    tracks: Vec<AudioTrack>,
+    /// Starts of all segments, the first being 0.
+    segment_starts_ns: Vec<u64>,
+    /// End of the video, to which the sound is cut or filled with silence; `null` without video.
+    end_ns: Option<u64>,
+    /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    prefix: String,
+}
+
+impl Activity for AudioEncode {
+    const NAME: &'static str = "audio.encode";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Encodes one audio track of a source as stereo AAC.";
+    type Input = Input;
+    type Output = Rendition;
+
+    fn tool_fingerprint(&self) -> String {
+        crate::gstreamer_version()
+    }
+
+    async fn run(&self, ctx: &Context, input: Input) -> Result<Rendition, ActivityError> {
+        let track = choose(&input.tracks)?;
+        if let Some(warning) = left_out(&input.tracks, track) {
+            ctx.warn(warning);
+        }
+        let source = source::local(ctx, &input.source).await?;
+        let spec = Spec {
+            source: source.path,
+            track_index: track.index,
+            track: track.clone(),
+            segment_starts_ns: input.segment_starts_ns,
+            end_ns: input.end_ns,
+            bitrate: BITRATE,
+            out_dir: source::scratch_dir(ctx, "segments")?,
+        };
+        let media_s = input.end_ns.unwrap_or(track.end_ns) as f64 / 1e9;
+        self.encode(ctx, &input.prefix, spec, Limits::for_media(media_s))
+            .await
+    }
+}
+
+impl AudioEncode {
+    async fn encode(
+        &self,
+        ctx: &Context,
+        prefix: &str,
+        spec: Spec,
+        limits: Limits,
+    ) -> Result<Rendition, ActivityError> {
+        let mut segments = Vec::new();
+        let mut running = self.host.start::<EncodeAudio>(ctx, spec, limits).await?;
+        loop {
+            match running.next().await? {
+                Heard::Event(Encoded::Track(_)) => {}
+                Heard::Event(Encoded::Segment(file)) => {
+                    segments.push(store(ctx, prefix, file).await?);
+                }
+                Heard::Done(output) => {
+                    return Ok(Rendition {
+                        track: output.track,
+                        segments,
+                    });
+                }
+            }
+        }
+    }
+}
+
+async fn store(ctx: &Context, prefix: &str, file: SegmentFile) -> Result<Segment, ActivityError> {
+    let name = segment_file(file.number, ctx.attempt_tag());
+    let path = track_file(TrackKind::Audio, &file.track, &name);
+    let key = format!("{prefix}/{path}");
+    Ok(Segment {
+        number: file.number,
+        start_ticks: file.start_ticks,
+        duration_ticks: file.duration_ticks,
+        samples: file.samples,
+        object: ctx.put_file(&key, &file.path, SEGMENT_TYPE).await?,
+    })
+}
+
+/// The track that is encoded.
+fn choose(tracks: &[AudioTrack]) -> Result<&AudioTrack, ActivityError> {
+    tracks
+        .iter()
+        .find(|track| track.default)
+        .or(tracks.first())
+        .ok_or_else(|| ActivityError::input("no_audio", "the source has no audio track"))
+}
+
+/// What is said about the tracks that are not encoded.
+fn left_out(tracks: &[AudioTrack], chosen: &AudioTrack) -> Option<String> {
+    let others: Vec<&str> = tracks
+        .iter()
+        .filter(|track| track.index != chosen.index)
+        .map(|track| track.language.as_str())
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "only the audio track in {} is used; left out: {}",
+            chosen.language,
+            others.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(index: u32, language: &str, default: bool) -> AudioTrack {
+        AudioTrack {
+            index,
+            codec: "aac".to_owned(),
+            channels: 2,
+            layout: None,
+            sample_rate: 48_000,
+            language: language.to_owned(),
+            default,
+            start_ns: 0,
+            end_ns: 1,
+        }
+    }
+
+    #[test]
+    fn the_first_default_track_is_taken_and_the_others_are_named() {
+        let tracks = [
+            track(0, "eng", false),
+            track(1, "deu", true),
+            track(2, "jpn", true),
+        ];
+        let chosen = choose(&tracks).unwrap();
+        assert_eq!(chosen.language, "deu");
+        let warning = left_out(&tracks, chosen).unwrap();
+        assert!(
+            warning.contains("deu is used; left out: eng, jpn"),
+            "{warning}"
+        );
+    }
+
+    #[test]
+    fn without_a_default_the_first_track_is_taken() {
+        let tracks = [track(0, "eng", false), track(1, "deu", false)];
+        assert_eq!(choose(&tracks).unwrap().language, "eng");
+    }
+
+    #[test]
+    fn a_single_track_needs_no_warning() {
+        let tracks = [track(0, "und", true)];
+        assert_eq!(left_out(&tracks, &tracks[0]), None);
+    }
+
+    #[test]
+    fn no_track_is_the_fault_of_the_source() {
+        assert_eq!(&*choose(&[]).unwrap_err().code, "no_audio");
+    }
+}

@@ -1,0 +1,178 @@
+//! `video.encode`: one chunk of a video in every rendition of the ladder.
+//!
+//! Each finished segment is stored at once, and a checkpoint names those that are durable. An
+//! attempt that continues from it encodes none of them again.
+
+mod durable;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telecine_engine::activity::{Activity, ActivityError, Context};
+use telecine_engine::objects::Artifact;
+
+use crate::child::{Heard, Limits, Running, ToolHost};
+use crate::keys::{TrackKind, segment_file, track_file};
+use crate::media::encode_video::{EncodeVideo, RungWork, SourceFacts, Spec};
+use crate::media::encoded::{Encoded, SegmentFile};
+use crate::media::plan::{Chunk, Rung};
+use crate::media::renditions::Segment;
+use crate::package::EncodedChunk;
+use crate::source;
+
+use durable::Durable;
+
+/// MIME type of a video segment.
+const SEGMENT_TYPE: &str = "video/mp4";
+
+/// See the module.
+#[derive(Debug)]
+pub struct VideoEncode {
+    /// Where the tool runs.
+    pub host: ToolHost,
+}
+
+/// Input of [`VideoEncode`].
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Key of the video in the source store.
+    source: String,
+    /// The part to encode.
+    chunk: Chunk,
+    /// The ladder, largest first.
+    rungs: Vec<Rung>,
+    /// Ticks per second of every rendition.
+    timescale: u32,
+    /// What encoding has to know about the source.
+    video: SourceFacts,
+    /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    prefix: String,
+}
+
+impl Activity for VideoEncode {
+    const NAME: &'static str = "video.encode";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str =
+        "Encodes one chunk of a video into every rendition of the ladder.";
+    type Input = Input;
+    type Output = EncodedChunk;
+
+    fn tool_fingerprint(&self) -> String {
+        crate::gstreamer_version()
+    }
+
+    async fn run(&self, ctx: &Context, input: Input) -> Result<EncodedChunk, ActivityError> {
+        let mut attempt = Attempt {
+            ctx,
+            durable: Durable::resume(ctx.checkpoint()?, &input.chunk, &input.rungs),
+            input: &input,
+            unsaved: Vec::new(),
+        };
+        if !attempt.durable.is_complete() {
+            let source = source::local(ctx, &input.source).await?;
+            let spec = attempt.spec(source)?;
+            let running = self.host.start::<EncodeVideo>(ctx, spec, input.limits());
+            attempt.drive(running.await?).await?;
+        }
+        attempt.durable.finish()
+    }
+}
+
+impl Input {
+    fn limits(&self) -> Limits {
+        let starts_ns = self.chunk.starts_ns.first().copied().unwrap_or(0);
+        // Decoding begins at the keyframe before the chunk.
+        let seek_ns = self.chunk.seeks_ns.first().copied().unwrap_or(0);
+        Limits::for_media(seconds(
+            self.chunk.end_ns.saturating_sub(seek_ns.min(starts_ns)),
+        ))
+    }
+}
+
+/// One attempt at a chunk.
+struct Attempt<'a> {
+    ctx: &'a Context,
+    input: &'a Input,
+    durable: Durable,
+    /// Segments that are stored but not in a checkpoint yet.
+    unsaved: Vec<Artifact>,
+}
+
+impl Attempt<'_> {
+    fn spec(&self, source: source::LocalSource) -> Result<Spec, ActivityError> {
+        let rungs = self.input.rungs.iter().map(|rung| RungWork {
+            rung: rung.clone(),
+            from_segment: self.durable.next_segment(&rung.name),
+        });
+        Ok(Spec {
+            source: source.path,
+            facts: self.input.video.clone(),
+            chunk: self.input.chunk.clone(),
+            rungs: rungs.collect(),
+            timescale: self.input.timescale,
+            out_dir: source::scratch_dir(self.ctx, "segments")?,
+        })
+    }
+
+    /// Stores what the tool makes until it is done, or until the worker shuts down and the
+    /// segment in work is durable.
+    async fn drive(&mut self, mut running: Running<'_, EncodeVideo>) -> Result<(), ActivityError> {
+        let draining = self.ctx.draining();
+        let mut last_segment = None;
+        loop {
+            let heard = tokio::select! {
+                heard = running.next() => heard?,
+                () = draining.cancelled(), if last_segment.is_none() => {
+                    last_segment = Some(self.durable.segment_in_work());
+                    continue;
+                }
+            };
+            match heard {
+                Heard::Event(Encoded::Track(track)) => self.durable.begin(track)?,
+                Heard::Event(Encoded::Segment(file)) => self.store(file).await?,
+                Heard::Done(_) => return self.save().await,
+            }
+            if last_segment.is_some_and(|last| self.durable.reaches(last)) {
+                self.save().await?;
+                return Err(ActivityError::cancelled());
+            }
+        }
+    }
+
+    /// Makes a segment durable.
+    async fn store(&mut self, file: SegmentFile) -> Result<(), ActivityError> {
+        let name = segment_file(file.number, self.ctx.attempt_tag());
+        let path = track_file(TrackKind::Video, &file.track, &name);
+        let key = format!("{}/{path}", self.input.prefix);
+        let object = self.ctx.store_file(&key, &file.path, SEGMENT_TYPE).await?;
+        self.unsaved.push(object.clone());
+        let segment = Segment {
+            number: file.number,
+            start_ticks: file.start_ticks,
+            duration_ticks: file.duration_ticks,
+            samples: file.samples,
+            object,
+        };
+        self.durable.add(&file.track, segment)?;
+        if self.unsaved.len() >= self.durable.checkpoint_interval() {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint, if there is anything new.
+    async fn save(&mut self) -> Result<(), ActivityError> {
+        if self.unsaved.is_empty() {
+            return Ok(());
+        }
+        let artifacts = std::mem::take(&mut self.unsaved);
+        let covers = self.durable.covers(&self.input.chunk);
+        self.ctx
+            .save_checkpoint(&self.durable, covers, artifacts)
+            .await
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

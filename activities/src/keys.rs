@@ -1,0 +1,116 @@
+//! Where objects go in the media store. Pure, and the only place that knows.
+//!
+//! ```text
+//! videos/{hh}/{hash}/g{n}/           one generation: a complete, immutable set
+//!     cover.jpg  preview.webp  master.m3u8
+//!     audio/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
+//!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
+//! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp}     copies for readers of the bucket
+//! ```
+//!
+//! Objects whose bytes depend on more than the step's input (encoders are not bit-reproducible)
+//! carry the attempt's tag, so that a stale worker can only leave litter.
+
+use telecine_engine::activity::ActivityError;
+
+/// Shortest and longest hash.
+const HASH_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// What kind of track a rendition is; its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrackKind {
+    /// `video/`.
+    Video,
+    /// `audio/`.
+    Audio,
+}
+
+impl TrackKind {
+    /// Name of the directory.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+}
+
+/// Checks a hash: `[0-9a-z]{8,128}`.
+///
+/// # Errors
+/// `bad_hash`.
+pub fn check_hash(hash: &str) -> Result<(), ActivityError> {
+    let plain = hash
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+    if plain && HASH_CHARS.contains(&hash.len()) {
+        return Ok(());
+    }
+    Err(ActivityError::input(
+        "bad_hash",
+        format!("the hash {hash:?} is not 8 to 128 characters of 0-9 and a-z"),
+    ))
+}
+
+/// `videos/{hh}/{hash}`: where the copies for readers of the bucket are. The hash is checked.
+#[must_use]
+pub fn root(hash: &str) -> String {
+    let shard = hash.get(..2).unwrap_or(hash);
+    format!("videos/{shard}/{hash}")
+}
+
+/// `videos/{hh}/{hash}/g{n}`: a generation.
+#[must_use]
+pub fn generation(hash: &str, n: u64) -> String {
+    format!("{}/g{n}", root(hash))
+}
+
+/// A file of a rendition, relative to its generation: `video/r720_h264/init.mp4`.
+#[must_use]
+pub fn track_file(kind: TrackKind, track: &str, file: &str) -> String {
+    format!("{}/{track}/{file}", kind.as_str())
+}
+
+/// `seg_00001_0a1b2c3d.m4s`.
+#[must_use]
+pub fn segment_file(number: u32, tag: &str) -> String {
+    format!("seg_{number:05}_{tag}.m4s")
+}
+
+/// A file under an attempt's own name: `cover_0a1b2c3d.jpg`.
+#[must_use]
+pub fn attempt_file(stem: &str, tag: &str, extension: &str) -> String {
+    format!("{stem}_{tag}.{extension}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_follow_the_layout() {
+        let set = generation("ab12cd34", 3);
+        assert_eq!(set, "videos/ab/ab12cd34/g3");
+        let segment = segment_file(7, "0a1b2c3d");
+        assert_eq!(
+            track_file(TrackKind::Video, "r720_h264", &segment),
+            "video/r720_h264/seg_00007_0a1b2c3d.m4s"
+        );
+    }
+
+    #[test]
+    fn hashes_that_could_leave_their_directory_are_refused() {
+        for hash in [
+            "",
+            "short",
+            "../../../etc",
+            "ABCDEFGH",
+            "abcdefg/",
+            &"a".repeat(129),
+        ] {
+            assert!(check_hash(hash).is_err(), "{hash:?}");
+        }
+        assert!(check_hash("ab12cd34").is_ok());
+    }
+}

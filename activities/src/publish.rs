@@ -1,0 +1,153 @@
+//! `media.publish`: makes a complete set the one that readers see.
+//!
+//! In this order: fixed names inside the generation, the publication (one fenced row, the moment
+//! at which it happens), then the copies at the root for readers of the bucket, playlist last. The
+//! copies lead into the generation, so an old copy leads to an old set that is still whole.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use telecine_engine::activity::{Activity, ActivityError, Context, Progress};
+
+use crate::allocate::Allocation;
+use crate::keys;
+use crate::package::PackagedSet;
+use crate::picture::Picture;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Publish;
+
+/// Input of [`Publish`].
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Output of `media.allocate`.
+    allocation: Allocation,
+    /// Output of `video.package_hls`; `null` if there is no streaming set.
+    set: Option<PackagedSet>,
+    /// Output of `video.cover`; `null` if there is no cover.
+    cover: Option<Picture>,
+    /// Output of `video.preview`; `null` if there is no preview.
+    preview: Option<Picture>,
+}
+
+/// What readers find, as object keys. `null` for what the set does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Published {
+    /// The multivariant playlist.
+    pub playlist: Option<String>,
+    /// The cover.
+    pub cover: Option<String>,
+    /// The preview.
+    pub preview: Option<String>,
+    /// Key prefix of the generation.
+    pub prefix: String,
+    /// Number of the generation.
+    pub generation: u64,
+    /// The generation that readers saw before.
+    pub previous_generation: Option<u64>,
+}
+
+impl Activity for Publish {
+    const NAME: &'static str = "media.publish";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Makes a complete set the one that readers see.";
+    type Input = Input;
+    type Output = Published;
+
+    async fn run(&self, ctx: &Context, input: Input) -> Result<Published, ActivityError> {
+        let pictures = pictures(&input);
+        if pictures.is_empty() && input.set.is_none() {
+            return Err(ActivityError::input(
+                "nothing_to_publish",
+                "there is neither a streaming set nor a picture to publish",
+            ));
+        }
+        let Allocation {
+            hash,
+            generation,
+            prefix,
+        } = &input.allocation;
+        for picture in &pictures {
+            picture.copy_to(ctx, prefix).await?;
+        }
+        let moved = ctx.publish(hash, *generation).await?;
+        ctx.progress(Progress {
+            counter: 1,
+            ..Progress::default()
+        });
+        let root = keys::root(hash);
+        for picture in &pictures {
+            picture.copy_to(ctx, &root).await?;
+        }
+        if let Some(set) = &input.set {
+            write_playlist(ctx, &root, set, *generation).await?;
+        }
+        let published = |stem: &str| {
+            let picture = pictures.iter().find(|picture| picture.stem == stem);
+            picture.map(|picture| picture.key(&root))
+        };
+        Ok(Published {
+            playlist: input.set.as_ref().map(|_| playlist_key(&root)),
+            cover: published(COVER),
+            preview: published(PREVIEW),
+            prefix: prefix.clone(),
+            generation: *generation,
+            previous_generation: moved.previous,
+        })
+    }
+}
+
+const COVER: &str = "cover";
+const PREVIEW: &str = "preview";
+
+/// A picture of the set under the name that readers know.
+struct Named<'a> {
+    stem: &'static str,
+    object_key: &'a str,
+}
+
+fn pictures(input: &Input) -> Vec<Named<'_>> {
+    let pictures = [(COVER, &input.cover), (PREVIEW, &input.preview)];
+    let named = pictures.into_iter().filter_map(|(stem, picture)| {
+        let object_key = picture.as_ref()?.object.key.as_str();
+        Some(Named { stem, object_key })
+    });
+    named.collect()
+}
+
+impl Named<'_> {
+    /// `{directory}/cover.jpg`: the extension is that of the object.
+    fn key(&self, directory: &str) -> String {
+        let name = self.object_key.rsplit('/').next().unwrap_or_default();
+        let extension = name
+            .rsplit_once('.')
+            .map_or("bin", |(_, extension)| extension);
+        format!("{directory}/{}.{extension}", self.stem)
+    }
+
+    async fn copy_to(&self, ctx: &Context, directory: &str) -> Result<(), ActivityError> {
+        let to = self.key(directory);
+        ctx.media().copy(self.object_key, &to).await?;
+        Ok(())
+    }
+}
+
+/// The playlist at the root: that of the generation, with addresses that lead into it. It is no
+/// artifact of this run: the next publication replaces it.
+async fn write_playlist(
+    ctx: &Context,
+    root: &str,
+    set: &PackagedSet,
+    generation: u64,
+) -> Result<(), ActivityError> {
+    let text = set.multivariant.render(&format!("g{generation}/"));
+    ctx.media()
+        .put_bytes(&playlist_key(root), text.into())
+        .await?;
+    Ok(())
+}
+
+fn playlist_key(directory: &str) -> String {
+    format!("{directory}/master.m3u8")
+}

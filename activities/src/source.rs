@@ -1,0 +1,89 @@
+//! How an object becomes a local file: media libraries seek, so they need one.
+
+use std::path::{Path, PathBuf};
+
+use telecine_engine::activity::{ActivityError, Context, Progress};
+use telecine_engine::objects::{ObjectError, ObjectStore};
+use tokio::io::AsyncWriteExt as _;
+
+/// The largest source, in bytes.
+const MAX_SOURCE_BYTES: u64 = 50 << 30;
+
+/// How much is downloaded at a time; the memory that a download takes.
+const PIECE_BYTES: usize = 8 << 20;
+
+/// Name of a downloaded source in the scratch directory.
+const SCRATCH_NAME: &str = "source";
+
+/// A source that can be opened as a file for as long as the attempt lives.
+#[derive(Debug)]
+pub(crate) struct LocalSource {
+    pub(crate) path: PathBuf,
+    pub(crate) size_bytes: u64,
+}
+
+/// The source object of a key as a file: in place if the store has it in one, else downloaded
+/// to the scratch directory.
+pub(crate) async fn local(ctx: &Context, key: &str) -> Result<LocalSource, ActivityError> {
+    let store = ctx.source();
+    let found = store.head(key).await?;
+    let size_bytes = found
+        .ok_or_else(|| ObjectError::NotFound {
+            key: key.to_owned(),
+        })?
+        .size;
+    if size_bytes > MAX_SOURCE_BYTES {
+        return Err(ActivityError::input(
+            "source_too_large",
+            format!("the source has {size_bytes} bytes; at most {MAX_SOURCE_BYTES} are taken"),
+        ));
+    }
+    if let Some(path) = store.local_path(key)? {
+        return Ok(LocalSource { path, size_bytes });
+    }
+    let path = ctx.scratch().join(SCRATCH_NAME);
+    fetch(ctx, store.as_ref(), (key, size_bytes), &path).await?;
+    Ok(LocalSource { path, size_bytes })
+}
+
+/// Copies an object into a file, piece by piece.
+pub(crate) async fn fetch(
+    ctx: &Context,
+    store: &dyn ObjectStore,
+    (key, size_bytes): (&str, u64),
+    to: &Path,
+) -> Result<(), ActivityError> {
+    let failed = |e| ActivityError::io("write a scratch file", e);
+    let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
+    let mut copied = 0;
+    let mut pieces = 0;
+    while copied < size_bytes {
+        let piece = store.read_range(key, copied, PIECE_BYTES).await?;
+        if piece.is_empty() {
+            return Err(shrunk(key));
+        }
+        file.write_all(&piece).await.map_err(failed)?;
+        copied += piece.len() as u64;
+        pieces += 1;
+        // Pieces, not bytes: the tool that follows counts frames from 0, and has to overtake.
+        ctx.progress(Progress {
+            counter: pieces,
+            ..Progress::default()
+        });
+    }
+    file.flush().await.map_err(failed)
+}
+
+fn shrunk(key: &str) -> ActivityError {
+    ActivityError::transient(
+        "object_changed",
+        format!("the object {key} became shorter while it was read"),
+    )
+}
+
+/// A directory of the attempt's scratch space, made if it is not there.
+pub(crate) fn scratch_dir(ctx: &Context, name: &str) -> Result<PathBuf, ActivityError> {
+    let path = ctx.scratch().join(name);
+    std::fs::create_dir_all(&path).map_err(|e| ActivityError::io("make a scratch directory", e))?;
+    Ok(path)
+}
