@@ -7,8 +7,8 @@ use telecine_engine::run::Event;
 use telecine_engine::store::{Claim, ClaimRequest};
 
 use crate::error::Error;
-use crate::rows::{Cells, EventCells, FullKey, StepKey, count};
-use crate::save::{self, Writing};
+use crate::rows::{Cells, EventCells, FullKey, count};
+use crate::save::Writing;
 
 /// Whether a request would get anything.
 pub(crate) async fn claimable(
@@ -70,11 +70,14 @@ impl Writing<'_> {
             .iter()
             .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
             .collect::<Result<Vec<_>, Error>>()?;
-        let keys = keys.iter().map(|(run, step)| FullKey {
-            run: run.as_str(),
-            step: StepKey::from(step),
-        });
-        Ok(save::array(keys)?)
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(run, step)| FullKey::new(run, step))
+            .collect();
+        Ok(Some(serde_json::to_string(&keys)?))
     }
 
     /// Writes the attempts; answers the runs that this claim started.

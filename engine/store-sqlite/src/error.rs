@@ -2,6 +2,14 @@
 
 use telecine_engine::store::StoreError;
 
+/// The file system does not let the process write.
+const SQLITE_READONLY: i32 = 8;
+/// The file cannot be opened.
+const SQLITE_CANTOPEN: i32 = 14;
+/// Another process has held the write lock for too long.
+const SQLITE_BUSY: i32 = 5;
+/// The disk cannot be read or written.
+const SQLITE_IOERR: i32 = 10;
 /// The database or the disk is full.
 const SQLITE_FULL: i32 = 13;
 /// The index of the write-ahead log could not grow.
@@ -53,15 +61,43 @@ impl From<Error> for StoreError {
 
 fn by_meaning(error: &sqlx::Error) -> StoreError {
     let message = error.to_string();
-    match code(error) {
-        Some(SQLITE_FULL | SQLITE_IOERR_SHMSIZE) => {
-            StoreError::Full("the disk or its quota is full".to_owned())
-        }
-        Some(SQLITE_NOTADB) => StoreError::Incompatible("it is not an SQLite database".to_owned()),
-        Some(code) if [SQLITE_CORRUPT, SQLITE_CONSTRAINT].contains(&(code & PRIMARY)) => {
+    let Some(code) = code(error) else {
+        return without_code(error, message);
+    };
+    match code & PRIMARY {
+        _ if code == SQLITE_IOERR_SHMSIZE => full(),
+        SQLITE_FULL => full(),
+        SQLITE_NOTADB => StoreError::Incompatible("it is not an SQLite database".to_owned()),
+        SQLITE_CORRUPT | SQLITE_CONSTRAINT => StoreError::Corrupt(message),
+        SQLITE_READONLY => StoreError::Unavailable(
+            "its file cannot be written: check the permissions of the data directory".to_owned(),
+        ),
+        SQLITE_CANTOPEN => StoreError::Unavailable(
+            "its file cannot be opened: check the permissions of the data directory".to_owned(),
+        ),
+        SQLITE_BUSY => StoreError::Unavailable(
+            "another process has kept it locked for too long; try again".to_owned(),
+        ),
+        SQLITE_IOERR => StoreError::Unavailable(format!(
+            "the disk could not be read or written, or a quota is used up: {message}"
+        )),
+        _ => StoreError::Unavailable(message),
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Full("the disk or its quota is full".to_owned())
+}
+
+fn without_code(error: &sqlx::Error, message: String) -> StoreError {
+    use sqlx::Error as E;
+    match error {
+        E::ColumnDecode { .. } | E::ColumnNotFound(_) | E::Decode(_) | E::RowNotFound => {
             StoreError::Corrupt(message)
         }
-        _ if is_unreadable(error) => StoreError::Corrupt(message),
+        E::PoolTimedOut => StoreError::Unavailable(
+            "another transaction of this process has taken too long; try again".to_owned(),
+        ),
         _ => StoreError::Unavailable(message),
     }
 }
@@ -69,13 +105,4 @@ fn by_meaning(error: &sqlx::Error) -> StoreError {
 /// The extended result code.
 fn code(error: &sqlx::Error) -> Option<i32> {
     error.as_database_error()?.code()?.parse().ok()
-}
-
-/// Whether a row was there but not what it should be.
-fn is_unreadable(error: &sqlx::Error) -> bool {
-    use sqlx::Error as E;
-    matches!(
-        error,
-        E::ColumnDecode { .. } | E::ColumnNotFound(_) | E::Decode(_) | E::RowNotFound
-    )
 }

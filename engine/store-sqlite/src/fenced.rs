@@ -14,8 +14,8 @@ use telecine_engine::store::{Fence, NewCheckpoint, StoreError};
 
 use crate::clock;
 use crate::error::Error;
-use crate::rows::{self, Cells, FullKey, StepKey, count};
-use crate::save::{self, Artifacts, Writing};
+use crate::rows::{self, Cells, FullKey, count};
+use crate::save::{Artifacts, Writing};
 
 impl Writing<'_> {
     pub(crate) async fn set_deadline(
@@ -43,19 +43,9 @@ impl Writing<'_> {
         &mut self,
         progress: &[(Fence, Progress)],
     ) -> Result<Vec<Fence>, Error> {
-        let cells = progress.iter().map(|(fence, progress)| ProgressCells {
-            step: FullKey {
-                run: fence.run.as_str(),
-                step: StepKey::from(&fence.step),
-            },
-            fence: fence.fence,
-            progress,
-        });
-        let Some(array) = save::array(cells)? else {
-            return Ok(Vec::new());
-        };
+        let cells: Vec<_> = progress.iter().map(ProgressCells::from).collect();
         let rows: Vec<SqliteRow> = sqlx::query(include_str!("sql/save_progress.sql"))
-            .bind(array)
+            .bind(serde_json::to_string(&cells)?)
             .fetch_all(&mut *self.connection)
             .await?;
         let owned = rows
@@ -180,6 +170,16 @@ struct ProgressCells<'a> {
     step: FullKey<'a>,
     fence: u64,
     progress: &'a Progress,
+}
+
+impl<'a> From<&'a (Fence, Progress)> for ProgressCells<'a> {
+    fn from((fence, progress): &'a (Fence, Progress)) -> Self {
+        Self {
+            step: FullKey::new(&fence.run, &fence.step),
+            fence: fence.fence,
+            progress,
+        }
+    }
 }
 
 fn event(kind: &str, fence: &Fence, data: serde_json::Value) -> Event {

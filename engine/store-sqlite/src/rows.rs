@@ -358,9 +358,18 @@ impl<'a> From<&'a StepId> for StepKey<'a> {
 /// The key of a step.
 #[derive(Serialize)]
 pub(crate) struct FullKey<'a> {
-    pub(crate) run: &'a str,
+    run: &'a str,
     #[serde(flatten)]
-    pub(crate) step: StepKey<'a>,
+    step: StepKey<'a>,
+}
+
+impl<'a> FullKey<'a> {
+    pub(crate) fn new(run: &'a RunId, step: &'a StepId) -> Self {
+        Self {
+            run: run.as_str(),
+            step: StepKey::from(step),
+        }
+    }
 }
 
 /// The end of an attempt as `save_attempts.sql` takes it.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
+use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::objects::Artifact;
@@ -11,6 +11,11 @@ use telecine_engine::store::{NewRun, StoreError};
 
 use crate::error::Error;
 use crate::rows::{ArtifactCells, AttemptCells, EventCells, StepCells, StepKey, count};
+
+/// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
+/// this is 40,000 steps with a few hundred bytes of input each, and bounds the memory it takes to
+/// write 100,000 of 64 KiB.
+const ARRAY_BYTES: usize = 16 << 20;
 
 /// Where and when rows are written.
 pub(crate) struct Writing<'c> {
@@ -63,8 +68,15 @@ impl Writing<'_> {
         self.steps(run, &changes.steps).await?;
         self.untouched(run, &changes.untouched).await?;
         let ends = changes.attempts.iter().map(AttemptCells::from);
-        self.many_at(include_str!("sql/save_attempts.sql"), run, ends)
-            .await?;
+        self.many_with(
+            (
+                include_str!("sql/save_attempts.sql"),
+                self.now.timestamp_millis(),
+            ),
+            run,
+            ends,
+        )
+        .await?;
         for (step, artifacts) in &changes.artifacts {
             self.artifacts(run, step, Artifacts::OfOutput(artifacts))
                 .await?;
@@ -119,8 +131,15 @@ impl Writing<'_> {
     }
 
     async fn untouched(&mut self, run: &RunId, nodes: &[Node]) -> Result<(), Error> {
-        self.many_at(include_str!("sql/save_untouched.sql"), run, nodes.iter())
-            .await
+        self.many_with(
+            (
+                include_str!("sql/save_untouched.sql"),
+                self.now.timestamp_millis(),
+            ),
+            run,
+            nodes.iter(),
+        )
+        .await
     }
 
     /// Records objects of a step.
@@ -138,16 +157,11 @@ impl Writing<'_> {
             step: step.into(),
             artifact,
         });
-        let Some(array) = array(cells)? else {
-            return Ok(());
-        };
-        sqlx::query(include_str!("sql/save_artifacts.sql"))
-            .bind(run.as_str())
-            .bind(array)
-            .bind(from_checkpoint)
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(())
+        let sql = (
+            include_str!("sql/save_artifacts.sql"),
+            i64::from(from_checkpoint),
+        );
+        self.many_with(sql, run, cells).await
     }
 
     /// Appends an event of a run.
@@ -162,54 +176,47 @@ impl Writing<'_> {
     /// Appends events.
     pub(crate) async fn events(
         &mut self,
-        events: impl Iterator<Item = EventCells<'_>>,
+        events: impl Iterator<Item = EventCells<'_>> + Send,
     ) -> Result<(), Error> {
-        let Some(array) = array(events)? else {
-            return Ok(());
-        };
-        sqlx::query(include_str!("sql/save_events.sql"))
-            .bind(array)
-            .bind(self.now.timestamp_millis())
-            .execute(&mut *self.connection)
-            .await?;
+        for array in arrays(events) {
+            sqlx::query(include_str!("sql/save_events.sql"))
+                .bind(array?)
+                .bind(self.now.timestamp_millis())
+                .execute(&mut *self.connection)
+                .await?;
+        }
         Ok(())
     }
 
-    /// Runs a statement over a run and an array of rows, if there are any; answers how many rows
-    /// it changed.
+    /// Runs a statement over a run and arrays of rows; answers how many rows it changed.
     async fn many(
         &mut self,
         sql: &'static str,
         run: &RunId,
-        rows: impl Iterator<Item = impl Serialize>,
+        rows: impl Iterator<Item = impl Serialize> + Send,
     ) -> Result<u64, Error> {
-        let Some(array) = array(rows)? else {
-            return Ok(0);
-        };
-        let done: SqliteQueryResult = sqlx::query(sql)
-            .bind(run.as_str())
-            .bind(array)
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(done.rows_affected())
+        let mut changed = 0;
+        for array in arrays(rows) {
+            let query = sqlx::query(sql).bind(run.as_str()).bind(array?);
+            changed += query.execute(&mut *self.connection).await?.rows_affected();
+        }
+        Ok(changed)
     }
 
-    /// As `many`, for statements that also take the time.
-    async fn many_at(
+    /// As `many`, for statements that take one more number.
+    async fn many_with(
         &mut self,
-        sql: &'static str,
+        (sql, number): (&'static str, i64),
         run: &RunId,
-        rows: impl Iterator<Item = impl Serialize>,
+        rows: impl Iterator<Item = impl Serialize> + Send,
     ) -> Result<(), Error> {
-        let Some(array) = array(rows)? else {
-            return Ok(());
-        };
-        sqlx::query(sql)
-            .bind(run.as_str())
-            .bind(array)
-            .bind(self.now.timestamp_millis())
-            .execute(&mut *self.connection)
-            .await?;
+        for array in arrays(rows) {
+            let query = sqlx::query(sql)
+                .bind(run.as_str())
+                .bind(array?)
+                .bind(number);
+            query.execute(&mut *self.connection).await?;
+        }
         Ok(())
     }
 }
@@ -220,20 +227,26 @@ pub(crate) enum Artifacts<'a> {
     OfCheckpoint(&'a [Artifact]),
 }
 
-/// Rows as the JSON array that a statement reads with `json_each`; `None` if there are no rows.
-pub(crate) fn array(
-    rows: impl Iterator<Item = impl Serialize>,
+/// Rows as JSON arrays that a statement reads with `json_each`; none if there are no rows.
+fn arrays(
+    mut rows: impl Iterator<Item = impl Serialize>,
+) -> impl Iterator<Item = Result<String, serde_json::Error>> {
+    std::iter::from_fn(move || array(&mut rows).transpose())
+}
+
+fn array(
+    rows: &mut impl Iterator<Item = impl Serialize>,
 ) -> Result<Option<String>, serde_json::Error> {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        return Ok(None);
-    }
-    let mut array = String::from("[");
+    let mut array = String::new();
     for row in rows {
-        if array.len() > 1 {
-            array.push(',');
-        }
+        array.push(if array.is_empty() { '[' } else { ',' });
         array.push_str(&serde_json::to_string(&row)?);
+        if array.len() >= ARRAY_BYTES {
+            break;
+        }
+    }
+    if array.is_empty() {
+        return Ok(None);
     }
     array.push(']');
     Ok(Some(array))
@@ -241,4 +254,24 @@ pub(crate) fn array(
 
 fn optional(value: Option<&impl Serialize>) -> Result<Option<String>, serde_json::Error> {
     value.map(serde_json::to_string).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(rows: &[String]) -> Vec<usize> {
+        let arrays = arrays(rows.iter()).map(|array| serde_json::from_str(&array.unwrap()));
+        arrays
+            .map(|rows: Result<Vec<String>, _>| rows.unwrap().len())
+            .collect()
+    }
+
+    #[test]
+    fn rows_go_into_as_many_arrays_as_they_need() {
+        let long = "x".repeat(ARRAY_BYTES / 2);
+        assert_eq!(split(&[]), [0; 0]);
+        assert_eq!(split(&["a".to_owned(), "b".to_owned()]), [2]);
+        assert_eq!(split(&vec![long; 5]), [2, 2, 1]);
+    }
 }

@@ -351,6 +351,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_database_that_cannot_be_written_says_what_to_check() {
+        let home = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(home.path()).await.unwrap();
+        // What root may write whatever the permissions are, this makes read-only for root too.
+        let mut writer = store.writer.acquire().await.unwrap();
+        sqlx::query("pragma query_only = 1")
+            .execute(&mut *writer)
+            .await
+            .unwrap();
+        drop(writer);
+        let error = store
+            .save_definition(&definition("d", 1))
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("check the permissions"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
     async fn commits_are_synchronous_and_rules_are_kept_on_every_connection() {
         let home = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(home.path()).await.unwrap();
