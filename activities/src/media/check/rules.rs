@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn each_difference_breaks_its_rule() {
-        let cases: [(Rule, fn(&mut Fragment)); 9] = [
+        type Change = fn(&mut Fragment);
+        let cases: [(Rule, Change); 9] = [
             (Rule::SegmentBrand, |f| f.brands.clear()),
             (Rule::SegmentNumber, |f| f.number = 3),
             (Rule::SegmentStart, |f| f.start_ticks = 601),

@@ -29,6 +29,11 @@ const VBV_MS: u32 = 2000;
 /// Keyframes come where segments begin, and where the encoder sees a new scene.
 const NO_KEYFRAME_INTERVAL: u32 = 100_000;
 
+/// Added to every time that the encoders see. x264enc moves times below 1000 hours up to there,
+/// but not its segment (GStreamer 1.22): it then takes each forced keyframe after the first for
+/// one that was made already, and leaves it out. Times that begin there are not moved.
+pub(super) const SHIFT_NS: u64 = 1000 * 3600 * 1_000_000_000;
+
 /// The running encoders of a ladder.
 #[derive(Debug)]
 pub(super) struct Ladder {
@@ -96,7 +101,7 @@ impl Ladder {
         ticks: u64,
         keyframe: bool,
     ) -> Result<(), ToolError> {
-        let at = gst::ClockTime::from_nseconds(ns_of(ticks, self.timescale));
+        let at = gst::ClockTime::from_nseconds(SHIFT_NS + ns_of(ticks, self.timescale));
         let header = frame.make_mut();
         header.set_pts(at);
         header.set_dts(gst::ClockTime::NONE);
@@ -293,8 +298,9 @@ impl Step<'_> {
             return Ok(());
         }
         let timeline = Timeline::of(self.spec);
-        let from =
-            gst::ClockTime::from_nseconds(ns_of(timeline.starts[place], self.spec.timescale));
+        let from = gst::ClockTime::from_nseconds(
+            SHIFT_NS + ns_of(timeline.starts[place], self.spec.timescale),
+        );
         let pad = queue.static_pad("sink").ok_or_else(|| bug("no sink pad"))?;
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             match info.buffer().and_then(|buffer| buffer.pts()) {

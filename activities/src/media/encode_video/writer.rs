@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gstreamer as gst;
 
+use super::ladder::SHIFT_NS;
 use super::spec::Spec;
 use crate::media::encoded::{Extent, Outbox, ticks_of};
 use crate::media::fmp4::{self, Nclx, VideoHeader};
@@ -144,9 +145,9 @@ impl RungWriter {
         let buffer = sample
             .buffer_owned()
             .ok_or_else(|| bug("a sample without data"))?;
-        // x264enc moves its timestamps by 1000 hours, and its segment with them.
         let at_ns = stream_time_ns(sample)
             .and_then(|at_ns| u64::try_from(at_ns).ok())
+            .and_then(|at_ns| at_ns.checked_sub(SHIFT_NS))
             .ok_or_else(|| bug("a frame without a time"))?;
         Ok(Frame {
             pts_ticks: ticks_of(at_ns, self.timeline.timescale),
