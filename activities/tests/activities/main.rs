@@ -7,5 +7,6 @@ mod clips;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
 mod orphans;
+mod pictures;
 mod pipeline;
 mod probe;

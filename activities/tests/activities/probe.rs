@@ -72,12 +72,33 @@ fn a_plain_clip_is_described_in_full() {
 }
 
 #[test]
-fn a_faststart_file_that_is_cut_short_is_refused_with_the_second_where_it_ends() {
+fn a_file_that_is_cut_short_is_refused_with_the_second_where_its_data_ends() {
     let clips = Clips::new();
-    let whole = clips.h264(10, "25", "-movflags +faststart -g 25", "whole.mp4");
-    let (code, message) = refusal(&clips.cut(&whole, 60, "cut.mp4"));
-    assert_eq!(code, "source_truncated");
-    assert!(message.contains("of 10.00"), "{message}");
+    let faststart = clips.h264(10, "25", "-movflags +faststart -g 25", "whole.mp4");
+    let whole = faststart.display();
+    let remux =
+        |options: &str, name: &str| clips.ffmpeg(&format!("-i {whole} -c copy {options}"), name);
+    // Where a header says how long the whole is, the message says how much is missing.
+    for (whole, told) in [
+        (faststart.clone(), "of 10.00"),
+        (remux("", "whole.mkv"), "of 10."),
+        (remux("", "whole.flv"), "of 10."),
+        (
+            remux("-movflags frag_keyframe+empty_moov", "f.mp4"),
+            "second 6.0",
+        ),
+        (remux("", "whole.ts"), "at second"),
+        (
+            clips.ffmpeg(&format!("-i {whole} -c:v mpeg4"), "whole.avi"),
+            "at second",
+        ),
+    ] {
+        assert!(probe(&whole).is_ok(), "{whole:?}");
+        let name = format!("cut_{}", whole.file_name().unwrap().to_string_lossy());
+        let (code, message) = refusal(&clips.cut(&whole, 63, &name));
+        assert_eq!(code, "source_truncated", "{name}");
+        assert!(message.contains(told), "{name}: {message}");
+    }
 }
 
 #[test]
@@ -118,4 +139,187 @@ fn a_turned_video_is_shown_upright() {
         };
         assert_eq!(video.display, upright);
     }
+}
+
+#[test]
+fn square_pixels_are_computed_from_the_pixel_aspect() {
+    let clips = Clips::new();
+    let video = video(&clips.h264(1, "25", "-vf setsar=16/11", "anamorphic.mp4"));
+    assert_eq!(video.pixel_aspect, Ratio { num: 16, den: 11 });
+    let (width, height) = (465, 180);
+    assert_eq!(video.display, Size { width, height });
+}
+
+#[test]
+fn uneven_frames_are_a_variable_rate() {
+    let clips = Clips::new();
+    // Every third frame for five seconds, then every frame: 42 + 124 in 10 s.
+    let vary = "-vf select='not(mod(n,3))+gt(n,125)' -vsync vfr";
+    let video = video(&clips.h264(10, "25", vary, "vary.mp4"));
+    assert!(video.variable_frame_rate);
+    assert_eq!(
+        (video.frames, video.frame_rate),
+        (166, Ratio { num: 83, den: 5 })
+    );
+}
+
+#[test]
+fn a_late_start_in_matroska_neither_moves_nor_bends_the_timeline() {
+    let clips = Clips::new();
+    let sine = "-f lavfi -i sine=r=48000:d=7 -c:a aac";
+    let report = probe(&clips.h264(7, "30000/1001", sine, "a.mkv")).unwrap();
+    assert!(report.chunkable);
+    let video = report.video.unwrap();
+    // The priming of AAC, 1024 samples, makes ffmpeg start the video later.
+    assert_eq!(video.start_ns, 21_000_000);
+    assert!(!video.variable_frame_rate);
+    let (num, den) = (30_000, 1001);
+    assert_eq!(video.frame_rate, Ratio { num, den });
+}
+
+#[test]
+fn interlaced_video_is_found_in_the_pictures_themselves() {
+    let clips = Clips::new();
+    let fields = "-flags +ilme+ildct -x264-params tff=1";
+    for name in ["fields.mp4", "fields.ts"] {
+        let video = video(&clips.h264(2, "25", fields, name));
+        assert!(video.interlaced, "{name}");
+        let expected = (50, Ratio { num: 25, den: 1 });
+        assert_eq!((video.frames, video.frame_rate), expected, "{name}");
+    }
+    assert!(!video(&clips.h264(2, "25", "", "frames.mp4")).interlaced);
+}
+
+#[test]
+fn sound_without_pictures_is_no_error() {
+    let clips = Clips::new();
+    for (codec, name) in [
+        ("aac", "a.m4a"),
+        ("libmp3lame", "a.mp3"),
+        ("pcm_s16le", "a.wav"),
+        ("flac", "a.flac"),
+        ("libvorbis", "a.ogg"),
+        ("aac", "a.aac"),
+    ] {
+        let input = format!("-f lavfi -i sine=r=48000:d=3 -ac 2 -c:a {codec}");
+        let report = probe(&clips.ffmpeg(&input, name)).unwrap();
+        assert_eq!((report.video, report.audio.len()), (None, 1), "{name}");
+        let audio = &report.audio[0];
+        assert_eq!((audio.channels, audio.sample_rate), (2, 48_000), "{name}");
+        let off = audio.end_ns.abs_diff(3 * SECOND_NS);
+        assert!(off < SECOND_NS / 10, "{name} ends {off} ns off");
+    }
+}
+
+#[test]
+fn a_cover_picture_is_not_a_video() {
+    let clips = Clips::new();
+    let art = clips.ffmpeg("-f lavfi -i testsrc2=s=300x300:d=1 -frames:v 1", "art.jpg");
+    let video = clips.h264(1, "25", "", "video.mkv");
+    let (art, video) = (art.display(), video.display());
+    let inputs = "-f lavfi -i sine=d=1 -i";
+    let song = clips.ffmpeg(
+        &format!("{inputs} {art} -map 0 -map 1 -c:v copy -disposition:v attached_pic"),
+        "song.mp3",
+    );
+    assert_eq!(probe(&song).unwrap().video, None);
+    let film = clips.ffmpeg(
+        &format!("-i {art} -i {video} -map 0 -map 1 -c copy"),
+        "film.mkv",
+    );
+    assert_eq!(probe(&film).unwrap().video.unwrap().codec, "h264");
+}
+
+#[test]
+fn one_frame_is_a_video() {
+    let clips = Clips::new();
+    for name in ["one.mp4", "one.mkv"] {
+        let report = probe(&clips.h264(1, "25", "-frames:v 1", name)).unwrap();
+        assert!(report.audio.is_empty());
+        let video = report.video.unwrap();
+        assert_eq!((video.frames, video.end_ns), (1, SECOND_NS / 25), "{name}");
+        assert!(video.cuts_ns.is_empty());
+    }
+}
+
+#[test]
+fn high_dynamic_range_is_refused_and_ten_bits_alone_are_not() {
+    let clips = Clips::new();
+    let ten_bits = "-f lavfi -i testsrc2=s=320x180:d=1 -pix_fmt yuv420p10le -c:v libvpx-vp9 \
+                    -deadline realtime -cpu-used 8";
+    let pq = "-color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc";
+    let hdr = clips.ffmpeg(&format!("{ten_bits} {pq}"), "hdr.webm");
+    assert_eq!(refusal(&hdr).0, "hdr_unsupported");
+    let video = video(&clips.ffmpeg(ten_bits, "ten.webm"));
+    assert_eq!((video.bit_depth, &*video.chroma), (10, "4:2:0"));
+}
+
+#[test]
+fn an_encrypted_source_is_refused() {
+    let clips = Clips::new();
+    let cenc = "-encryption_scheme cenc-aes-ctr -encryption_key \
+                76a6c65c5ea762046bd749a2e632ccbb -encryption_kid a7e61c373e219033c21091fa607bf3b8";
+    let source = clips.h264(1, "25", cenc, "encrypted.mp4");
+    assert_eq!(refusal(&source).0, "encrypted_source");
+}
+
+#[test]
+fn a_codec_that_nothing_decodes_is_named() {
+    let clips = Clips::new();
+    let known = std::fs::read(clips.h264(1, "25", "", "known.mp4")).unwrap();
+    let source = clips.write(&replaced(&known, b"avc1", b"xyz1"), "unknown.mp4");
+    let (code, message) = refusal(&source);
+    assert_eq!(code, "codec_unsupported");
+    assert!(message.contains("xyz1"), "{message}");
+}
+
+fn replaced(bytes: &[u8], from: &[u8; 4], to: &[u8; 4]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let places: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|at| &bytes[*at..at + 4] == from)
+        .collect();
+    for at in places {
+        bytes[at..at + 4].copy_from_slice(to);
+    }
+    bytes
+}
+
+#[test]
+fn every_language_is_reported() {
+    let clips = Clips::new();
+    let sines = "-f lavfi -i sine=d=2 -f lavfi -i sine=d=2 -map 0 -map 1 -map 2 -c:a aac \
+                 -metadata:s:a:0 language=eng -metadata:s:a:1 language=jpn \
+                 -disposition:a:0 0 -disposition:a:1 default";
+    for name in ["languages.mp4", "languages.mkv"] {
+        let report = probe(&clips.h264(2, "25", sines, name)).unwrap();
+        let tracks: Vec<(u32, &str, bool)> = (report.audio.iter())
+            .map(|track| (track.index, &*track.language, track.default))
+            .collect();
+        assert_eq!(tracks, [(0, "eng", false), (1, "jpn", true)], "{name}");
+        assert!(report.warnings.iter().any(|w| w.contains("eng, jpn")));
+    }
+}
+
+#[test]
+fn a_clip_that_was_trimmed_without_encoding_keeps_its_sound_to_the_end() {
+    let clips = Clips::new();
+    let sine = "-f lavfi -i sine=r=48000:d=10 -c:a aac -g 50";
+    let whole = clips.h264(10, "25", sine, "whole.mp4");
+    let trim = format!("-ss 3.3 -i {} -c copy", whole.display());
+    let report = probe(&clips.ffmpeg(&trim, "trimmed.mp4")).unwrap();
+    let video = report.video.unwrap();
+    assert_eq!((video.start_ns, video.end_ns), (0, 6_700_000_000));
+    assert!(!video.variable_frame_rate);
+    assert_eq!(report.audio[0].end_ns, 6_700_000_000);
+}
+
+#[test]
+fn full_range_survives_a_container_that_cannot_say_it() {
+    let clips = Clips::new();
+    // The colour box of QuickTime has no field for the range; the stream has one.
+    let full = "-vf scale=out_range=full -color_range pc -color_primaries bt709 -color_trc bt709 \
+                -colorspace bt709 -movflags write_colr";
+    let video = video(&clips.h264(1, "25", full, "full.mov"));
+    assert_eq!(video.colour.range.as_deref(), Some("full"));
+    assert_eq!(video.colour.matrix.as_deref(), Some("bt709"));
 }

@@ -266,10 +266,11 @@ fn look(source: &Source, stream: &StreamLog, timeline: &Timeline) -> Result<Look
     }
     let mut exact_seeks = true;
     for cut in trials(timeline.cuts.len()) {
-        let landed = reader.seek(timeline.seeks[cut])?;
-        interlaced |= landed.as_ref().is_some_and(Frame::is_interlaced);
-        let early = landed.is_some_and(|frame| frame.time_ns <= timeline.cuts[cut]);
-        exact_seeks &= early && reader.read()?.is_none_or(|frame| timeline.holds(&frame));
+        let Some(landed) = landing(&mut reader, timeline, cut)? else {
+            exact_seeks = false;
+            break;
+        };
+        interlaced |= landed.is_interlaced();
     }
     let format = info.format_info();
     Ok(Looks {
@@ -283,6 +284,25 @@ fn look(source: &Source, stream: &StreamLog, timeline: &Timeline) -> Result<Look
         interlaced: interlaced || stated_interlaced(stream),
         exact_seeks,
     })
+}
+
+/// The first frame behind the seek for a cut, if it and the next one are where they should be.
+fn landing(
+    reader: &mut FrameReader,
+    timeline: &Timeline,
+    cut: usize,
+) -> Result<Option<Frame>, ToolError> {
+    let landed = match reader.seek(timeline.seeks[cut]) {
+        Err(error) if error.code == "not_seekable" => None,
+        landed => landed?,
+    };
+    let landed = landed.filter(|frame| frame.time_ns <= timeline.cuts[cut]);
+    let next = if landed.is_some() {
+        reader.read()?
+    } else {
+        None
+    };
+    Ok(landed.filter(|_| next.is_none_or(|frame| timeline.holds(&frame))))
 }
 
 /// The first, a middle and the last of some cuts.
