@@ -14,8 +14,9 @@ use super::last_samples;
 use super::sniff::Container;
 use crate::tool::ToolError;
 
-/// How long a pipeline may do nothing before it counts as stuck.
-pub(crate) const STALL: Duration = Duration::from_secs(15);
+/// How long a pipeline may do nothing before it counts as stuck. Behind a seek a decoder may go
+/// through a whole group of pictures in silence: 250 frames of 4K AV1 take half a minute.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
 
 /// How often a waiting tool looks up.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
@@ -361,14 +362,19 @@ fn broken(error: &gst::glib::BoolError) -> ToolError {
     )
 }
 
+/// A source that its owner locked.
+pub(crate) fn encrypted() -> ToolError {
+    ToolError::input(
+        "encrypted_source",
+        "the source is encrypted (DRM); submit it without encryption",
+    )
+}
+
 /// The error of a bus message as the user's.
 pub(crate) fn source_error(message: &gst::message::Error) -> ToolError {
     let error = message.error();
     if error.matches(gst::StreamError::Decrypt) || error.matches(gst::StreamError::DecryptNokey) {
-        return ToolError::input(
-            "encrypted_source",
-            "the source is encrypted (DRM); submit it without encryption",
-        );
+        return encrypted();
     }
     if error.matches(gst::ResourceError::Read) || error.matches(gst::ResourceError::OpenRead) {
         return ToolError::new(

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
+use super::demux;
 use crate::tool::ToolError;
 
 /// Top-level boxes that are looked at. A day of half-second fragments has 350,000.
@@ -300,7 +301,7 @@ fn movie(moov: &[u8]) -> Result<Movie, ToolError> {
         .map(|(_, trak)| track(trak, turn))
         .collect::<Result<_, _>>()?;
     if child(moov, b"pssh").is_some() {
-        return Err(encrypted());
+        return Err(demux::encrypted());
     }
     let mvex = child(moov, b"mvex");
     Ok(Movie {
@@ -309,13 +310,6 @@ fn movie(moov: &[u8]) -> Result<Movie, ToolError> {
         duration: child(moov, b"mvhd").and_then(movie_duration),
         fragments_duration: mvex.and_then(|mvex| fragments_duration(moov, mvex)),
     })
-}
-
-fn encrypted() -> ToolError {
-    ToolError::input(
-        "encrypted_source",
-        "the source is encrypted (DRM); submit it without encryption",
-    )
 }
 
 fn movie_duration(mvhd: &[u8]) -> Option<Duration> {
@@ -374,11 +368,11 @@ const VISUAL_ENTRY_BYTES: usize = 78;
 
 fn sample_entry(track: &mut Track, kind: [u8; 4], entry: &[u8]) -> Result<(), ToolError> {
     if matches!(&kind[..3], b"enc" | b"drm") {
-        return Err(encrypted());
+        return Err(demux::encrypted());
     }
     let boxes = entry.get(VISUAL_ENTRY_BYTES..).unwrap_or_default();
     if child(boxes, b"sinf").is_some() {
-        return Err(encrypted());
+        return Err(demux::encrypted());
     }
     track.dolby_vision |= matches!(&kind, b"dvh1" | b"dvhe" | b"dva1" | b"dvav" | b"dav1")
         || children(boxes).any(|(kind, _)| matches!(&kind, b"dvcC" | b"dvvC" | b"dvwC"));

@@ -11,6 +11,7 @@ mod language;
 mod limits;
 mod packets;
 mod picture;
+mod scrambling;
 mod sound;
 mod timing;
 
@@ -24,7 +25,7 @@ use telecine_engine::activity::{ErrorClass, Progress};
 use self::extent::Extent;
 use self::hash::Hashing;
 use self::packets::{Packets, StreamLog};
-use super::demux::Kind;
+use super::demux::{self, Kind};
 use super::isobmff::{self, Movie, Track};
 use super::report::Report;
 use super::sniff::{self, Container};
@@ -257,10 +258,7 @@ fn check_limits(streams: &[StreamLog]) -> Result<(), ToolError> {
         matches!(name, Some("application/x-webm-enc" | "application/x-cenc"))
     });
     if encrypted {
-        return Err(ToolError::input(
-            "encrypted_source",
-            "the source is encrypted (DRM); submit it without encryption",
-        ));
+        return Err(demux::encrypted());
     }
     let duration = duration_ns(streams);
     if duration > limits::MAX_DURATION_NS {

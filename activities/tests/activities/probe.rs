@@ -264,6 +264,18 @@ fn an_encrypted_source_is_refused() {
 }
 
 #[test]
+fn a_scrambled_transport_stream_is_refused() {
+    let clips = Clips::new();
+    let mut bytes = std::fs::read(clips.h264(1, "25", "", "clear.ts")).unwrap();
+    for packet in bytes.chunks_exact_mut(188) {
+        if u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]) == 0x100 {
+            packet[3] |= 0x80;
+        }
+    }
+    assert_eq!(refusal(&clips.write(&bytes, "s.ts")).0, "encrypted_source");
+}
+
+#[test]
 fn a_codec_that_nothing_decodes_is_named() {
     let clips = Clips::new();
     let known = std::fs::read(clips.h264(1, "25", "", "known.mp4")).unwrap();

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+use super::scrambling::is_scrambled;
+use crate::media::demux;
 use crate::media::sniff::Container;
 use crate::tool::ToolError;
 
@@ -23,7 +25,7 @@ pub(super) enum Extent {
 /// Compares the headers of a file with its length.
 ///
 /// # Errors
-/// `malformed_source` if a header cannot be read; the classes of [`ToolError::io`].
+/// `malformed_source` if a header cannot be read, `encrypted_source`; the classes of [`ToolError::io`].
 pub(super) fn inspect(
     file: &mut File,
     file_bytes: u64,
@@ -35,6 +37,9 @@ pub(super) fn inspect(
         Container::Avi | Container::Wav => riff(&head, file_bytes),
         Container::Asf => asf(&head).is_some_and(|bytes| bytes > file_bytes),
         Container::Flv => flv(file, file_bytes)?,
+        Container::MpegTs { packet } if is_scrambled(&head, packet) => {
+            return Err(demux::encrypted());
+        }
         Container::MpegTs { packet } => transport(&head, packet, file_bytes),
         Container::Ogg => ogg(file, file_bytes)?,
         _ => false,

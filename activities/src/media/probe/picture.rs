@@ -292,7 +292,7 @@ fn landing(
     timeline: &Timeline,
     cut: usize,
 ) -> Result<Option<Frame>, ToolError> {
-    let landed = match reader.seek(timeline.seeks[cut]) {
+    let landed = match reader.seek(timeline.behind_keyframe(cut)) {
         Err(error) if error.code == "not_seekable" => None,
         landed => landed?,
     };
@@ -316,6 +316,16 @@ fn trials(cuts: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Timeline {
+    /// A time shortly behind the keyframe for a cut. At its very time `qtdemux` would first go back
+    /// to the audio packet before it, and so to the keyframe before: one more group of pictures.
+    fn behind_keyframe(&self, cut: usize) -> u64 {
+        const AUDIO_PACKET_NS: u64 = 100_000_000;
+        let keyframe = self.seeks[cut];
+        let next = self.keyframes.partition_point(|time| *time <= keyframe);
+        let next = self.keyframes.get(next).copied().unwrap_or(self.end_ns);
+        keyframe + AUDIO_PACKET_NS.min(next.saturating_sub(keyframe) / 2)
+    }
+
     /// Whether a decoded frame is one of the packets.
     fn holds(&self, frame: &Frame) -> bool {
         const ROUNDING_NS: u64 = 1_000_000;
