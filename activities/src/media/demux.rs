@@ -294,6 +294,33 @@ pub(crate) fn stream_time(
     }
 }
 
+/// Takes the container's colour description out of the way of an H.264 or H.265 parser, which would
+/// keep it: QuickTime's `nclc` has no range, so full-range pictures would count as limited. `pad`
+/// is the demuxer's, not linked yet.
+pub(crate) fn prefer_stream_colour(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(event) = info.event_mut()
+            && let gst::EventView::Caps(caps) = event.view()
+            && let Some(caps) = without_colour(caps.caps())
+        {
+            *event = gst::event::Caps::new(&caps);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The caps without their colour, if the stream says it itself.
+fn without_colour(caps: &gst::CapsRef) -> Option<gst::Caps> {
+    let name = caps.structure(0)?.name().as_str();
+    matches!(name, "video/x-h264" | "video/x-h265").then(|| {
+        let mut caps = caps.to_owned();
+        for structure in caps.make_mut().iter_mut() {
+            structure.remove_field("colorimetry");
+        }
+        caps
+    })
+}
+
 /// The parser for a stream, where there is one.
 ///
 /// # Errors

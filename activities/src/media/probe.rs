@@ -1,7 +1,7 @@
 //! What a source is: every fact that the later steps need, and the refusal of every source that
 //! they could not turn into something whole.
 //!
-//! In order: the first bytes ([`sniff`](super::sniff)), the boxes or headers (`isobmff`, `extent`),
+//! In order: the first bytes ([`sniff`]), the boxes or headers (`isobmff`, `extent`),
 //! all packets once without decoding them (`packets`), a few decoded frames (`picture`).
 
 mod describe;

@@ -166,7 +166,7 @@ fn watch(
         logs.push(Arc::new(Mutex::new(StreamLog::new(offer, container))));
         Arc::clone(&logs[logs.len() - 1])
     };
-    prefer_stream_colour(offer);
+    demux::prefer_stream_colour(&offer.pad);
     let sink = demux::element("fakesink")?;
     sink.set_property("sync", false);
     sink.set_property("async", false);
@@ -180,30 +180,6 @@ fn watch(
         .chain([sink])
         .collect();
     demux::attach(pipeline, &offer.pad, &chain)
-}
-
-/// Takes the container's colour description out of the way of the parser, which would keep it:
-/// QuickTime's `nclc` has no range, so full-range pictures would count as limited.
-fn prefer_stream_colour(offer: &Offer) {
-    let names = ["video/x-h264", "video/x-h265"];
-    let structure = offer.caps.structure(0);
-    if !structure.is_some_and(|structure| names.contains(&structure.name().as_str())) {
-        return;
-    }
-    offer
-        .pad
-        .add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-            if let Some(event) = info.event_mut()
-                && let gst::EventView::Caps(caps) = event.view()
-            {
-                let mut caps = caps.caps_owned();
-                for structure in caps.make_mut().iter_mut() {
-                    structure.remove_field("colorimetry");
-                }
-                *event = gst::event::Caps::new(&caps);
-            }
-            gst::PadProbeReturn::Ok
-        });
 }
 
 fn observe(sink: &gst::Element, log: Log, counter: Arc<AtomicU64>) {
