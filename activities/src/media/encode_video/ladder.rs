@@ -101,7 +101,7 @@ impl Ladder {
         ticks: u64,
         keyframe: bool,
     ) -> Result<(), ToolError> {
-        let at = gst::ClockTime::from_nseconds(SHIFT_NS + ns_of(ticks, self.timescale));
+        let at = shifted(ticks, self.timescale);
         let header = frame.make_mut();
         header.set_pts(at);
         header.set_dts(gst::ClockTime::NONE);
@@ -291,25 +291,37 @@ impl Step<'_> {
         Ok(encoder)
     }
 
-    /// Keeps frames of segments that are durable from the encoder.
+    /// Keeps frames of segments that are durable from the encoder, and their keyframe requests:
+    /// the encoder meets one with each frame, so those left over would each cost a keyframe.
     fn hold_back_durable(&self, queue: &gst::Element) -> Result<(), ToolError> {
         let place = self.spec.place(self.work);
         if Some(place) == self.spec.first_segment() {
             return Ok(());
         }
-        let timeline = Timeline::of(self.spec);
-        let from = gst::ClockTime::from_nseconds(
-            SHIFT_NS + ns_of(timeline.starts[place], self.spec.timescale),
-        );
+        let start_ticks = Timeline::of(self.spec).starts[place];
+        let from = shifted(start_ticks, self.spec.timescale);
         let pad = queue.static_pad("sink").ok_or_else(|| bug("no sink pad"))?;
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            match info.buffer().and_then(|buffer| buffer.pts()) {
-                Some(pts) if pts < from => gst::PadProbeReturn::Handled,
-                _ => gst::PadProbeReturn::Ok,
-            }
+        let flow = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(flow, move |_, info| match time_of(info) {
+            Some(at) if at < from => gst::PadProbeReturn::Drop,
+            _ => gst::PadProbeReturn::Ok,
         });
         Ok(())
     }
+}
+
+/// Ticks as the encoders see them.
+fn shifted(ticks: u64, timescale: u32) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(SHIFT_NS + ns_of(ticks, timescale))
+}
+
+/// The time of a frame, or of the frame that is to be a keyframe.
+fn time_of(info: &gst::PadProbeInfo<'_>) -> Option<gst::ClockTime> {
+    if let Some(frame) = info.buffer() {
+        return frame.pts();
+    }
+    let request = DownstreamForceKeyUnitEvent::parse(info.event()?).ok()?;
+    request.running_time
 }
 
 fn set_preset(encoder: &gst::Element, preset: &str) -> Result<(), ToolError> {
@@ -378,6 +390,9 @@ fn encoder_sink(
                 .build(),
         )
         .sync(false)
+        // Without this, no sink passes on its first frame until all have one; a rendition that
+        // begins later in the chunk, or looks further ahead, would hold the others up for ever.
+        .async_(false)
         .enable_last_sample(false)
         .callbacks(callbacks)
         .build()
