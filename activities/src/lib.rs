@@ -14,6 +14,7 @@ pub mod media;
 pub mod package;
 pub mod picture;
 pub mod plan_chunks;
+mod prerequisites;
 pub mod preview;
 pub mod probe;
 pub mod publish;
@@ -33,6 +34,8 @@ use crate::media::encode_video::EncodeVideo;
 use crate::media::preview::Preview;
 use crate::media::probe::Probe;
 use crate::tool::Tool;
+
+pub use crate::prerequisites::{Prerequisite, prerequisites};
 
 /// Adds every activity of this crate to a registry; their tools run on `host`.
 ///

@@ -180,6 +180,19 @@ impl Coordinator {
         Ok(self.store.load_plan(run).await?)
     }
 
+    /// The key of an object that a finished run made and that is no longer there as it was.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn missing_artifact(&self, run: &RunId) -> Result<Option<String>, SubmitError> {
+        let snapshot = self.store.snapshot(run).await?;
+        let verdicts = self.verdicts(&snapshot).await?;
+        let gone = verdicts
+            .into_iter()
+            .find(|(_, verdict)| *verdict != Verdict::Present);
+        Ok(gone.map(|(key, _)| key))
+    }
+
     async fn verdicts(&self, snapshot: &Snapshot) -> Result<Verdicts, ObjectError> {
         let media = self.objects.open(&snapshot.run.stores.media)?;
         let mut verdicts = Verdicts::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::committer::Committer;
+use crate::committer::{CommitError, Committer};
 use crate::dispatch::Dispatcher;
 use crate::id::SessionId;
 use crate::store::Store;
@@ -24,6 +24,14 @@ pub struct ServiceParts {
     pub dispatcher: Arc<dyn Dispatcher>,
     /// The session of this process.
     pub session: SessionId,
+}
+
+/// Ends the sessions of processes that are gone, once; for whoever wants what they ran at once.
+///
+/// # Errors
+/// What the store says.
+pub async fn end_dead_sessions(parts: &ServiceParts) -> Result<(), CommitError> {
+    sweeper::sweep(parts).await
 }
 
 /// Running loops; they stop when this is dropped.

@@ -17,7 +17,7 @@ pub(super) async fn run(parts: ServiceParts) {
     }
 }
 
-async fn sweep(parts: &ServiceParts) -> Result<(), CommitError> {
+pub(super) async fn sweep(parts: &ServiceParts) -> Result<(), CommitError> {
     for (session, dead) in parts.store.other_sessions(&parts.session).await? {
         if dead {
             tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps go on here");

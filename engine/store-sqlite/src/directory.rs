@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use telecine_engine::store::StoreError;
 
+/// Name of the database in a data directory.
+pub const DATABASE_FILE: &str = "telecine.db";
+
 /// Readable by its owner: job inputs may hold what others must not see.
 const MODE: u32 = 0o700;
 
@@ -42,7 +45,7 @@ impl Directory {
 /// Makes what is missing of the directory. Blocks.
 pub(crate) fn prepare(path: &Path) -> Result<Directory, StoreError> {
     let directory = Directory {
-        database: path.join("telecine.db"),
+        database: path.join(DATABASE_FILE),
         sessions: path.join("sessions"),
         opening: path.join("opening.lock"),
     };

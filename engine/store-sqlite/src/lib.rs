@@ -28,4 +28,5 @@ mod sessions;
 mod store;
 mod transaction;
 
+pub use directory::DATABASE_FILE;
 pub use store::SqliteStore;

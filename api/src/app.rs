@@ -1,0 +1,125 @@
+//! The composition root: the one place that knows every concrete type.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use telecine_activities::child::ToolHost;
+use telecine_engine::activity::Registry;
+use telecine_engine::committer::{CommitError, Committer};
+use telecine_engine::coordinator::Coordinator;
+use telecine_engine::definitions::Definitions;
+use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
+use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::services::{self, ServiceParts, Services};
+use telecine_engine::store::{Store, StoreError};
+use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
+use telecine_object_stores::FsStores;
+use telecine_store_sqlite::SqliteStore;
+
+use crate::config::Config;
+
+/// The built-in activities.
+///
+/// # Errors
+/// If child processes cannot be started from here, or two activities have one name.
+pub(crate) fn registry() -> Result<Registry, Box<dyn std::error::Error + Send + Sync>> {
+    let mut registry = Registry::default();
+    telecine_activities::register(&mut registry, &ToolHost::new()?)?;
+    Ok(registry)
+}
+
+/// The embedded engine on one data directory.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// Accepts and changes jobs; holds the database, the definitions and the object stores.
+    pub(crate) coordinator: Coordinator,
+    dispatcher: Arc<dyn Dispatcher>,
+}
+
+impl App {
+    /// Opens the data directory; it is made if it is missing.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data_dir).await?);
+        let definitions = Arc::new(Definitions::new(store.clone()));
+        let dispatcher: Arc<dyn Dispatcher> = Arc::new(InProcessDispatcher::default());
+        let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
+        let objects = Arc::new(FsStores);
+        Ok(Self {
+            coordinator: Coordinator {
+                store,
+                definitions,
+                committer,
+                objects,
+            },
+            dispatcher,
+        })
+    }
+
+    /// Whether a data directory holds a database already.
+    pub(crate) fn is_there(data_dir: &Path) -> bool {
+        data_dir.join(telecine_store_sqlite::DATABASE_FILE).exists()
+    }
+
+    /// The database.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.coordinator.store
+    }
+
+    /// Ends the sessions of dead processes, so that what they ran can go on at once.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn sweep(&self) -> Result<(), CommitError> {
+        services::end_dead_sessions(&self.service_parts(&SessionId::generate())).await
+    }
+
+    fn service_parts(&self, session: &SessionId) -> ServiceParts {
+        ServiceParts {
+            store: self.coordinator.store.clone(),
+            committer: self.coordinator.committer.clone(),
+            dispatcher: self.dispatcher.clone(),
+            session: session.clone(),
+        }
+    }
+
+    /// Opens a worker session for the steps of one run.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn open_worker(
+        &self,
+        config: &Config,
+        registry: &Arc<Registry>,
+        run: &RunId,
+    ) -> Result<Worker, WorkerError> {
+        let Coordinator {
+            store,
+            definitions,
+            committer,
+            objects,
+        } = self.coordinator.clone();
+        let parts = WorkerParts {
+            store,
+            committer,
+            definitions,
+            dispatcher: self.dispatcher.clone(),
+            registry: registry.clone(),
+            objects,
+            scratch: config.scratch_dir.clone(),
+        };
+        let options = WorkerOptions {
+            slots: config.worker_concurrency,
+            run: Some(run.clone()),
+            grace: config.worker_shutdown_timeout,
+        };
+        Worker::open(parts, options).await
+    }
+
+    /// Starts the background loops of a process with that session.
+    pub(crate) fn start_services(&self, session: &SessionId) -> Services {
+        Services::start(&self.service_parts(session))
+    }
+}

@@ -1,0 +1,166 @@
+//! The command line: what can be asked, and how answers, notes and exit codes look.
+
+mod activity;
+mod console;
+mod doctor;
+mod exit;
+mod follow;
+mod interrupt;
+mod jobs;
+mod logging;
+mod output;
+mod run;
+mod settings;
+mod summary;
+mod workflow;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Sources};
+use console::Console;
+use exit::{CliError, Exit};
+use output::Format;
+
+/// How long tasks and blocking work get to end when a command is over. Child processes die with
+/// their handles, which are dropped at once.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Durable media workflows.
+#[derive(Debug, Parser)]
+#[command(name = "telecine", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How the answer is printed
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// Settings as flags; read as text, because all of them are checked together.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+struct SettingFlags {
+    /// Directory of the embedded database [default: ./.telecine]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Directory for what steps write while they run [default: `scratch` in the data directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    scratch_dir: Option<String>,
+    /// Steps that this process runs at a time [default: number of cores]
+    #[arg(long, global = true, value_name = "N")]
+    worker_concurrency: Option<String>,
+    /// How long running steps get to reach a checkpoint on Ctrl-C or SIGTERM [default: 10m]
+    #[arg(long, global = true, value_name = "DURATION")]
+    worker_shutdown_timeout: Option<String>,
+    /// What is logged to standard error: a level, or levels by module [default: warn]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// `text` or `json` [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl SettingFlags {
+    fn into_pairs(self) -> [(&'static str, Option<String>); 6] {
+        [
+            ("data_dir", self.data_dir),
+            ("scratch_dir", self.scratch_dir),
+            ("worker_concurrency", self.worker_concurrency),
+            ("worker_shutdown_timeout", self.worker_shutdown_timeout),
+            ("log", self.log),
+            ("log_format", self.log_format),
+        ]
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one job in this process; the same command again resumes it
+    Run(run::RunArgs),
+    /// Jobs in the data directory
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Workflow definitions
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
+    /// Installed activities
+    #[command(subcommand)]
+    Activity(activity::ActivityCommand),
+    /// Check that this machine has what the media code needs
+    Doctor,
+    /// Settings
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+}
+
+/// What every command is given.
+#[derive(Debug)]
+struct Session {
+    config: Config,
+    format: Format,
+    console: Console,
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, complaints to standard error; nobody may be reading.
+            let _ = error.print();
+            let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+            return ExitCode::from(code);
+        }
+    };
+    let exit = match prepare(cli.settings, cli.output) {
+        Ok(session) => execute(cli.command, &session),
+        Err(error) => error.report(&Console::default()),
+    };
+    ExitCode::from(exit.code())
+}
+
+fn prepare(settings: SettingFlags, format: Format) -> Result<Session, CliError> {
+    let config = Config::load(&Sources::gather(settings.into_pairs()))
+        .map_err(|errors| CliError::usage(errors.join("\nerror: ")))?;
+    let console = Console::default();
+    logging::start(&config, &console);
+    Ok(Session {
+        config,
+        format,
+        console,
+    })
+}
+
+fn execute(command: Command, session: &Session) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = CliError::failed(format!("cannot start threads: {error}"));
+            return error.report(&session.console);
+        }
+    };
+    let result = runtime.block_on(dispatch(command, session));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    result.unwrap_or_else(|error| error.report(&session.console))
+}
+
+async fn dispatch(command: Command, session: &Session) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(arguments) => run::run(arguments, session).await,
+        Command::Jobs(command) => jobs::run(command, session).await,
+        Command::Workflow(command) => workflow::run(command, session),
+        Command::Activity(command) => activity::run(command, session),
+        Command::Doctor => doctor::run(session).await,
+        Command::Config(command) => settings::run(&command, session),
+    }
+}

@@ -1,0 +1,75 @@
+use clap::Subcommand;
+use telecine_engine::activity::{ActivityInfo, Registry};
+
+use super::Session;
+use super::exit::{CliError, Exit};
+use super::output;
+use crate::app;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ActivityCommand {
+    /// Installed activities
+    List,
+    /// What an activity takes and returns, as JSON Schema
+    Describe {
+        /// `media.probe`, or `media.probe@1` for one of several versions
+        #[arg(value_name = "NAME[@VERSION]")]
+        activity: String,
+    },
+}
+
+/// The installed activities.
+pub(super) fn installed() -> Result<Registry, CliError> {
+    app::registry().map_err(|e| CliError::failed(format!("cannot set up the activities: {e}")))
+}
+
+pub(super) fn run(command: ActivityCommand, session: &Session) -> Result<Exit, CliError> {
+    let infos: Vec<_> = installed()?
+        .iter()
+        .map(|activity| activity.info())
+        .collect();
+    match command {
+        ActivityCommand::List => list(&infos, session)?,
+        ActivityCommand::Describe { activity } => {
+            let info = find(&infos, &activity)?;
+            output::print_one(session.format, info, || description(info))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn list(infos: &[ActivityInfo], session: &Session) -> Result<(), CliError> {
+    output::print_list(session.format, infos, || {
+        let mut table = output::table(&["activity", "description"]);
+        for info in infos {
+            table.add_row([title(info), info.description.to_owned()]);
+        }
+        output::lines(&table)
+    })
+}
+
+fn title(info: &ActivityInfo) -> String {
+    format!("{}@{}", info.name, info.version)
+}
+
+/// The activity of that name; the latest version unless one is named.
+fn find<'a>(infos: &'a [ActivityInfo], wanted: &str) -> Result<&'a ActivityInfo, CliError> {
+    let matching = infos
+        .iter()
+        .filter(|info| info.name == wanted || title(info) == wanted);
+    matching.max_by_key(|info| info.version).ok_or_else(|| {
+        CliError::not_found(format!(
+            "there is no activity {wanted}; `telecine activity list` names all"
+        ))
+    })
+}
+
+fn description(info: &ActivityInfo) -> String {
+    format!(
+        "{}\n{}\n\ninput\n{:#}\n\noutput\n{:#}",
+        title(info),
+        info.description,
+        info.input_schema,
+        info.output_schema
+    )
+}

@@ -1,0 +1,125 @@
+//! A job for people: what ran, what came out, and what would run again.
+
+use std::fmt::Write as _;
+
+use telecine_engine::run::StepStatus;
+
+use super::exit::CliError;
+use super::output::{self, Format, number};
+use crate::document::{JobDocument, PlanDocument, StepDocument};
+
+/// Prints a job.
+pub(super) fn print(format: Format, document: &JobDocument) -> Result<(), CliError> {
+    output::print_one(format, document, || text(document))
+}
+
+// Writing to a string cannot fail, so the results below are dropped.
+
+fn text(document: &JobDocument) -> String {
+    let mut text = format!(
+        "{}  {}  {}\n",
+        document.id, document.r#type, document.status
+    );
+    if document.round > 1 {
+        let _ = writeln!(text, "round {}", document.round);
+    }
+    let _ = write!(text, "\n{}", steps(&document.steps));
+    if document.steps_total > document.steps.len() {
+        let _ = writeln!(text, "... {} steps in all", document.steps_total);
+    }
+    for warning in &document.warnings {
+        let _ = writeln!(text, "\nwarning: {warning}");
+    }
+    if let Some(serde_json::Value::Object(output)) = &document.output {
+        let _ = writeln!(text);
+        for (name, value) in output.iter().filter(|(_, value)| !value.is_null()) {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            let _ = writeln!(text, "{name}: {value}");
+        }
+    }
+    if let Some(error) = &document.error {
+        let step = error
+            .step
+            .as_ref()
+            .map(|step| format!(" in {step}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "\nfailed{step}: {} ({}, {})",
+            error.message, error.class, error.code
+        );
+    }
+    if let Some(plan) = &document.retry_plan {
+        plan_text(plan, &mut text);
+    }
+    text
+}
+
+fn steps(steps: &[StepDocument]) -> String {
+    let mut table = output::table(&["step", "status", "attempts", "wall", "cpu", "note"]);
+    for step in steps {
+        let sum = |of: fn(&crate::document::AttemptDocument) -> Option<f64>| {
+            step.attempts.iter().filter_map(of).sum::<f64>()
+        };
+        let ran = !step.attempts.is_empty();
+        let time = |seconds: f64| {
+            if ran {
+                output::seconds(seconds)
+            } else {
+                String::new()
+            }
+        };
+        table.add_row([
+            step.id.to_string().into(),
+            step.status.as_str().into(),
+            number(step.attempts.len()),
+            number(time(sum(|attempt| attempt.wall_s))),
+            number(time(sum(|attempt| attempt.cpu_s))),
+            note(step).into(),
+        ]);
+    }
+    output::lines(&table)
+}
+
+/// Why a step is not simply done.
+fn note(step: &StepDocument) -> String {
+    if step.status == StepStatus::Succeeded {
+        return String::new();
+    }
+    let error = step
+        .attempts
+        .last()
+        .and_then(|attempt| attempt.error.as_ref());
+    let code = error.map(|error| error.code.clone());
+    step.reason.clone().or(code).unwrap_or_default()
+}
+
+fn plan_text(plan: &PlanDocument, text: &mut String) {
+    let counts = &plan.summary;
+    let _ = writeln!(
+        text,
+        "\nretry plan: {} kept, {} resumed, {} run again, {} left out, {} blocked",
+        counts.reuse, counts.resume, counts.rerun, counts.skip, counts.blocked
+    );
+    let mut table = output::table(&["step", "action", "reason"]);
+    for step in &plan.steps {
+        table.add_row([step.id.to_string(), name(&step.action), name(&step.reason)]);
+    }
+    text.push_str(&output::lines(&table));
+    for warning in &plan.warnings {
+        let _ = writeln!(text, "{warning}");
+    }
+    if plan.executable {
+        let _ = writeln!(text, "the same command executes it");
+    }
+}
+
+/// The name that a value has in JSON.
+fn name(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}

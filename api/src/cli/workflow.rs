@@ -1,0 +1,191 @@
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+use telecine_engine::activity::Registry;
+use telecine_engine::definition::{self, Definition, Diagnostic};
+use telecine_engine::limits;
+use telecine_workflows::{BUILTINS, builtin};
+
+use super::Session;
+use super::activity::installed;
+use super::exit::{CliError, Exit};
+use super::output::{self, Format};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkflowCommand {
+    /// Workflows that come with telecine
+    List,
+    /// Check definition files; prints every mistake
+    Validate {
+        /// YAML or JSON files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+pub(super) fn run(command: WorkflowCommand, session: &Session) -> Result<Exit, CliError> {
+    let registry = installed()?;
+    match command {
+        WorkflowCommand::List => list(&registry, session),
+        WorkflowCommand::Validate { files } => validate(&files, &registry, session),
+    }
+}
+
+/// What `workflow list` shows of each.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: String,
+    version: u32,
+    digest: String,
+    description: Option<String>,
+}
+
+fn list(registry: &Registry, session: &Session) -> Result<Exit, CliError> {
+    let mut listed = Vec::new();
+    for workflow in BUILTINS {
+        let definition = check(workflow.file, workflow.text, registry)?;
+        listed.push(Listed {
+            digest: definition.digest(),
+            name: definition.name,
+            version: definition.version,
+            description: definition.description,
+        });
+    }
+    output::print_list(session.format, &listed, || {
+        let mut table = output::table(&["workflow", "version", "description"]);
+        for workflow in &listed {
+            let description = workflow.description.as_deref().unwrap_or_default();
+            table.add_row([
+                workflow.name.clone().into(),
+                output::number(workflow.version),
+                description.into(),
+            ]);
+        }
+        output::lines(&table)
+    })?;
+    Ok(Exit::Success)
+}
+
+/// What `workflow validate` found of one file.
+#[derive(Debug, Serialize)]
+struct Validated {
+    file: String,
+    valid: bool,
+    workflow: Option<String>,
+    version: Option<u32>,
+    digest: Option<String>,
+    errors: Vec<Diagnostic>,
+}
+
+fn validate(files: &[PathBuf], registry: &Registry, session: &Session) -> Result<Exit, CliError> {
+    let mut validated = Vec::new();
+    let mut missing = None;
+    for file in files {
+        match read(file) {
+            Ok(text) => validated.push(validate_text(file, &text, registry, session)),
+            Err(error) => missing = Some(error.report(&session.console)),
+        }
+    }
+    output::print_list(session.format, &validated, || valid_lines(&validated))?;
+    let invalid = validated.iter().any(|file| !file.valid);
+    Ok(if invalid {
+        Exit::Usage
+    } else {
+        missing.unwrap_or(Exit::Success)
+    })
+}
+
+fn validate_text(file: &Path, text: &str, registry: &Registry, session: &Session) -> Validated {
+    let name = file.display().to_string();
+    match definition::validate(text, registry) {
+        Ok(definition) => Validated {
+            file: name,
+            valid: true,
+            digest: Some(definition.digest()),
+            workflow: Some(definition.name),
+            version: Some(definition.version),
+            errors: Vec::new(),
+        },
+        Err(errors) => {
+            if session.format == Format::Table {
+                session.console.note(&rendered(&errors, &name, text));
+            }
+            let (workflow, version, digest) = (None, None, None);
+            Validated {
+                file: name,
+                valid: false,
+                workflow,
+                version,
+                digest,
+                errors,
+            }
+        }
+    }
+}
+
+fn valid_lines(validated: &[Validated]) -> String {
+    validated
+        .iter()
+        .filter_map(|file| {
+            let (workflow, version) = (file.workflow.as_ref()?, file.version?);
+            Some(format!("ok  {}  {workflow}@{version}\n", file.file))
+        })
+        .collect()
+}
+
+/// The definition that `run` is asked for: a built-in workflow by name, or a file.
+pub(super) fn find(workflow: &str, registry: &Registry) -> Result<Definition, CliError> {
+    if let Some(found) = builtin(workflow) {
+        return check(found.file, found.text, registry);
+    }
+    let path = Path::new(workflow);
+    if !path.exists() && path.extension().is_none() {
+        let names: Vec<_> = BUILTINS.iter().map(|workflow| workflow.name).collect();
+        return Err(CliError::not_found(format!(
+            "there is no workflow {workflow}; name one of {}, or a YAML file",
+            names.join(", ")
+        )));
+    }
+    check(workflow, &read(path)?, registry)
+}
+
+fn check(file: &str, text: &str, registry: &Registry) -> Result<Definition, CliError> {
+    definition::validate(text, registry).map_err(|errors| {
+        let rendered = rendered(&errors, file, text);
+        CliError::usage(format!("the workflow cannot be run as it is\n\n{rendered}"))
+    })
+}
+
+fn rendered(errors: &[Diagnostic], file: &str, text: &str) -> String {
+    let shown: Vec<_> = errors
+        .iter()
+        .map(|error| error.render(file, text))
+        .collect();
+    let count = match shown.len() {
+        1 => "1 mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    format!("{}\n{file}: {count}", shown.join("\n"))
+}
+
+/// Reads a definition file, but no more of it than a definition may have.
+fn read(path: &Path) -> Result<String, CliError> {
+    let name = path.display();
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => CliError::not_found(format!("there is no file {name}")),
+        _ => CliError::usage(format!("cannot read {name}: {error}")),
+    })?;
+    let mut text = String::new();
+    // One byte more than is allowed: whoever checks the text sees that it is too long.
+    let limit = limits::DEFINITION_BYTES as u64 + 1;
+    match file.take(limit).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(CliError::usage(format!("{name} is not a text in UTF-8")))
+        }
+        Err(error) => Err(CliError::usage(format!("cannot read {name}: {error}"))),
+    }
+}

@@ -1,0 +1,166 @@
+//! The job document: what the command line prints of a job, as a table or as JSON.
+
+mod build;
+mod progress;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use telecine_engine::activity::{ErrorClass, MediaSpan};
+use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
+use telecine_engine::objects::Artifact;
+use telecine_engine::retry::plan::{Action, Reason, Summary};
+use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
+
+pub(crate) use build::Sources;
+pub(crate) use progress::JobProgress;
+
+/// Entries of a long list (steps, artifacts of a step, planned steps) that a document carries
+/// unless it is asked for all.
+pub(crate) const LIST_LIMIT: usize = 100;
+
+/// Which definition a job executes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct DefinitionRef {
+    pub(crate) version: u32,
+    /// `sha256:...` of its canonical form.
+    pub(crate) digest: String,
+}
+
+/// What a list of jobs shows of each.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct JobHeader {
+    pub(crate) id: RunId,
+    pub(crate) r#type: String,
+    pub(crate) definition: DefinitionRef,
+    pub(crate) status: RunStatus,
+    /// 1 for the first execution; each executed retry plan starts the next.
+    pub(crate) round: u32,
+    /// Key of the source.
+    pub(crate) source: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) error: Option<ErrorDocument>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+}
+
+/// A job with everything in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct JobDocument {
+    pub(crate) id: RunId,
+    pub(crate) r#type: String,
+    pub(crate) definition: DefinitionRef,
+    pub(crate) status: RunStatus,
+    pub(crate) round: u32,
+    pub(crate) source: Option<String>,
+    /// Identity of the source; `None` until it is known.
+    pub(crate) hash: Option<String>,
+    /// Number of the set that the job makes; `None` until it is allocated.
+    pub(crate) generation: Option<u64>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) progress: JobProgress,
+    pub(crate) steps: Vec<StepDocument>,
+    /// How many steps there are; `steps` may be shorter.
+    pub(crate) steps_total: usize,
+    pub(crate) output: Option<Value>,
+    pub(crate) error: Option<ErrorDocument>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) retry_plan: Option<PlanDocument>,
+    /// Always null: there are no callbacks yet.
+    pub(crate) callback_status: Option<()>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+}
+
+/// A step, or a node whose list is not known yet.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct StepDocument {
+    pub(crate) id: StepId,
+    pub(crate) activity: String,
+    pub(crate) status: StepStatus,
+    /// Why it was skipped, is blocked or waits.
+    pub(crate) reason: Option<String>,
+    pub(crate) attempts: Vec<AttemptDocument>,
+    pub(crate) progress: Option<StepProgress>,
+    pub(crate) checkpoint: Option<CheckpointDocument>,
+    pub(crate) output: Option<Value>,
+    pub(crate) artifacts: Vec<Artifact>,
+    /// How many artifacts there are; `artifacts` may be shorter.
+    pub(crate) artifacts_total: usize,
+}
+
+/// One try of a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct AttemptDocument {
+    pub(crate) n: u32,
+    /// `None` while it runs.
+    pub(crate) outcome: Option<AttemptOutcome>,
+    pub(crate) worker: SessionId,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+    /// Seconds from its claim to its end.
+    pub(crate) wall_s: Option<f64>,
+    /// Processor time of the attempt and its child processes, in seconds.
+    pub(crate) cpu_s: Option<f64>,
+    /// The largest resident set of any one process, in bytes.
+    pub(crate) max_rss_bytes: Option<u64>,
+    /// Number of the checkpoint it went on from.
+    pub(crate) resumed_from: Option<u64>,
+    pub(crate) error: Option<ErrorDocument>,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct StepProgress {
+    pub(crate) percent: Option<f64>,
+    pub(crate) media_s: Option<f64>,
+    pub(crate) fps: Option<f64>,
+    pub(crate) speed: Option<f64>,
+    pub(crate) eta_s: Option<f64>,
+}
+
+/// Where the next attempt of a step would go on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct CheckpointDocument {
+    pub(crate) seq: u64,
+    /// From and to, in seconds of the source.
+    pub(crate) covers_s: Option<MediaSpan>,
+}
+
+/// Why a job, a step or an attempt failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ErrorDocument {
+    pub(crate) class: ErrorClass,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) step: Option<StepId>,
+}
+
+/// What trying a stopped job again would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct PlanDocument {
+    pub(crate) id: PlanId,
+    pub(crate) digest: String,
+    pub(crate) executable: bool,
+    pub(crate) summary: Summary,
+    /// Always null: there is no server yet.
+    pub(crate) href: Option<()>,
+    pub(crate) steps: Vec<PlannedStepDocument>,
+    pub(crate) steps_total: usize,
+    /// What the reader should know; says what would make the plan executable.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct PlannedStepDocument {
+    pub(crate) id: StepId,
+    pub(crate) action: Action,
+    pub(crate) reason: Reason,
+    pub(crate) because: Vec<StepId>,
+    pub(crate) checkpoint: Option<CheckpointDocument>,
+}

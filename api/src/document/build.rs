@@ -1,0 +1,280 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use telecine_engine::activity::Progress;
+use telecine_engine::definition::Definition;
+use telecine_engine::id::StepId;
+use telecine_engine::retry::plan::{PlanState, PlannedStep, RetryPlan};
+use telecine_engine::run::{
+    Attempt, CheckpointHead, Failure, Node, Run, RunStatus, Snapshot, StepRecord, StepStatus,
+};
+
+use super::{
+    AttemptDocument, CheckpointDocument, DefinitionRef, ErrorDocument, JobDocument, JobHeader,
+    LIST_LIMIT, PlanDocument, PlannedStepDocument, StepDocument, StepProgress, progress,
+};
+
+/// What a job document is made of.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// The job.
+    pub(crate) snapshot: Snapshot,
+    /// The definition that it executes.
+    pub(crate) definition: Arc<Definition>,
+    /// Its latest retry plan.
+    pub(crate) plan: Option<RetryPlan>,
+    /// When the snapshot was taken.
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl From<&Run> for JobHeader {
+    fn from(run: &Run) -> Self {
+        Self {
+            id: run.id.clone(),
+            r#type: run.workflow.clone(),
+            definition: definition_ref(run),
+            status: run.status,
+            round: run.round,
+            source: text(&run.input, "source"),
+            labels: run.labels.clone(),
+            error: run.error.as_ref().map(ErrorDocument::from),
+            created_at: run.created_at,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+        }
+    }
+}
+
+impl JobDocument {
+    /// The document of a job, with everything in it.
+    pub(crate) fn complete(sources: &Sources) -> Self {
+        let Sources { snapshot, plan, .. } = sources;
+        let run = &snapshot.run;
+        let steps = steps(sources);
+        let shown = run.status.is_stopped() && run.status != RunStatus::Succeeded;
+        let plan = plan
+            .as_ref()
+            .filter(|plan| shown && plan.state == PlanState::Proposed);
+        Self {
+            id: run.id.clone(),
+            r#type: run.workflow.clone(),
+            definition: definition_ref(run),
+            status: run.status,
+            round: run.round,
+            source: text(&run.input, "source"),
+            hash: find(snapshot, |value| text(value, "hash")).or_else(|| text(&run.input, "hash")),
+            generation: find(snapshot, |value| value.get("generation")?.as_u64()),
+            labels: run.labels.clone(),
+            progress: progress::of_job(sources),
+            steps_total: steps.len(),
+            steps,
+            output: run.output.clone(),
+            error: run.error.as_ref().map(ErrorDocument::from),
+            warnings: warnings(snapshot),
+            retry_plan: plan.map(PlanDocument::from),
+            callback_status: None,
+            created_at: run.created_at,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+        }
+    }
+
+    /// The same with at most [`LIST_LIMIT`] entries in each list.
+    pub(crate) fn abridged(mut self) -> Self {
+        self.steps.truncate(LIST_LIMIT);
+        for step in &mut self.steps {
+            step.artifacts.truncate(LIST_LIMIT);
+        }
+        if let Some(plan) = &mut self.retry_plan {
+            plan.steps.truncate(LIST_LIMIT);
+        }
+        self
+    }
+}
+
+fn definition_ref(run: &Run) -> DefinitionRef {
+    DefinitionRef {
+        version: run.version,
+        digest: run.definition.clone(),
+    }
+}
+
+fn text(value: &Value, member: &str) -> Option<String> {
+    value.get(member)?.as_str().map(str::to_owned)
+}
+
+/// What the run's output says, or else the first step whose output says it.
+fn find<T>(snapshot: &Snapshot, read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    let outputs = snapshot.steps.iter().map(|record| &record.step.output);
+    std::iter::once(&snapshot.run.output)
+        .chain(outputs)
+        .flatten()
+        .find_map(read)
+}
+
+/// Warnings of all steps; one that many items of a fan-out give is shown once.
+fn warnings(snapshot: &Snapshot) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let all = snapshot.steps.iter().flat_map(|record| {
+        record
+            .step
+            .warnings
+            .iter()
+            .map(move |text| (&record.step.id, text))
+    });
+    all.filter(|(id, text)| seen.insert((&id.node, *text)))
+        .map(|(id, text)| format!("{}: {text}", id.node))
+        .collect()
+}
+
+/// All steps in the order of the definition. A node without steps stands for itself: its list is not
+/// known yet, or empty.
+fn steps(sources: &Sources) -> Vec<StepDocument> {
+    let Sources {
+        snapshot,
+        definition,
+        ..
+    } = sources;
+    let mut records: BTreeMap<&str, Vec<&StepRecord>> = BTreeMap::new();
+    for record in &snapshot.steps {
+        records
+            .entry(&record.step.id.node)
+            .or_default()
+            .push(record);
+    }
+    let mut steps = Vec::with_capacity(snapshot.steps.len());
+    for node in &snapshot.nodes {
+        match records.get(node.name.as_str()) {
+            Some(records) => steps.extend(records.iter().map(|record| (*record).into())),
+            None => steps.push(of_node(node, definition)),
+        }
+    }
+    steps
+}
+
+fn of_node(node: &Node, definition: &Definition) -> StepDocument {
+    let activity = definition
+        .steps
+        .get(&node.name)
+        .map(|step| step.activity.to_string());
+    let empty = node.status == StepStatus::Succeeded;
+    StepDocument {
+        id: StepId::single(&node.name),
+        activity: activity.unwrap_or_default(),
+        status: node.status,
+        reason: node.reason.clone(),
+        attempts: Vec::new(),
+        progress: None,
+        checkpoint: None,
+        output: empty.then(|| Value::Array(Vec::new())),
+        artifacts: Vec::new(),
+        artifacts_total: 0,
+    }
+}
+
+impl From<&StepRecord> for StepDocument {
+    fn from(record: &StepRecord) -> Self {
+        let step = &record.step;
+        Self {
+            id: step.id.clone(),
+            activity: step.activity.clone(),
+            status: step.status,
+            reason: step.reason.clone(),
+            attempts: record.attempts.iter().map(AttemptDocument::from).collect(),
+            progress: step.progress.map(StepProgress::from),
+            checkpoint: step.checkpoint.map(CheckpointDocument::from),
+            output: step.output.clone(),
+            artifacts: record.artifacts.clone(),
+            artifacts_total: record.artifacts.len(),
+        }
+    }
+}
+
+impl From<&Attempt> for AttemptDocument {
+    fn from(attempt: &Attempt) -> Self {
+        let wall = attempt
+            .ended_at
+            .map(|ended_at| ended_at - attempt.started_at);
+        Self {
+            n: attempt.n,
+            outcome: attempt.outcome,
+            worker: attempt.worker.clone(),
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            wall_s: wall.map(|wall| wall.as_seconds_f64()),
+            cpu_s: attempt.usage.map(|usage| usage.cpu_s),
+            max_rss_bytes: attempt.usage.map(|usage| usage.max_rss_bytes),
+            resumed_from: attempt.resumed_from,
+            error: attempt.error.as_ref().map(ErrorDocument::from),
+        }
+    }
+}
+
+impl From<Progress> for StepProgress {
+    fn from(progress: Progress) -> Self {
+        let Progress {
+            percent,
+            media_s,
+            fps,
+            speed,
+            eta_s,
+            ..
+        } = progress;
+        Self {
+            percent,
+            media_s,
+            fps,
+            speed,
+            eta_s,
+        }
+    }
+}
+
+impl From<CheckpointHead> for CheckpointDocument {
+    fn from(head: CheckpointHead) -> Self {
+        Self {
+            seq: head.seq,
+            covers_s: head.covers_s,
+        }
+    }
+}
+
+impl From<&Failure> for ErrorDocument {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            class: failure.class,
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            step: failure.step.clone(),
+        }
+    }
+}
+
+impl From<&RetryPlan> for PlanDocument {
+    fn from(plan: &RetryPlan) -> Self {
+        Self {
+            id: plan.id.clone(),
+            digest: plan.digest.clone(),
+            executable: plan.executable,
+            summary: plan.summary,
+            href: None,
+            steps: plan.steps.iter().map(PlannedStepDocument::from).collect(),
+            steps_total: plan.steps.len(),
+            warnings: plan.warnings.clone(),
+        }
+    }
+}
+
+impl From<&PlannedStep> for PlannedStepDocument {
+    fn from(step: &PlannedStep) -> Self {
+        Self {
+            id: step.id.clone(),
+            action: step.action,
+            reason: step.reason,
+            because: step.because.clone(),
+            checkpoint: step.checkpoint.map(CheckpointDocument::from),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use telecine_engine::run::{Attempt, AttemptOutcome, Node, RunStatus, Snapshot, Step, StepStatus};
+
+use super::build::Sources;
+
+/// Items that a fan-out counts for until its list is known, so that the total falls back less when
+/// it is: a film of ten minutes is cut into about as many chunks.
+const UNKNOWN_ITEMS: u32 = 8;
+/// Below so many percent the time left is not worth guessing.
+const MIN_PERCENT_FOR_ETA: f64 = 2.0;
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct JobProgress {
+    /// 0 to 100: the mean over all steps, weighted by the processors that each asks for.
+    pub(crate) percent: f64,
+    /// The first step that is worked on; the last one that ended, when the job has stopped.
+    pub(crate) phase: Option<String>,
+    /// Seconds until the job is done, if they can be told: at the rate at which it got here, without
+    /// the time in which nobody worked on it.
+    pub(crate) eta_s: Option<f64>,
+}
+
+/// How far a job is, from the shares of its steps.
+pub(super) fn of_job(sources: &Sources) -> JobProgress {
+    let Sources { snapshot, now, .. } = sources;
+    let percent = percent(sources);
+    let eta_s = match snapshot.run.status {
+        RunStatus::Succeeded => Some(0.0),
+        RunStatus::Running if percent >= MIN_PERCENT_FOR_ETA => {
+            Some(worked_s(snapshot, *now) * (100.0 - percent) / percent)
+        }
+        _ => None,
+    };
+    JobProgress {
+        percent: round(percent, 1),
+        phase: phase(snapshot),
+        eta_s: eta_s.map(|eta_s| round(eta_s, 0)),
+    }
+}
+
+fn round(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+fn percent(sources: &Sources) -> f64 {
+    let Sources {
+        snapshot,
+        definition,
+        ..
+    } = sources;
+    if snapshot.run.status == RunStatus::Succeeded {
+        return 100.0;
+    }
+    let mut started: BTreeMap<&str, f64> = BTreeMap::new();
+    for record in &snapshot.steps {
+        *started.entry(&record.step.id.node).or_default() += share(&record.step);
+    }
+    let (mut done, mut all) = (0.0, 0.0);
+    for node in &snapshot.nodes {
+        let cpu = definition
+            .steps
+            .get(&node.name)
+            .map_or(1, |step| step.requires.cpu);
+        let items = node.total.unwrap_or(UNKNOWN_ITEMS);
+        let finished = if node.status.is_settled() {
+            f64::from(items)
+        } else {
+            started.get(node.name.as_str()).copied().unwrap_or_default()
+        };
+        done += f64::from(cpu) * finished;
+        all += f64::from(cpu) * f64::from(items);
+    }
+    if all > 0.0 { 100.0 * done / all } else { 0.0 }
+}
+
+/// The part of a step that is done, 0 to 1. What a checkpoint keeps of an attempt that ended counts.
+fn share(step: &Step) -> f64 {
+    let kept = step.status == StepStatus::Running || step.checkpoint.is_some();
+    if step.status.is_settled() {
+        return 1.0;
+    }
+    let percent = step
+        .progress
+        .and_then(|progress| progress.percent)
+        .filter(|_| kept);
+    percent.map_or(0.0, |percent| (percent / 100.0).clamp(0.0, 1.0))
+}
+
+fn phase(snapshot: &Snapshot) -> Option<String> {
+    let active = |node: &&Node| node.status == StepStatus::Ready;
+    if !snapshot.run.status.is_stopped() {
+        return snapshot
+            .nodes
+            .iter()
+            .find(active)
+            .map(|node| node.name.clone());
+    }
+    let ended = snapshot
+        .steps
+        .iter()
+        .filter(|record| !record.attempts.is_empty());
+    ended
+        .max_by_key(|record| record.step.ended_at)
+        .map(|record| record.step.id.node.clone())
+}
+
+/// Seconds in which at least one attempt ran. How long a lost attempt ran is not known: it ends when
+/// somebody notices.
+fn worked_s(snapshot: &Snapshot, now: DateTime<Utc>) -> f64 {
+    let attempts = snapshot.steps.iter().flat_map(|record| &record.attempts);
+    let known = |attempt: &&Attempt| attempt.outcome != Some(AttemptOutcome::Lost);
+    let mut spans: Vec<_> = attempts
+        .filter(known)
+        .map(|attempt| (attempt.started_at, attempt.ended_at.unwrap_or(now)))
+        .collect();
+    spans.sort_unstable();
+    let mut worked_s = 0.0;
+    let mut until = DateTime::<Utc>::MIN_UTC;
+    for (from, to) in spans {
+        if to > until {
+            worked_s += (to - from.max(until)).as_seconds_f64();
+            until = to;
+        }
+    }
+    worked_s
+}

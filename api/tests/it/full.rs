@@ -1,0 +1,155 @@
+//! `video:full` on real clips, judged by ffmpeg, Chromium and a second process.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::browser;
+use crate::ffmpeg;
+use crate::product::{self, Workplace};
+
+/// A flash and a beep at 1.000 s and at 7.000 s.
+fn flash_and_beep(place: &Workplace) -> PathBuf {
+    let path = place.path().join("flash.mov");
+    ffmpeg::flash_and_beep(&path);
+    path
+}
+
+#[test]
+fn the_demo_clip_becomes_a_set_that_ffmpeg_and_chromium_play() {
+    let place = Workplace::new();
+    let document = product::succeed(place.run("video:full", &product::demo_clip()));
+    assert_eq!(document["status"], "succeeded");
+    for step in document["steps"].as_array().expect("steps") {
+        let attempt = &step["attempts"][0];
+        assert_eq!(attempt["outcome"], "succeeded", "{}", step["id"]);
+        assert!(attempt["wall_s"].is_number() && attempt["cpu_s"].is_number(), "{}", step["id"]);
+    }
+    let set = place.set();
+    for name in ["cover.jpg", "preview.webp", "master.m3u8", "g1/cover.jpg", "g1/master.m3u8"] {
+        assert!(set.join(name).metadata().is_ok_and(|file| file.len() > 0), "{name} is there");
+    }
+    let frames = product::decoded_frames(&set);
+    let rungs: Vec<&str> = frames.keys().map(String::as_str).collect();
+    assert_eq!(rungs, ["r240_h264", "r360_h264", "r480_h264", "r720_h264"]);
+    assert!(frames.values().all(|count| *count == 480), "20 s at 24 fps: {frames:?}");
+    let played = browser::play(&set);
+    assert_eq!(played["levels"].as_array().map(Vec::len), Some(4), "{played}");
+    place.assert_no_survivors();
+}
+
+#[test]
+fn a_flash_and_a_beep_are_seen_and_heard_when_they_were() {
+    let place = Workplace::new();
+    let source = flash_and_beep(&place);
+    product::succeed(place.run("video:transcode", &source));
+    let set = place.set();
+    let (frame, packet) = (1.0 / 25.0, 1024.0 / 48000.0);
+    for at in [1.0, 7.0] {
+        let ffmpeg = ffmpeg::sync(&set.join("master.m3u8"), at);
+        assert!((ffmpeg.flash_s - at).abs() <= frame, "ffmpeg sees it at {} s", ffmpeg.flash_s);
+        assert!((ffmpeg.beep_s - at).abs() <= packet, "ffmpeg hears it at {} s", ffmpeg.beep_s);
+        let chromium = browser::sync(&set, at);
+        let number = |name: &str| chromium[name].as_f64().expect("a time");
+        assert!((number("flash_s") - at).abs() <= frame, "Chromium: {chromium}");
+        assert!((number("beep_s") - at).abs() <= packet, "Chromium: {chromium}");
+    }
+}
+
+#[test]
+fn two_processes_share_a_job_and_one_takes_over_from_the_other() {
+    let place = Workplace::new();
+    let clip = product::demo_clip();
+    let first = product::spawn(place.run("video:full", &clip));
+    std::thread::sleep(Duration::from_millis(1500));
+    let second = product::spawn(place.run("video:full", &clip));
+    std::thread::sleep(Duration::from_millis(1500));
+    let pid = rustix::process::Pid::from_raw(first.id().cast_signed()).expect("a process id");
+    rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).expect("a kill");
+    product::finish(first);
+    let output = product::finish(second);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    for step in document["steps"].as_array().expect("steps") {
+        let outcomes = step["attempts"].as_array().expect("attempts").iter();
+        let done = outcomes.filter(|attempt| attempt["outcome"] == "succeeded").count();
+        assert_eq!(done, 1, "{} succeeds once", step["id"]);
+    }
+    place.assert_no_survivors();
+}
+
+#[test]
+fn the_same_command_again_prints_the_result_without_running_anything() {
+    let place = Workplace::new();
+    let source = flash_and_beep(&place);
+    let first = product::succeed(place.run("video:transcode", &source));
+    let began = Instant::now();
+    let again = product::succeed(place.run("video:transcode", &source));
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!(first["steps"], again["steps"]);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn bad_sources_fail_at_once_with_a_code_and_publish_nothing() {
+    let place = Workplace::new();
+    let whole = std::fs::read(flash_and_beep(&place)).expect("a source");
+    let faststart = place.path().join("faststart.mp4");
+    let name = faststart.to_str().expect("a path in UTF-8");
+    let picture = "testsrc2=s=640x360:r=25:d=20";
+    ffmpeg::ffmpeg(&["-f", "lavfi", "-i", picture, "-c:v", "libx264", "-movflags", "+faststart", name]);
+    let faststart = std::fs::read(faststart).expect("a source");
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("empty.mp4", b"", "empty_source"),
+        ("text.mp4", b"this is no video at all, whatever its name says\n", "not_media"),
+        ("playlist.mp4", b"#EXTM3U\n#EXTINF:6,\nfile:///etc/passwd\n", "playlist_refused"),
+        ("headless.mp4", &whole[..whole.len() / 2], "malformed_source"),
+        ("truncated.mp4", &faststart[..faststart.len() * 6 / 10], "source_truncated"),
+    ];
+    for (name, bytes, code) in cases {
+        let path = place.path().join(name);
+        std::fs::write(&path, bytes).expect("a file to write");
+        let began = Instant::now();
+        let output = product::output(place.run("video:full", &path));
+        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        assert_eq!(output.status.code(), Some(1), "{name}: {document}");
+        assert_eq!(document["error"]["code"], code, "{name}: {}", document["error"]);
+        assert_eq!(document["error"]["class"], "input", "{name}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{name} took {:?}", began.elapsed());
+    }
+    assert!(!place.out().join("videos").exists(), "nothing was published");
+}
+
+/// All real clips of a folder that is not part of the repository: `TELECINE_TEST_MEDIA`.
+#[test]
+#[ignore = "needs a folder of clips in TELECINE_TEST_MEDIA"]
+fn every_real_clip_succeeds_or_fails_within_five_seconds_with_a_reason() {
+    let folder = std::env::var("TELECINE_TEST_MEDIA").expect("TELECINE_TEST_MEDIA names a folder");
+    let mut clips: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
+    clips.sort();
+    for clip in clips.iter().filter(|clip| is_video(clip)) {
+        let place = Workplace::new();
+        let began = Instant::now();
+        let output = product::output(place.run("video:full", clip));
+        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        let name = clip.file_name().expect("a name").to_string_lossy();
+        let (status, error) = (&document["status"], &document["error"]);
+        eprintln!("{name}: {status} {:.1?} {error}", began.elapsed());
+        if output.status.code() == Some(0) {
+            product::decoded_frames(&place.set());
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{name}");
+            assert!(error["code"].is_string() && error["message"].is_string(), "{name}: {error}");
+            assert!(began.elapsed() < Duration::from_secs(5), "{name}");
+            assert!(!place.out().join("videos").exists(), "{name}: nothing is published");
+        }
+        place.assert_no_survivors();
+    }
+}
+
+fn is_video(path: &Path) -> bool {
+    let extension = path.extension().and_then(|text| text.to_str()).unwrap_or_default();
+    ["mp4", "mov", "mkv"].contains(&extension.to_ascii_lowercase().as_str())
+}

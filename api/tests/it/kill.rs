@@ -1,0 +1,103 @@
+//! kill -9 at any moment, then the same command: it finishes, nothing is encoded twice, and the
+//! result is that of an undisturbed run. `TELECINE_KILLS` sets the number of moments.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
+use telecine_engine::id::RunId;
+use telecine_engine::store::Store as _;
+use telecine_store_sqlite::SqliteStore;
+
+use crate::product::{self, Workplace};
+
+/// Moments in a usual test run.
+const MOMENTS: u32 = 4;
+
+fn moments() -> u32 {
+    std::env::var("TELECINE_KILLS").map_or(MOMENTS, |text| text.parse().expect("a number"))
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Group,
+    Parent,
+}
+
+impl Victim {
+    fn kill(self, child: &Child) {
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a process id");
+        let killed = match self {
+            Self::Group => kill_process_group(pid, Signal::KILL),
+            Self::Parent => kill_process(pid, Signal::KILL),
+        };
+        killed.expect("the process can be killed");
+    }
+}
+
+#[test]
+fn a_job_killed_at_any_moment_is_finished_by_the_same_command() {
+    let clip = product::demo_clip();
+    let undisturbed = Workplace::new();
+    let began = Instant::now();
+    product::succeed(undisturbed.run("video:full", &clip));
+    let whole = began.elapsed();
+    for moment in 0..moments() {
+        let victim = if moment % 2 == 0 { Victim::Group } else { Victim::Parent };
+        let after = whole.mul_f64((f64::from(moment) + 0.5) / f64::from(moments()));
+        eprintln!("killing the {victim:?} after {after:?} of {whole:?}");
+        let disturbed = Workplace::new();
+        kill_after(&disturbed, &clip, victim, after);
+        let document = product::succeed(disturbed.run("video:full", &clip));
+        check_equal(&undisturbed, &disturbed);
+        check_nothing_twice(&disturbed, &document);
+    }
+}
+
+#[test]
+fn a_job_killed_again_and_again_still_finishes() {
+    let clip = product::demo_clip();
+    let place = Workplace::new();
+    for round in 0..8_u32 {
+        kill_after(&place, &clip, Victim::Group, Duration::from_millis(600 + 300 * u64::from(round)));
+    }
+    let document = product::succeed(place.run("video:full", &clip));
+    check_nothing_twice(&place, &document);
+}
+
+fn kill_after(place: &Workplace, clip: &Path, victim: Victim, after: Duration) {
+    let child = product::spawn(place.run("video:full", clip));
+    std::thread::sleep(after);
+    victim.kill(&child);
+    product::finish(child);
+    place.assert_no_survivors();
+}
+
+fn check_equal(undisturbed: &Workplace, disturbed: &Workplace) {
+    let (whole, resumed) = (undisturbed.set(), disturbed.set());
+    assert_eq!(product::media_playlists(&whole), product::media_playlists(&resumed));
+    assert_eq!(product::decoded_frames(&whole), product::decoded_frames(&resumed));
+}
+
+/// The events name every object that a checkpoint made durable: none of their segments may have
+/// been made durable by a second attempt.
+fn check_nothing_twice(place: &Workplace, document: &Value) {
+    let job = document["id"].as_str().expect("a job id").to_owned();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let events = runtime.block_on(async {
+        let store = SqliteStore::open(&place.data()).await.expect("the store opens");
+        store.events(&RunId::from(job), 0, 100_000).await.expect("events can be read")
+    });
+    let mut segments = BTreeSet::new();
+    for event in events.iter().filter(|event| event.event.kind == "step.checkpoint") {
+        for key in event.event.data["artifacts"].as_array().expect("a checkpoint names objects") {
+            let key = key.as_str().expect("an object key");
+            let (name, _tag) = key.rsplit_once('_').expect("an attempt's own name");
+            assert!(segments.insert(name.to_owned()), "{name} was encoded twice");
+        }
+    }
+    assert!(!segments.is_empty(), "checkpoints were saved");
+}

@@ -1,0 +1,182 @@
+//! Runs the product as a user does, and reads what it made with tools that are not ours.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::ffmpeg;
+use crate::repository::root;
+
+/// No job on the clips of this suite takes longer.
+const LONGEST_JOB: Duration = Duration::from_secs(300);
+
+/// The clip shipped for the demo: 20 s of 720p24 with stereo sound.
+pub(crate) fn demo_clip() -> PathBuf {
+    root().join("examples/media/sintel-20s.mp4")
+}
+
+/// A data directory, a media store, and a mark by which processes started here are found again.
+#[derive(Debug)]
+pub(crate) struct Workplace {
+    dir: tempfile::TempDir,
+    mark: String,
+}
+
+impl Workplace {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mark = dir.path().display().to_string();
+        Self { dir, mark }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
+        self.path().join("out")
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// `telecine` with this workplace's data directory, in a process group of its own.
+    pub(crate) fn telecine(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telecine"));
+        command
+            .args(args)
+            .arg("--data-dir")
+            .arg(self.data())
+            .current_dir(self.path())
+            .env("WORKPLACE_MARK", &self.mark)
+            .stdin(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    /// `telecine run WORKFLOW SOURCE --out ... -o json`.
+    pub(crate) fn run(&self, workflow: &str, source: &Path) -> Command {
+        let source = source.to_str().expect("a path in UTF-8");
+        let out = self.out();
+        let out = out.to_str().expect("a path in UTF-8");
+        self.telecine(&["run", workflow, source, "--out", out, "-o", "json"])
+    }
+
+    /// Processes that carry this workplace's mark in their environment.
+    pub(crate) fn survivors(&self) -> Vec<u32> {
+        let mark = format!("WORKPLACE_MARK={}", self.mark);
+        let entries = std::fs::read_dir("/proc").expect("a /proc to look into");
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        })
+        .collect()
+    }
+
+    /// Fails unless every process of this workplace is gone within two seconds.
+    pub(crate) fn assert_no_survivors(&self) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.survivors().is_empty() {
+            assert!(Instant::now() < deadline, "processes survive: {:?}", self.survivors());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The one published set: `out/videos/hh/hash`.
+    pub(crate) fn set(&self) -> PathBuf {
+        let only = |dir: &Path| {
+            let mut entries = std::fs::read_dir(dir).expect("a directory").flatten();
+            let first = entries.next().expect("something was published").path();
+            assert!(entries.next().is_none(), "{} holds one entry", dir.display());
+            first
+        };
+        only(&only(&self.out().join("videos")))
+    }
+}
+
+/// Waits for a process, but not for ever.
+pub(crate) fn finish(mut child: Child) -> Output {
+    let deadline = Instant::now() + LONGEST_JOB;
+    let reader = |pipe: Option<Box<dyn std::io::Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut pipe) = pipe {
+                pipe.read_to_end(&mut bytes).expect("a pipe that can be read");
+            }
+            bytes
+        })
+    };
+    let stdout = reader(child.stdout.take().map(|pipe| Box::new(pipe) as _));
+    let stderr = reader(child.stderr.take().map(|pipe| Box::new(pipe) as _));
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child to wait for") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("a child to kill");
+            panic!("the command did not end within {LONGEST_JOB:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let bytes = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().expect("a reader");
+    Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
+}
+
+/// Starts a command with its output piped.
+pub(crate) fn spawn(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
+}
+
+/// Runs a command to its end.
+pub(crate) fn output(command: Command) -> Output {
+    finish(spawn(command))
+}
+
+/// Runs a job that must succeed and answers its document.
+pub(crate) fn succeed(command: Command) -> Value {
+    let output = output(command);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+}
+
+/// The media playlists of a set, by path, with the eight hex digits of segment names removed.
+pub(crate) fn media_playlists(set: &Path) -> BTreeMap<String, String> {
+    let generation = set.join("g1");
+    let mut playlists = BTreeMap::new();
+    for kind in ["video", "audio"] {
+        let Ok(tracks) = std::fs::read_dir(generation.join(kind)) else { continue };
+        for track in tracks.flatten() {
+            let text = std::fs::read_to_string(track.path().join("playlist.m3u8"))
+                .expect("a media playlist");
+            let name = format!("{kind}/{}", track.file_name().to_string_lossy());
+            playlists.insert(name, text.lines().map(without_tag).collect());
+        }
+    }
+    playlists
+}
+
+fn without_tag(line: &str) -> String {
+    match line.strip_suffix(".m4s").and_then(|stem| stem.rsplit_once('_')) {
+        Some((name, tag)) if tag.len() == 8 => format!("{name}.m4s\n"),
+        _ => format!("{line}\n"),
+    }
+}
+
+/// Frames that ffmpeg decodes of each video rendition. Fails on any message.
+pub(crate) fn decoded_frames(set: &Path) -> BTreeMap<String, usize> {
+    let tracks = std::fs::read_dir(set.join("g1/video")).expect("video renditions");
+    tracks
+        .flatten()
+        .map(|track| {
+            let frames = ffmpeg::decoded_frames(&track.path().join("playlist.m3u8"));
+            (track.file_name().to_string_lossy().into_owned(), frames)
+        })
+        .collect()
+}
