@@ -66,6 +66,7 @@ impl Tool for Cover {
     /// # Errors
     /// Class `input`: `bad_option`, `no_frames`, and those of sniffing and decoding.
     fn run(spec: CoverSpec, emit: &Emitter<()>) -> Result<CoverMade, ToolError> {
+        super::gst::init()?;
         check(&spec)?;
         let mut reader = open(&spec.source, &spec.video, spec.exact_seeks)?;
         let edge = spec.max_edge;

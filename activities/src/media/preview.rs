@@ -106,6 +106,7 @@ impl Tool for Preview {
     /// # Errors
     /// Class `input`: `bad_option`, `no_frames`, and those of sniffing and decoding.
     fn run(spec: PreviewSpec, emit: &Emitter<()>) -> Result<PreviewMade, ToolError> {
+        super::gst::init()?;
         check(&spec)?;
         let within = Size {
             width: spec.width,

@@ -18,8 +18,6 @@ pub(crate) enum Exit {
     NotFound,
     /// The job was cancelled.
     Cancelled,
-    /// The job was not done when `--timeout` was over.
-    TimedOut,
     /// A signal of that number stopped the process; the job can be resumed.
     Interrupted(u8),
 }
@@ -33,7 +31,6 @@ impl Exit {
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::Cancelled => 4,
-            Self::TimedOut => 124,
             Self::Interrupted(signal) => 128 + signal,
         }
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use super::Session;
 use super::exit::{CliError, Exit};
 use super::output;
+use crate::config::{SETTINGS, Setting};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -22,7 +23,11 @@ pub(super) fn run(command: &ConfigCommand, session: &Session) -> Result<Exit, Cl
         .iter()
         .map(|setting| {
             let value = if *origin {
-                serde_json::json!({"value": setting.value, "origin": setting.origin})
+                serde_json::json!({
+                    "value": setting.value, "origin": setting.origin,
+                    "default": documented(setting.name).map(|it| it.default),
+                    "help": documented(setting.name).map(|it| it.help),
+                })
             } else {
                 Value::from(setting.value.clone())
             };
@@ -41,4 +46,9 @@ pub(super) fn run(command: &ConfigCommand, session: &Session) -> Result<Exit, Cl
         output::lines(&table)
     })?;
     Ok(Exit::Success)
+}
+
+/// What is documented of a setting.
+fn documented(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
 }

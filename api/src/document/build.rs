@@ -114,19 +114,26 @@ fn find<T>(snapshot: &Snapshot, read: impl Fn(&Value) -> Option<T>) -> Option<T>
         .find_map(read)
 }
 
-/// Warnings of all steps; one that many items of a fan-out give is shown once.
+/// Warnings of all steps, and failures that the run went on without; one that many items of a
+/// fan-out give is shown once.
 fn warnings(snapshot: &Snapshot) -> Vec<String> {
+    let succeeded = snapshot.run.status == RunStatus::Succeeded;
     let mut seen = BTreeSet::new();
-    let all = snapshot.steps.iter().flat_map(|record| {
-        record
-            .step
-            .warnings
-            .iter()
-            .map(move |text| (&record.step.id, text))
-    });
-    all.filter(|(id, text)| seen.insert((&id.node, *text)))
-        .map(|(id, text)| format!("{}: {text}", id.node))
-        .collect()
+    let mut warnings = Vec::new();
+    for StepRecord { step, .. } in &snapshot.steps {
+        let failure = step
+            .error
+            .as_ref()
+            .filter(|_| succeeded && step.status == StepStatus::Failed);
+        let failure = failure.map(|error| format!("failed: {} ({})", error.message, error.code));
+        for text in step.warnings.iter().cloned().chain(failure) {
+            let warning = format!("{}: {text}", step.id.node);
+            if seen.insert(warning.clone()) {
+                warnings.push(warning);
+            }
+        }
+    }
+    warnings
 }
 
 /// All steps in the order of the definition. A node without steps stands for itself: its list is not

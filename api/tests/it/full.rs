@@ -24,18 +24,38 @@ fn the_demo_clip_becomes_a_set_that_ffmpeg_and_chromium_play() {
     for step in document["steps"].as_array().expect("steps") {
         let attempt = &step["attempts"][0];
         assert_eq!(attempt["outcome"], "succeeded", "{}", step["id"]);
-        assert!(attempt["wall_s"].is_number() && attempt["cpu_s"].is_number(), "{}", step["id"]);
+        assert!(
+            attempt["wall_s"].is_number() && attempt["cpu_s"].is_number(),
+            "{}",
+            step["id"]
+        );
     }
     let set = place.set();
-    for name in ["cover.jpg", "preview.webp", "master.m3u8", "g1/cover.jpg", "g1/master.m3u8"] {
-        assert!(set.join(name).metadata().is_ok_and(|file| file.len() > 0), "{name} is there");
+    for name in [
+        "cover.jpg",
+        "preview.webp",
+        "master.m3u8",
+        "g1/cover.jpg",
+        "g1/master.m3u8",
+    ] {
+        assert!(
+            set.join(name).metadata().is_ok_and(|file| file.len() > 0),
+            "{name} is there"
+        );
     }
     let frames = product::decoded_frames(&set);
     let rungs: Vec<&str> = frames.keys().map(String::as_str).collect();
     assert_eq!(rungs, ["r240_h264", "r360_h264", "r480_h264", "r720_h264"]);
-    assert!(frames.values().all(|count| *count == 480), "20 s at 24 fps: {frames:?}");
+    assert!(
+        frames.values().all(|count| *count == 480),
+        "20 s at 24 fps: {frames:?}"
+    );
     let played = browser::play(&set);
-    assert_eq!(played["levels"].as_array().map(Vec::len), Some(4), "{played}");
+    assert_eq!(
+        played["levels"].as_array().map(Vec::len),
+        Some(4),
+        "{played}"
+    );
     place.assert_no_survivors();
 }
 
@@ -48,12 +68,26 @@ fn a_flash_and_a_beep_are_seen_and_heard_when_they_were() {
     let (frame, packet) = (1.0 / 25.0, 1024.0 / 48000.0);
     for at in [1.0, 7.0] {
         let ffmpeg = ffmpeg::sync(&set.join("master.m3u8"), at);
-        assert!((ffmpeg.flash_s - at).abs() <= frame, "ffmpeg sees it at {} s", ffmpeg.flash_s);
-        assert!((ffmpeg.beep_s - at).abs() <= packet, "ffmpeg hears it at {} s", ffmpeg.beep_s);
+        assert!(
+            (ffmpeg.flash_s - at).abs() <= frame,
+            "ffmpeg sees it at {} s",
+            ffmpeg.flash_s
+        );
+        assert!(
+            (ffmpeg.beep_s - at).abs() <= packet,
+            "ffmpeg hears it at {} s",
+            ffmpeg.beep_s
+        );
         let chromium = browser::sync(&set, at);
         let number = |name: &str| chromium[name].as_f64().expect("a time");
-        assert!((number("flash_s") - at).abs() <= frame, "Chromium: {chromium}");
-        assert!((number("beep_s") - at).abs() <= packet, "Chromium: {chromium}");
+        assert!(
+            (number("flash_s") - at).abs() <= frame,
+            "Chromium: {chromium}"
+        );
+        assert!(
+            (number("beep_s") - at).abs() <= packet,
+            "Chromium: {chromium}"
+        );
     }
 }
 
@@ -69,11 +103,18 @@ fn two_processes_share_a_job_and_one_takes_over_from_the_other() {
     rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).expect("a kill");
     product::finish(first);
     let output = product::finish(second);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
     for step in document["steps"].as_array().expect("steps") {
         let outcomes = step["attempts"].as_array().expect("attempts").iter();
-        let done = outcomes.filter(|attempt| attempt["outcome"] == "succeeded").count();
+        let done = outcomes
+            .filter(|attempt| attempt["outcome"] == "succeeded")
+            .count();
         assert_eq!(done, 1, "{} succeeds once", step["id"]);
     }
     place.assert_no_survivors();
@@ -98,14 +139,40 @@ fn bad_sources_fail_at_once_with_a_code_and_publish_nothing() {
     let faststart = place.path().join("faststart.mp4");
     let name = faststart.to_str().expect("a path in UTF-8");
     let picture = "testsrc2=s=640x360:r=25:d=20";
-    ffmpeg::ffmpeg(&["-f", "lavfi", "-i", picture, "-c:v", "libx264", "-movflags", "+faststart", name]);
+    ffmpeg::ffmpeg(&[
+        "-f",
+        "lavfi",
+        "-i",
+        picture,
+        "-c:v",
+        "libx264",
+        "-movflags",
+        "+faststart",
+        name,
+    ]);
     let faststart = std::fs::read(faststart).expect("a source");
     let cases: [(&str, &[u8], &str); 5] = [
         ("empty.mp4", b"", "empty_source"),
-        ("text.mp4", b"this is no video at all, whatever its name says\n", "not_media"),
-        ("playlist.mp4", b"#EXTM3U\n#EXTINF:6,\nfile:///etc/passwd\n", "playlist_refused"),
-        ("headless.mp4", &whole[..whole.len() / 2], "malformed_source"),
-        ("truncated.mp4", &faststart[..faststart.len() * 6 / 10], "source_truncated"),
+        (
+            "text.mp4",
+            b"this is no video at all, whatever its name says\n",
+            "not_media",
+        ),
+        (
+            "playlist.mp4",
+            b"#EXTM3U\n#EXTINF:6,\nfile:///etc/passwd\n",
+            "playlist_refused",
+        ),
+        (
+            "headless.mp4",
+            &whole[..whole.len() / 2],
+            "malformed_source",
+        ),
+        (
+            "truncated.mp4",
+            &faststart[..faststart.len() * 6 / 10],
+            "source_truncated",
+        ),
     ];
     for (name, bytes, code) in cases {
         let path = place.path().join(name);
@@ -114,11 +181,22 @@ fn bad_sources_fail_at_once_with_a_code_and_publish_nothing() {
         let output = product::output(place.run("video:full", &path));
         let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
         assert_eq!(output.status.code(), Some(1), "{name}: {document}");
-        assert_eq!(document["error"]["code"], code, "{name}: {}", document["error"]);
+        assert_eq!(
+            document["error"]["code"], code,
+            "{name}: {}",
+            document["error"]
+        );
         assert_eq!(document["error"]["class"], "input", "{name}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{name} took {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{name} took {:?}",
+            began.elapsed()
+        );
     }
-    assert!(!place.out().join("videos").exists(), "nothing was published");
+    assert!(
+        !place.out().join("videos").exists(),
+        "nothing was published"
+    );
 }
 
 /// All real clips of a folder that is not part of the repository: `TELECINE_TEST_MEDIA`.
@@ -126,8 +204,11 @@ fn bad_sources_fail_at_once_with_a_code_and_publish_nothing() {
 #[ignore = "needs a folder of clips in TELECINE_TEST_MEDIA"]
 fn every_real_clip_succeeds_or_fails_within_five_seconds_with_a_reason() {
     let folder = std::env::var("TELECINE_TEST_MEDIA").expect("TELECINE_TEST_MEDIA names a folder");
-    let mut clips: Vec<PathBuf> =
-        std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
+    let mut clips: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     clips.sort();
     for clip in clips.iter().filter(|clip| is_video(clip)) {
         let place = Workplace::new();
@@ -141,15 +222,24 @@ fn every_real_clip_succeeds_or_fails_within_five_seconds_with_a_reason() {
             product::decoded_frames(&place.set());
         } else {
             assert_eq!(output.status.code(), Some(1), "{name}");
-            assert!(error["code"].is_string() && error["message"].is_string(), "{name}: {error}");
+            assert!(
+                error["code"].is_string() && error["message"].is_string(),
+                "{name}: {error}"
+            );
             assert!(began.elapsed() < Duration::from_secs(5), "{name}");
-            assert!(!place.out().join("videos").exists(), "{name}: nothing is published");
+            assert!(
+                !place.out().join("videos").exists(),
+                "{name}: nothing is published"
+            );
         }
         place.assert_no_survivors();
     }
 }
 
 fn is_video(path: &Path) -> bool {
-    let extension = path.extension().and_then(|text| text.to_str()).unwrap_or_default();
+    let extension = path
+        .extension()
+        .and_then(|text| text.to_str())
+        .unwrap_or_default();
     ["mp4", "mov", "mkv"].contains(&extension.to_ascii_lowercase().as_str())
 }

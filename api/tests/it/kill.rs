@@ -46,7 +46,11 @@ fn a_job_killed_at_any_moment_is_finished_by_the_same_command() {
     product::succeed(undisturbed.run("video:full", &clip));
     let whole = began.elapsed();
     for moment in 0..moments() {
-        let victim = if moment % 2 == 0 { Victim::Group } else { Victim::Parent };
+        let victim = if moment % 2 == 0 {
+            Victim::Group
+        } else {
+            Victim::Parent
+        };
         let after = whole.mul_f64((f64::from(moment) + 0.5) / f64::from(moments()));
         eprintln!("killing the {victim:?} after {after:?} of {whole:?}");
         let disturbed = Workplace::new();
@@ -62,7 +66,12 @@ fn a_job_killed_again_and_again_still_finishes() {
     let clip = product::demo_clip();
     let place = Workplace::new();
     for round in 0..8_u32 {
-        kill_after(&place, &clip, Victim::Group, Duration::from_millis(600 + 300 * u64::from(round)));
+        kill_after(
+            &place,
+            &clip,
+            Victim::Group,
+            Duration::from_millis(600 + 300 * u64::from(round)),
+        );
     }
     let document = product::succeed(place.run("video:full", &clip));
     check_nothing_twice(&place, &document);
@@ -78,8 +87,14 @@ fn kill_after(place: &Workplace, clip: &Path, victim: Victim, after: Duration) {
 
 fn check_equal(undisturbed: &Workplace, disturbed: &Workplace) {
     let (whole, resumed) = (undisturbed.set(), disturbed.set());
-    assert_eq!(product::media_playlists(&whole), product::media_playlists(&resumed));
-    assert_eq!(product::decoded_frames(&whole), product::decoded_frames(&resumed));
+    assert_eq!(
+        product::media_playlists(&whole),
+        product::media_playlists(&resumed)
+    );
+    assert_eq!(
+        product::decoded_frames(&whole),
+        product::decoded_frames(&resumed)
+    );
 }
 
 /// The events name every object that a checkpoint made durable: none of their segments may have
@@ -88,12 +103,23 @@ fn check_nothing_twice(place: &Workplace, document: &Value) {
     let job = document["id"].as_str().expect("a job id").to_owned();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let events = runtime.block_on(async {
-        let store = SqliteStore::open(&place.data()).await.expect("the store opens");
-        store.events(&RunId::from(job), 0, 100_000).await.expect("events can be read")
+        let store = SqliteStore::open(&place.data())
+            .await
+            .expect("the store opens");
+        store
+            .events(&RunId::from(job), 0, 100_000)
+            .await
+            .expect("events can be read")
     });
     let mut segments = BTreeSet::new();
-    for event in events.iter().filter(|event| event.event.kind == "step.checkpoint") {
-        for key in event.event.data["artifacts"].as_array().expect("a checkpoint names objects") {
+    for event in events
+        .iter()
+        .filter(|event| event.event.kind == "step.checkpoint")
+    {
+        for key in event.event.data["artifacts"]
+            .as_array()
+            .expect("a checkpoint names objects")
+        {
             let key = key.as_str().expect("an object key");
             let (name, _tag) = key.rsplit_once('_').expect("an attempt's own name");
             assert!(segments.insert(name.to_owned()), "{name} was encoded twice");

@@ -4,4 +4,7 @@ mod boundaries;
 mod browser;
 mod docs;
 mod ffmpeg;
+mod full;
+mod kill;
+mod product;
 mod repository;

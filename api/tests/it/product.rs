@@ -71,10 +71,14 @@ impl Workplace {
     pub(crate) fn survivors(&self) -> Vec<u32> {
         let mark = format!("WORKPLACE_MARK={}", self.mark);
         let entries = std::fs::read_dir("/proc").expect("a /proc to look into");
-        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let pids = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+            environ
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == mark.as_bytes())
         })
         .collect()
     }
@@ -83,7 +87,11 @@ impl Workplace {
     pub(crate) fn assert_no_survivors(&self) {
         let deadline = Instant::now() + Duration::from_secs(2);
         while !self.survivors().is_empty() {
-            assert!(Instant::now() < deadline, "processes survive: {:?}", self.survivors());
+            assert!(
+                Instant::now() < deadline,
+                "processes survive: {:?}",
+                self.survivors()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -93,7 +101,11 @@ impl Workplace {
         let only = |dir: &Path| {
             let mut entries = std::fs::read_dir(dir).expect("a directory").flatten();
             let first = entries.next().expect("something was published").path();
-            assert!(entries.next().is_none(), "{} holds one entry", dir.display());
+            assert!(
+                entries.next().is_none(),
+                "{} holds one entry",
+                dir.display()
+            );
             first
         };
         only(&only(&self.out().join("videos")))
@@ -107,7 +119,8 @@ pub(crate) fn finish(mut child: Child) -> Output {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
             if let Some(mut pipe) = pipe {
-                pipe.read_to_end(&mut bytes).expect("a pipe that can be read");
+                pipe.read_to_end(&mut bytes)
+                    .expect("a pipe that can be read");
             }
             bytes
         })
@@ -125,12 +138,20 @@ pub(crate) fn finish(mut child: Child) -> Output {
         std::thread::sleep(Duration::from_millis(20));
     };
     let bytes = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().expect("a reader");
-    Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
+    Output {
+        status,
+        stdout: bytes(stdout),
+        stderr: bytes(stderr),
+    }
 }
 
 /// Starts a command with its output piped.
 pub(crate) fn spawn(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts")
 }
 
 /// Runs a command to its end.
@@ -151,7 +172,9 @@ pub(crate) fn media_playlists(set: &Path) -> BTreeMap<String, String> {
     let generation = set.join("g1");
     let mut playlists = BTreeMap::new();
     for kind in ["video", "audio"] {
-        let Ok(tracks) = std::fs::read_dir(generation.join(kind)) else { continue };
+        let Ok(tracks) = std::fs::read_dir(generation.join(kind)) else {
+            continue;
+        };
         for track in tracks.flatten() {
             let text = std::fs::read_to_string(track.path().join("playlist.m3u8"))
                 .expect("a media playlist");
@@ -163,7 +186,10 @@ pub(crate) fn media_playlists(set: &Path) -> BTreeMap<String, String> {
 }
 
 fn without_tag(line: &str) -> String {
-    match line.strip_suffix(".m4s").and_then(|stem| stem.rsplit_once('_')) {
+    match line
+        .strip_suffix(".m4s")
+        .and_then(|stem| stem.rsplit_once('_'))
+    {
         Some((name, tag)) if tag.len() == 8 => format!("{name}.m4s\n"),
         _ => format!("{line}\n"),
     }
