@@ -64,10 +64,8 @@ impl Activity for VideoPreview {
     async fn run(&self, ctx: &Context, input: Input) -> Result<Picture, ActivityError> {
         let source = source::local(ctx, &input.source).await?;
         let limits = Limits::for_media(input.video.end_ns as f64 / 1e9);
-        let (extension, media_type) = match input.options.format {
-            PreviewFormat::Webp => ("webp", "image/webp"),
-            PreviewFormat::Gif => ("gif", "image/gif"),
-        };
+        let gif = input.options.format == PreviewFormat::Gif;
+        let extension = if gif { "gif" } else { "webp" };
         let out = ctx.scratch().join("preview").with_extension(extension);
         let spec = PreviewSpec {
             source: source.path,
@@ -83,7 +81,11 @@ impl Activity for VideoPreview {
         let made = self.host.run::<Preview>(ctx, spec, limits).await?;
         let name = attempt_file("preview", ctx.attempt_tag(), extension);
         let object = ctx
-            .put_file(&format!("{}/{name}", input.prefix), &out, media_type)
+            .put_file(
+                &format!("{}/{name}", input.prefix),
+                &out,
+                &format!("image/{extension}"),
+            )
             .await?;
         Ok(Picture {
             object,

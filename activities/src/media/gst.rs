@@ -33,7 +33,7 @@ pub fn init() -> Result<(), ToolError> {
     gst::init().map_err(|error| {
         ToolError::new(
             ErrorClass::Config,
-            "gstreamer_unusable",
+            "gstreamer_missing",
             format!("gstreamer cannot be loaded: {error}"),
         )
     })
@@ -47,7 +47,7 @@ pub fn element(factory: &str) -> Result<gst::Element, ToolError> {
     gst::ElementFactory::make(factory).build().map_err(|_| {
         ToolError::new(
             ErrorClass::Config,
-            "gstreamer_plugin_missing",
+            "plugin_missing",
             format!("gstreamer has no element {factory}: install its base, good, bad, ugly and libav plugins"),
         )
     })
