@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value;
 use telecine_activities::child::ToolHost;
 use telecine_engine::activity::{
     ActivityError, AttemptPort, Checkpoint, Context, ContextParts, MediaSpan, ProgressCell,
     PublicationMove,
 };
-use telecine_engine::objects::{Artifact, ObjectStore};
+use telecine_engine::objects::{Artifact, ObjectError, ObjectMeta, ObjectStore};
 use telecine_object_stores::FsStore;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +28,13 @@ pub(crate) struct Written {
     pub(crate) publications: Vec<(String, u64)>,
 }
 
+/// Keeps what is written. Once the lease is lost, nothing is.
 #[derive(Debug, Default)]
-struct MemoryPort(Mutex<Written>);
+struct MemoryPort {
+    written: Mutex<Written>,
+    /// How many checkpoints are still saved before the lease is lost; `None` for all.
+    checkpoints_left: Mutex<Option<usize>>,
+}
 
 #[async_trait]
 impl AttemptPort for MemoryPort {
@@ -38,7 +44,10 @@ impl AttemptPort for MemoryPort {
         covers: Option<MediaSpan>,
         artifacts: Vec<Artifact>,
     ) -> Result<(), ActivityError> {
-        let mut written = self.0.lock().unwrap();
+        if let Some(left) = self.checkpoints_left.lock().unwrap().as_mut() {
+            *left = left.checked_sub(1).ok_or_else(ActivityError::cancelled)?;
+        }
+        let mut written = self.written.lock().unwrap();
         written.checkpoints.push((value, covers));
         written.artifacts.extend(artifacts);
         Ok(())
@@ -49,7 +58,7 @@ impl AttemptPort for MemoryPort {
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
-        let mut written = self.0.lock().unwrap();
+        let mut written = self.written.lock().unwrap();
         let previous = written
             .publications
             .last()
@@ -65,6 +74,7 @@ pub(crate) struct Bench {
     home: tempfile::TempDir,
     port: Arc<MemoryPort>,
     attempts: Mutex<u32>,
+    remote: bool,
     pub(crate) host: ToolHost,
 }
 
@@ -76,7 +86,16 @@ impl Bench {
             home,
             port: Arc::default(),
             attempts: Mutex::new(0),
+            remote: false,
             host: tool_host(),
+        }
+    }
+
+    /// A bench whose stores have no files to open in place, as those over a network.
+    pub(crate) fn remote() -> Self {
+        Self {
+            remote: true,
+            ..Self::new()
         }
     }
 
@@ -102,8 +121,8 @@ impl Bench {
             attempt: number,
             attempt_tag: format!("{number:08x}"),
             scratch,
-            source: store(&self.source_dir()),
-            media: store(&self.media_dir()),
+            source: self.store(&self.source_dir()),
+            media: self.store(&self.media_dir()),
             checkpoint: checkpoint.map(|value| Checkpoint {
                 seq: 1,
                 value,
@@ -122,20 +141,35 @@ impl Bench {
         }
     }
 
+    /// The store in a directory, as near or far as this bench has it.
+    fn store(&self, directory: &Path) -> Arc<dyn ObjectStore> {
+        let store = FsStore::new(directory);
+        if self.remote {
+            return Arc::new(Remote(store));
+        }
+        Arc::new(store)
+    }
+
     fn next_number(&self) -> u32 {
         let mut attempts = self.attempts.lock().unwrap();
         *attempts += 1;
         *attempts
     }
 
+    /// Lets attempts save so many checkpoints, and then lose their lease.
+    pub(crate) fn lose_lease_after(&self, checkpoints: usize) {
+        *self.port.checkpoints_left.lock().unwrap() = Some(checkpoints);
+    }
+
+    /// Lets attempts keep their lease again.
+    pub(crate) fn keep_lease(&self) {
+        *self.port.checkpoints_left.lock().unwrap() = None;
+    }
+
     /// Takes what was written since the last call.
     pub(crate) fn take_written(&self) -> Written {
-        std::mem::take(&mut self.port.0.lock().unwrap())
+        std::mem::take(&mut self.port.written.lock().unwrap())
     }
-}
-
-fn store(directory: &Path) -> Arc<dyn ObjectStore> {
-    Arc::new(FsStore::new(directory))
 }
 
 /// A context, and the strings that the worker pulls.
@@ -144,4 +178,43 @@ pub(crate) struct Attempt {
     pub(crate) ctx: Context,
     pub(crate) cancelled: CancellationToken,
     pub(crate) draining: CancellationToken,
+}
+
+/// A store that has no local files.
+#[derive(Debug)]
+struct Remote(FsStore);
+
+#[async_trait]
+impl ObjectStore for Remote {
+    async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+        self.0.head(key).await
+    }
+
+    async fn read_range(&self, key: &str, offset: u64, len: usize) -> Result<Bytes, ObjectError> {
+        self.0.read_range(key, offset, len).await
+    }
+
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+        self.0.put_bytes(key, bytes).await
+    }
+
+    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+        self.0.put_file(key, file).await
+    }
+
+    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.0.copy(from, to).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.0.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+        self.0.list(prefix).await
+    }
+
+    fn local_path(&self, _: &str) -> Result<Option<PathBuf>, ObjectError> {
+        Ok(None)
+    }
 }

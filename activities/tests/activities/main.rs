@@ -10,3 +10,4 @@ mod orphans;
 mod pictures;
 mod pipeline;
 mod probe;
+mod validation;

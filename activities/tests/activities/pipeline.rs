@@ -1,8 +1,7 @@
-//! The activities one after the other on a real clip, as `video:transcode` runs them.
+//! The activities one after the other on a real clip, as the built-in workflows run them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use telecine_engine::activity::{ActivityError, Registry};
 
@@ -10,38 +9,49 @@ use crate::attempt::{Attempt, Bench};
 use crate::clips::Clips;
 
 /// A run over one source: `source.mp4` in the source store.
-struct Run {
-    bench: Bench,
+pub(crate) struct Run {
+    pub(crate) bench: Bench,
     registry: Registry,
 }
 
 impl Run {
-    fn new(source: &Path) -> Self {
-        let bench = Bench::new();
+    pub(crate) fn new(source: &Path) -> Self {
+        Self::on(Bench::new(), source)
+    }
+
+    pub(crate) fn on(bench: Bench, source: &Path) -> Self {
         std::fs::copy(source, bench.source_dir().join("source.mp4")).unwrap();
         let mut registry = Registry::default();
         telecine_activities::register(&mut registry, &bench.host).unwrap();
         Self { bench, registry }
     }
 
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         attempt: &Attempt,
         activity: &str,
-        input: &Value,
+        input: Value,
     ) -> Result<Value, ActivityError> {
         let activity = self.registry.get(activity, 1).unwrap();
-        activity.run(&attempt.ctx, input.clone()).await
+        activity.run(&attempt.ctx, input).await
     }
 
-    async fn step(&self, activity: &str, input: Value) -> Value {
+    /// Runs an activity that has to succeed.
+    pub(crate) async fn step(&self, activity: &str, input: Value) -> Value {
         let attempt = self.bench.attempt(None);
-        let output = self.attempt(&attempt, activity, &input).await;
+        let output = self.attempt(&attempt, activity, input).await;
         output.unwrap_or_else(|e| panic!("{activity}: {e:?}"))
     }
 
+    /// Runs an activity that has to fail; code and message of the error.
+    pub(crate) async fn failure(&self, activity: &str, input: Value) -> (String, String) {
+        let attempt = self.bench.attempt(None);
+        let error = self.attempt(&attempt, activity, input).await.unwrap_err();
+        (error.code.into_owned(), error.message)
+    }
+
     /// Probes, allocates and plans.
-    async fn prepare(&self) -> Prepared {
+    pub(crate) async fn prepare(&self) -> Prepared {
         let probe = self
             .step("media.probe", json!({"source": "source.mp4"}))
             .await;
@@ -56,13 +66,50 @@ impl Run {
             plan,
         }
     }
+
+    /// Everything up to the packaged set.
+    pub(crate) async fn package(&self) -> Packaged {
+        let prepared = self.prepare().await;
+        let mut chunks = Vec::new();
+        for chunk in 0..prepared.plan["chunks"].as_array().unwrap().len() {
+            chunks.push(self.step("video.encode", prepared.encode(chunk)).await);
+        }
+        let audio = match prepared.probe["audio"].as_array().unwrap().as_slice() {
+            [] => Value::Null,
+            _ => self.step("audio.encode", prepared.audio()).await,
+        };
+        let prefix = &prepared.allocation["prefix"];
+        let set = json!({"prefix": prefix, "chunks": chunks, "audio": audio});
+        let set = self.step("video.package_hls", set).await;
+        Packaged {
+            prepared,
+            chunks,
+            audio,
+            set,
+        }
+    }
+
+    /// A file of the published set.
+    pub(crate) fn published(&self, name: &str) -> PathBuf {
+        self.bench.media_dir().join("videos/te/testhash").join(name)
+    }
+
+    /// Names of the segments of a rendition that are stored, in order.
+    fn stored_segments(&self, rendition: &str) -> Vec<String> {
+        let directory = self.published("g1/video").join(rendition);
+        let entries = std::fs::read_dir(directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("seg_")).collect();
+        names.sort();
+        names
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct Prepared {
-    probe: Value,
-    allocation: Value,
-    plan: Value,
+/// Outputs of the steps before encoding.
+pub(crate) struct Prepared {
+    pub(crate) probe: Value,
+    pub(crate) allocation: Value,
+    pub(crate) plan: Value,
 }
 
 impl Prepared {
@@ -88,10 +135,40 @@ impl Prepared {
     }
 }
 
-fn clip(clips: &Clips) -> std::path::PathBuf {
-    let sine = "-f lavfi -i sine=r=48000:d=14 -c:a aac -ac 2";
+/// Outputs of the steps up to packaging.
+pub(crate) struct Packaged {
+    pub(crate) prepared: Prepared,
+    pub(crate) chunks: Vec<Value>,
+    pub(crate) audio: Value,
+    pub(crate) set: Value,
+}
+
+impl Packaged {
+    pub(crate) fn validate(&self) -> Value {
+        json!({
+            "set": self.set,
+            "chunks": self.chunks,
+            "audio": self.audio,
+            "video": self.prepared.plan["video"],
+            "duration_ns": self.prepared.plan["end_ns"],
+        })
+    }
+
+    pub(crate) fn publish(&self, cover: &Value, preview: &Value) -> Value {
+        json!({
+            "allocation": self.prepared.allocation,
+            "set": self.set,
+            "cover": cover,
+            "preview": preview,
+        })
+    }
+}
+
+/// Fourteen seconds of 360p with a tone: three segments, two renditions.
+pub(crate) fn short_clip(clips: &Clips) -> PathBuf {
     clips.ffmpeg(
-        &format!("-f lavfi -i testsrc2=s=640x360:r=25:d=14 {sine} -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 50"),
+        "-f lavfi -i testsrc2=s=640x360:r=25:d=14 -f lavfi -i sine=r=48000:d=14 -c:a aac -ac 2 \
+         -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 50",
         "clip.mp4",
     )
 }
@@ -99,34 +176,188 @@ fn clip(clips: &Clips) -> std::path::PathBuf {
 #[tokio::test]
 async fn a_clip_becomes_a_published_set() {
     let clips = Clips::new();
-    let run = Run::new(&clip(&clips));
-    let prepared = run.prepare().await;
-    let chunk = run.step("video.encode", prepared.encode(0)).await;
-    let audio = run.step("audio.encode", prepared.audio()).await;
-    let set = json!({"prefix": prepared.allocation["prefix"], "chunks": [chunk], "audio": audio});
-    let set = run.step("video.package_hls", set).await;
-    let validated = run
-        .step(
-            "media.validate",
-            json!({
-                "set": set,
-                "chunks": [chunk],
-                "audio": audio,
-                "video": prepared.plan["video"],
-                "duration_ns": prepared.plan["end_ns"],
-            }),
-        )
-        .await;
-    eprintln!("{validated}");
+    let run = Run::new(&short_clip(&clips));
+    let packaged = run.package().await;
+    let validated = run.step("media.validate", packaged.validate()).await;
+    assert_eq!(
+        (&validated["renditions"], &validated["segments"]),
+        (&json!(3), &json!(9))
+    );
+    // 14 s are 350 frames in each of two renditions, and 657 packets of 1024 samples.
+    assert_eq!(validated["samples"], 2 * 350 + 657);
     let published = run
         .step(
             "media.publish",
-            json!({"allocation": prepared.allocation, "set": set, "cover": null, "preview": null}),
+            packaged.publish(&Value::Null, &Value::Null),
         )
         .await;
     assert_eq!(published["playlist"], "videos/te/testhash/master.m3u8");
-    let master = run.bench.media_dir().join("videos/te/testhash/master.m3u8");
-    eprintln!("{}", std::fs::read_to_string(&master).unwrap());
-    let frames = clips.frames_of(&master);
-    assert_eq!(frames, 14 * 25);
+    assert_eq!(published["cover"], Value::Null);
+    assert_eq!(
+        run.bench.take_written().publications,
+        [("testhash".to_owned(), 1)]
+    );
+    for playlist in ["master.m3u8", "g1/master.m3u8"] {
+        assert_eq!(clips.frames_of(&run.published(playlist)), 350, "{playlist}");
+    }
+}
+
+#[tokio::test]
+async fn chunks_join_into_one_timeline() {
+    let clips = Clips::new();
+    let source = clips.h264(71, "30000/1001", "-g 60 -s 96x54", "long.mp4");
+    let run = Run::new(&source);
+    let packaged = run.package().await;
+    assert!(packaged.chunks.len() >= 2, "the clip is encoded in chunks");
+    run.step("media.validate", packaged.validate()).await;
+    let frames = packaged.prepared.probe["video"]["frames"].as_u64().unwrap();
+    assert_eq!(clips.frames_of(&run.published("g1/master.m3u8")), frames);
+}
+
+#[tokio::test]
+async fn a_lost_attempt_costs_no_segment_that_is_durable() {
+    let clips = Clips::new();
+    let run = Run::new(&short_clip(&clips));
+    let prepared = run.prepare().await;
+    run.bench.lose_lease_after(3);
+    let (code, _) = run.failure("video.encode", prepared.encode(0)).await;
+    assert_eq!(code, "cancelled");
+    let mut written = run.bench.take_written();
+    assert_eq!(
+        written.artifacts.len(),
+        3,
+        "each checkpoint names its segment"
+    );
+    let (checkpoint, covers) = written.checkpoints.pop().unwrap();
+    assert!(covers.unwrap().to_s >= 6.0);
+
+    run.bench.keep_lease();
+    let attempt = run.bench.attempt(Some(checkpoint));
+    let tag = attempt.ctx.attempt_tag().to_owned();
+    let chunk = run
+        .attempt(&attempt, "video.encode", prepared.encode(0))
+        .await;
+    let chunk = chunk.unwrap();
+    let mut keys = Vec::new();
+    for rendition in chunk["renditions"].as_array().unwrap() {
+        let numbers = rendition["segments"].as_array().unwrap().iter();
+        assert!(
+            numbers
+                .clone()
+                .map(|s| s["number"].as_u64().unwrap())
+                .eq(1..=3)
+        );
+        keys.extend(numbers.map(|segment| segment["object"]["key"].as_str().unwrap().to_owned()));
+    }
+    for durable in &written.artifacts {
+        assert!(keys.contains(&durable.key), "{} is used again", durable.key);
+    }
+    let encoded_again = keys.iter().filter(|key| key.contains(&tag)).count();
+    assert_eq!(encoded_again, 3, "only what was not durable is encoded");
+}
+
+#[tokio::test]
+async fn a_complete_checkpoint_needs_no_source() {
+    let clips = Clips::new();
+    let run = Run::new(&short_clip(&clips));
+    let prepared = run.prepare().await;
+    let first = run.step("video.encode", prepared.encode(0)).await;
+    let (checkpoint, _) = run.bench.take_written().checkpoints.pop().unwrap();
+    std::fs::remove_file(run.bench.source_dir().join("source.mp4")).unwrap();
+    let attempt = run.bench.attempt(Some(checkpoint));
+    let second = run
+        .attempt(&attempt, "video.encode", prepared.encode(0))
+        .await;
+    assert_eq!(second.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_worker_that_shuts_down_finishes_the_segment_in_work() {
+    let clips = Clips::new();
+    let run = Run::new(&short_clip(&clips));
+    let prepared = run.prepare().await;
+    let attempt = run.bench.attempt(None);
+    attempt.draining.cancel();
+    let ended = run
+        .attempt(&attempt, "video.encode", prepared.encode(0))
+        .await;
+    assert_eq!(&*ended.unwrap_err().code, "cancelled");
+    let (_, covers) = run.bench.take_written().checkpoints.pop().unwrap();
+    assert!((6.0..14.0).contains(&covers.unwrap().to_s), "{covers:?}");
+    assert!(run.stored_segments("r360_h264").len() < 3);
+}
+
+#[tokio::test]
+async fn pictures_are_published_under_the_names_that_readers_know() {
+    let clips = Clips::new();
+    let run = Run::new(&short_clip(&clips));
+    let prepared = run.prepare().await;
+    let picture = |options: Value| {
+        let mut input = json!({
+            "source": "source.mp4",
+            "video": prepared.probe["video"],
+            "exact_seeks": prepared.probe["chunkable"],
+            "prefix": prepared.allocation["prefix"],
+        });
+        input
+            .as_object_mut()
+            .unwrap()
+            .extend(options.as_object().unwrap().clone());
+        input
+    };
+    let cover = run.step("video.cover", picture(json!({"at_s": 3.0}))).await;
+    assert_eq!(cover["at_ns"], 3_000_000_000_u64);
+    let options = json!({"start_s": 1, "duration_s": 1, "width": 160, "fps": 5, "format": "gif"});
+    let preview = run
+        .step("video.preview", picture(json!({"options": options})))
+        .await;
+    assert_eq!(preview["frames"], 5);
+    let publish = json!({
+        "allocation": prepared.allocation, "set": null, "cover": cover, "preview": preview,
+    });
+    let published = run.step("media.publish", publish).await;
+    assert_eq!(published["playlist"], Value::Null);
+    for name in ["cover.jpg", "preview.gif"] {
+        let root = std::fs::read(run.published(name)).unwrap();
+        assert_eq!(
+            root,
+            std::fs::read(run.published(&format!("g1/{name}"))).unwrap()
+        );
+        assert_eq!(
+            published[name.split('.').next().unwrap()],
+            format!("videos/te/testhash/{name}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_published_of_nothing() {
+    let clips = Clips::new();
+    let run = Run::new(&short_clip(&clips));
+    let allocation =
+        json!({"hash": "testhash", "generation": 1, "prefix": "videos/te/testhash/g1"});
+    let publish = json!({"allocation": allocation, "set": null, "cover": null, "preview": null});
+    let (code, _) = run.failure("media.publish", publish).await;
+    assert_eq!(code, "nothing_to_publish");
+    assert!(run.bench.take_written().publications.is_empty());
+}
+
+#[tokio::test]
+async fn stores_without_local_files_work_as_well() {
+    let clips = Clips::new();
+    let run = Run::on(Bench::remote(), &short_clip(&clips));
+    let packaged = run.package().await;
+    let validated = run.step("media.validate", packaged.validate()).await;
+    assert_eq!(validated["segments"], 9);
+}
+
+#[tokio::test]
+async fn a_missing_source_is_named() {
+    let clips = Clips::new();
+    let run = Run::new(&short_clip(&clips));
+    let (code, message) = run
+        .failure("media.probe", json!({"source": "gone.mp4"}))
+        .await;
+    assert_eq!(code, "object_missing");
+    assert!(message.contains("gone.mp4"), "{message}");
 }
