@@ -15,7 +15,7 @@ const CONSTRUCTORS: [&str; 6] = [
 ];
 
 /// `ExprError::new("code", ..)`, `Failure { code: "code".to_owned(), .. }`, `=> ("code", ..)`.
-const OTHER_OPENINGS: [&str; 3] = ["Error::new(", "code: ", "=> ("];
+const OTHER_OPENINGS: [&str; 2] = ["Error::new(", "code: "];
 
 /// A code as the source uses it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +163,9 @@ fn uses_in(source: &str) -> Vec<Use> {
     for opening in OTHER_OPENINGS {
         uses.extend(literals_after(source, opening).map(without_class));
     }
+    // Arms of other tables look alike, but their words are single ones.
+    let in_arms = literals_after(source, "=> (").filter(|code| code.contains('_'));
+    uses.extend(in_arms.map(without_class));
     uses.extend(
         source
             .split("ErrorClass::")
