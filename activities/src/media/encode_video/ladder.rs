@@ -303,7 +303,7 @@ impl Step<'_> {
         let pad = queue.static_pad("sink").ok_or_else(|| bug("no sink pad"))?;
         let flow = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         pad.add_probe(flow, move |_, info| match time_of(info) {
-            Some(at) if at < from => gst::PadProbeReturn::Drop,
+            Some(at) if at < from => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         });
         Ok(())
