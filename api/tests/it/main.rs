@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod browser;
+mod cli;
 mod docs;
 mod ffmpeg;
 mod full;

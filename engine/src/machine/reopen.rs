@@ -72,7 +72,11 @@ fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
     step.charged = 0;
     step.losses = 0;
     step.output = None;
+    step.error = None;
     step.reason = None;
+    step.progress = None;
+    // The step's total time counts from its first claim of the new round.
+    step.started_at = None;
     step.ended_at = None;
     step.warnings.clear();
     if planned.action == Action::Rerun {
