@@ -17,7 +17,7 @@ use crate::id::{PlanId, RunId, SessionId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
 use crate::retry::plan::{self, PlanState, RetryPlan, Verdicts};
 use crate::run::RunStatus;
-use crate::store::{Created, NewRun, Store, StoreError, Transaction};
+use crate::store::{Created, NewRun, StepSet, Store, StoreError, Transaction};
 
 /// Requests that may wait for the committer. A sender waits when it is full.
 const CHANNEL_REQUESTS: usize = 1024;
@@ -40,7 +40,10 @@ pub enum CommitError {
 
 impl From<StoreError> for CommitError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
+        match error {
+            StoreError::NoRun(_) => Self::Rejected(Rejected::Conflict(error.to_string())),
+            other => Self::Store(Arc::new(other)),
+        }
     }
 }
 
@@ -217,20 +220,33 @@ impl Folding {
                 .drain(..)
                 .map(|request| (request.work, request.reply))
                 .unzip();
-            let answers = match self.commit(&works).await {
-                Ok(answers) => answers,
-                Err(error) => {
-                    tracing::error!(%error, "a batch of {} changes was rolled back", works.len());
-                    let error = Arc::new(error);
-                    works
-                        .iter()
-                        .map(|_| Err(CommitError::Store(error.clone())))
-                        .collect()
-                }
-            };
+            let answers = self.answer(&works).await;
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // Whoever asked may be gone; what was committed stays committed.
                 let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Commits everything at once; if that fails, each work alone, so that a broken one harms
+    /// nobody else.
+    async fn answer(&self, works: &[Work]) -> Vec<Result<Created, CommitError>> {
+        match self.commit(works).await {
+            Ok(answers) => answers,
+            Err(error) if works.len() == 1 => {
+                tracing::error!(%error, "a change was rolled back");
+                vec![Err(error.into())]
+            }
+            Err(_) => {
+                let mut answers = Vec::with_capacity(works.len());
+                for work in works {
+                    let alone = self.commit(std::slice::from_ref(work)).await;
+                    answers.push(match alone {
+                        Ok(mut answer) => answer.remove(0),
+                        Err(error) => Err(error.into()),
+                    });
+                }
+                answers
             }
         }
     }
@@ -263,6 +279,9 @@ impl Folding {
         match work {
             Work::Create { new, force } => self.create(batch, new, *force).await,
             Work::Fold { run, command } => {
+                if let Command::Reopen { plan } = &**command {
+                    check_current(batch, run, plan).await?;
+                }
                 self.fold(batch, run, command).await?;
                 if let Command::Reopen { plan } = &**command {
                     let executed = RetryPlan {
@@ -279,6 +298,7 @@ impl Folding {
             }
             Work::Replan { run, verdicts } => {
                 batch.write_views().await?;
+                batch.stopped.remove(run);
                 self.plan(batch, run, verdicts).await?;
                 Ok(Created::New)
             }
@@ -347,6 +367,13 @@ impl Folding {
         command: &Command,
     ) -> Result<(), CommitError> {
         let run = view.run.id.clone();
+        if matches!(
+            machine::steps_needed(command),
+            StepSet::Unsettled | StepSet::All
+        ) {
+            // They come from the store, so what was folded but not written yet is written first.
+            batch.write(&run, &view.flush()).await?;
+        }
         let steps = batch
             .tx
             .load_steps(&run, &machine::steps_needed(command))
@@ -377,6 +404,23 @@ impl Folding {
         let plan = plan::compute(PlanId::generate(), &snapshot, &definition, verdicts);
         batch.tx.save_plan(&plan).await
     }
+}
+
+/// Only the plan that was shown last can be executed, and once.
+async fn check_current(
+    batch: &mut Batch,
+    run: &RunId,
+    plan: &RetryPlan,
+) -> Result<(), CommitError> {
+    let current = batch.tx.load_plan(run).await?;
+    let same = current.is_some_and(|current| {
+        current.digest == plan.digest && current.state == PlanState::Proposed
+    });
+    if same {
+        return Ok(());
+    }
+    let why = "the plan is no longer the current one: look at the new one first".to_owned();
+    Err(Rejected::Conflict(why).into())
 }
 
 /// What follows from a command is never refused; if it is, the rules contradict each other.

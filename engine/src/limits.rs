@@ -79,3 +79,12 @@ pub const FAILURES_PER_CHECKPOINT: u32 = 2;
 /// Characters of the tag that tells the objects of one attempt from those of another: 32 bits of
 /// a hash, among the few attempts of one step.
 pub const ATTEMPT_TAG_CHARS: usize = 8;
+
+/// Warnings kept of one attempt: a hostile file can cause one per frame.
+pub const WARNINGS_PER_ATTEMPT: usize = 100;
+
+/// Characters kept of a warning or an error message.
+pub const MESSAGE_CHARS: usize = 2_000;
+
+/// Bytes of the JSON of a checkpoint: as much as an output may have.
+pub const CHECKPOINT_BYTES: usize = OUTPUT_BYTES;

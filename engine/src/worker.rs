@@ -195,6 +195,10 @@ fn settle(
 ) -> Result<(), WorkerError> {
     match ended {
         Ok(Ok(()) | Err(CommitError::Rejected(_))) => Ok(()),
+        Ok(Err(CommitError::Store(error))) if matches!(*error, StoreError::Corrupt(_)) => {
+            tracing::error!(%error, "the end of an attempt could not be recorded");
+            Ok(())
+        }
         Ok(Err(error)) => Err(fatal(error)),
         Err(error) => {
             tracing::error!(%error, "the task of an attempt ended unexpectedly");

@@ -135,7 +135,10 @@ fn what_is_wrong_is_said_before_anything_is_done() {
             "{arguments:?}: {stderr}"
         );
     }
-    assert!(!place.out().exists(), "nothing was made");
+    assert!(
+        !place.data().join("telecine.db").exists(),
+        "no job was made"
+    );
 }
 
 #[test]

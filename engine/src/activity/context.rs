@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
+use crate::limits;
 use crate::objects::{Artifact, ObjectError, ObjectStore};
 
 /// How much of a file is hashed at a time.
@@ -168,6 +169,13 @@ impl Context {
     ) -> Result<(), ActivityError> {
         let value = serde_json::to_value(value)
             .map_err(|e| ActivityError::bug("bad_checkpoint", e.to_string()))?;
+        let size = value.to_string().len();
+        if size > limits::CHECKPOINT_BYTES {
+            let limit = limits::CHECKPOINT_BYTES;
+            let message =
+                format!("the checkpoint is {size} bytes; the limit CHECKPOINT_BYTES is {limit}");
+            return Err(ActivityError::config("limit_exceeded", message));
+        }
         self.parts
             .port
             .save_checkpoint(value, covers, artifacts)
@@ -193,8 +201,13 @@ impl Context {
     }
 
     /// Notes something the user should know that does not fail the step.
+    ///
+    /// What is beyond [`limits::MESSAGE_CHARS`] and [`limits::WARNINGS_PER_ATTEMPT`] is left out.
     pub fn warn(&self, message: impl Into<String>) {
-        self.lock().warnings.push(message.into());
+        let warnings = &mut self.lock().warnings;
+        if warnings.len() < limits::WARNINGS_PER_ATTEMPT {
+            warnings.push(message.into().chars().take(limits::MESSAGE_CHARS).collect());
+        }
     }
 
     /// Adds what a child process used to this attempt's account.

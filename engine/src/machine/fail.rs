@@ -27,7 +27,9 @@ pub(super) fn fail(
     let definition = view.definition_of(&id.node)?;
     let verdict = policy::after_failure(&definition.retry, error, &step, view.run.id.as_str());
     let on_failure = definition.on_failure;
-    view.step_mut(id)?.error = Some(error.clone());
+    let row = view.step_mut(id)?;
+    row.error = Some(error.clone());
+    row.losses = 0;
     match verdict {
         Verdict::Retry { after, set } => back_off(view, id, (error, after, set), facts),
         Verdict::GiveUp if on_failure == OnFailure::Hold => hold(view, id, error, facts),
@@ -137,10 +139,19 @@ fn back_off(
     if let Some(serde_json::Value::Object(input)) = &mut step.input {
         input.extend(set.clone());
     }
+    let parameters_changed = !set.is_empty() && step.checkpoint.is_some();
+    if parameters_changed {
+        // What was made with the old parameters cannot be continued with the new ones.
+        step.checkpoint = None;
+        step.checkpoint_failures = 0;
+    }
     let data = json!({
         "attempt": step.attempts, "error": error, "after_s": after.as_secs_f64(), "set": set,
     });
     view.event("step.backoff", Some(id.clone()), data);
+    if parameters_changed {
+        view.record().forgotten.push(id.clone());
+    }
     Ok(())
 }
 

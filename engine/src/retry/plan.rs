@@ -233,7 +233,7 @@ pub fn compute(
         state: PlanState::Proposed,
         executable: is_executable(&steps),
         summary: summarise(&steps, snapshot),
-        warnings: warnings(&steps),
+        warnings: warnings(&steps, snapshot),
         basis,
         steps,
     }
@@ -338,7 +338,10 @@ impl Planner<'_> {
             StepStatus::Succeeded => group(node, Action::Reuse, Reason::Succeeded, Vec::new()),
             StepStatus::Skipped => group(node, Action::Skip, Reason::ConditionFalse, Vec::new()),
             StepStatus::Cancelled => group(node, Action::Rerun, Reason::Cancelled, Vec::new()),
-            StepStatus::Failed => group(node, Action::Blocked, Reason::FailedPermanent, Vec::new()),
+            StepStatus::Failed => {
+                let (action, reason) = self.permanent(&node.name);
+                group(node, action, reason, Vec::new())
+            }
             _ => group(node, Action::Rerun, Reason::NeverRan, Vec::new()),
         }
     }
@@ -352,6 +355,9 @@ impl Planner<'_> {
                 self.permanent(step.id.node.as_str())
             }
             StepStatus::Failed => (Action::Rerun, Reason::FailedRetryable),
+            StepStatus::Held if is_permanent(step.error.as_ref()) => {
+                (Action::Blocked, Reason::FailedPermanent)
+            }
             StepStatus::Held if is_lost(step.error.as_ref()) => (Action::Rerun, Reason::Lost),
             StepStatus::Held => (Action::Rerun, Reason::Held),
             StepStatus::Cancelled if step.attempts > 0 => (Action::Rerun, Reason::Cancelled),
@@ -464,22 +470,32 @@ fn is_executable(steps: &[PlannedStep]) -> bool {
     runs && !steps.iter().any(|step| step.action == Action::Blocked)
 }
 
-fn warnings(steps: &[PlannedStep]) -> Vec<String> {
-    steps
+/// What stands in the way of success.
+fn warnings(steps: &[PlannedStep], snapshot: &Snapshot) -> Vec<String> {
+    let blocked = steps
         .iter()
-        .filter(|step| step.action == Action::Blocked && step.reason == Reason::FailedPermanent)
-        .map(|step| match &step.error {
-            Some(error) if error.class == ErrorClass::Input => format!(
-                "{} cannot succeed with this source ({}): submit a corrected one as a new job",
-                step.id, error.message
-            ),
-            Some(error) => format!(
-                "{} cannot succeed as it is set up: {}",
-                step.id, error.message
-            ),
-            None => format!("{} cannot succeed as it is set up", step.id),
-        })
-        .collect()
+        .filter(|step| step.action == Action::Blocked && step.reason == Reason::FailedPermanent);
+    let mut warnings: Vec<String> = blocked.map(obstacle).collect();
+    if let Some(error) = snapshot.run.error.as_ref().filter(|_| warnings.is_empty())
+        && !is_executable(steps)
+    {
+        warnings.push(format!("no step has to run again, but {}", error.message));
+    }
+    warnings
+}
+
+fn obstacle(step: &PlannedStep) -> String {
+    match &step.error {
+        Some(error) if error.class == ErrorClass::Input => format!(
+            "{} cannot succeed with this source ({}): submit a corrected one as a new job",
+            step.id, error.message
+        ),
+        Some(error) => format!(
+            "{} cannot succeed as it is set up: {}",
+            step.id, error.message
+        ),
+        None => format!("{} cannot succeed as it is set up", step.id),
+    }
 }
 
 fn summarise(steps: &[PlannedStep], snapshot: &Snapshot) -> Summary {

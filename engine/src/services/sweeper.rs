@@ -21,7 +21,10 @@ pub(super) async fn sweep(parts: &ServiceParts) -> Result<(), CommitError> {
     for (session, dead) in parts.store.other_sessions(&parts.session).await? {
         if dead {
             tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps go on here");
-            parts.committer.end_session(&session.id).await?;
+            // The others must not wait for this one.
+            if let Err(error) = parts.committer.end_session(&session.id).await {
+                tracing::error!(%error, session.id = %session.id, "a dead session could not be ended");
+            }
         }
     }
     Ok(())

@@ -37,7 +37,8 @@ async fn fire(parts: &ServiceParts) -> Result<Duration, CommitError> {
         match parts.committer.fold(&run, command).await {
             // Another process was quicker.
             Ok(()) | Err(CommitError::Rejected(_)) => {}
-            Err(error) => return Err(error),
+            // The others must not wait for this one.
+            Err(error) => tracing::error!(%error, run.id = %run, "a timer could not be handled"),
         }
     }
     let next = parts.store.next_due_in().await?;

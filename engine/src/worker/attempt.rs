@@ -11,7 +11,7 @@ use super::WorkerParts;
 use super::port::FencedPort;
 use super::scratch::Scratch;
 use crate::activity::{
-    ActivityError, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, hex,
+    ActivityError, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, Usage, hex,
 };
 use crate::committer::CommitError;
 use crate::definition::Timeouts;
@@ -44,12 +44,31 @@ enum Ending {
     Fenced,
 }
 
-/// Runs a claimed step and reports how it ended. Errors are those of the report.
+/// Runs a claimed step and reports how it ended, whatever happens in between. Errors are those of
+/// the report.
 pub(super) async fn run(
     parts: WorkerParts,
     claim: Claim,
     signals: Signals,
 ) -> Result<(), CommitError> {
+    let (committer, fence) = (parts.committer.clone(), claim.fence.clone());
+    match tokio::spawn(attempt(parts, claim, signals)).await {
+        Ok(reported) => reported,
+        Err(error) => {
+            let error = ActivityError::bug("panic", format!("the attempt panicked: {error}"));
+            let command = Command::Fail {
+                step: fence.step,
+                fence: fence.fence,
+                error: failure(&error),
+                usage: Usage::default(),
+                warnings: Vec::new(),
+            };
+            committer.fold(&fence.run, command).await
+        }
+    }
+}
+
+async fn attempt(parts: WorkerParts, claim: Claim, signals: Signals) -> Result<(), CommitError> {
     let fence = claim.fence.clone();
     let (ending, outcome) = match Attempt::prepare(&parts, claim, &signals).await {
         Ok(attempt) => attempt.execute(&signals).await,
@@ -108,7 +127,7 @@ impl Attempt {
         if let Some(limit) = attempt_limit(&timeouts, claim.age) {
             parts
                 .store
-                .set_deadline(&claim.fence, limit + STOP)
+                .set_deadline(&claim.fence, limit + 2 * (WATCH + STOP))
                 .await
                 .map_err(store_error)?;
         }
@@ -159,10 +178,17 @@ impl Attempt {
             ended = &mut task => ending(flatten(ended), signals, &self.cancelled),
             verdict = self.watch() => {
                 self.cancelled.cancel();
-                if tokio::time::timeout(STOP, &mut task).await.is_err() {
-                    task.abort();
+                match (tokio::time::timeout(STOP, &mut task).await, verdict) {
+                    // Nobody else has the step, and it was done after all.
+                    (Ok(Ok(Ok(output))), Ending::Failed(_) | Ending::Released) => {
+                        Ending::Succeeded(output)
+                    }
+                    (Ok(_), verdict) => verdict,
+                    (Err(_), verdict) => {
+                        task.abort();
+                        verdict
+                    }
                 }
-                verdict
             }
         };
         let (artifacts, warnings, usage) = self.context.take_outcome();
@@ -309,7 +335,7 @@ fn failure(error: &ActivityError) -> Failure {
     Failure {
         class: error.class,
         code: error.code.clone().into_owned(),
-        message: error.message.clone(),
+        message: error.message.chars().take(limits::MESSAGE_CHARS).collect(),
         step: None,
     }
 }

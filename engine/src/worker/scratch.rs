@@ -1,7 +1,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::id::RunId;
 use crate::store::Fence;
+
+/// The directory below the scratch root that is ours: the root itself may be shared with others.
+const ATTEMPTS: &str = "attempts";
 
 /// The scratch directory of one attempt; removed when dropped. Its name ends in the process id,
 /// so that a later process can tell what a dead one left behind.
@@ -19,7 +23,7 @@ impl Scratch {
             fence.fence,
             std::process::id()
         );
-        let path = root.join(name);
+        let path = root.join(ATTEMPTS).join(name);
         std::fs::create_dir_all(&path)?;
         Ok(Self { path })
     }
@@ -37,19 +41,28 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch directories of processes that are gone. What cannot be removed stays; the
-/// next worker tries again.
+/// Removes the scratch directories of attempts whose processes are gone, and nothing else. What
+/// cannot be removed stays; the next worker tries again. Where no `/proc` tells which processes
+/// live, everything stays.
 pub(super) fn sweep(root: &Path) {
-    let Ok(entries) = std::fs::read_dir(root) else {
+    let processes = Path::new("/proc");
+    if !processes.join("self").exists() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(root.join(ATTEMPTS)) else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.rsplit('.').next()?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+        let pid = name.to_str().and_then(attempt_pid);
+        if pid.is_some_and(|pid| !processes.join(pid.to_string()).exists()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// The process of a directory that [`Scratch::create`] named.
+fn attempt_pid(name: &str) -> Option<u32> {
+    name.starts_with(RunId::PREFIX)
+        .then(|| name.rsplit('.').next()?.parse().ok())?
 }
