@@ -21,7 +21,7 @@ use crate::media::renditions::{Rendition, Segment};
 use crate::package::{EncodedChunk, PackagedSet, join_chunks, tracks};
 use crate::source;
 
-/// The largest header or playlist; a playlist of ten hours has 0.4 MB.
+/// The largest header or playlist; a playlist of a day has 0.7 MB.
 const MAX_SMALL_OBJECT_BYTES: usize = 8 << 20;
 
 /// How far the end of the video may be from that of the source, beside one frame: what

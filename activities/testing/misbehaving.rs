@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use telecine_activities::tool::{Emitter, Tool, ToolError};
@@ -100,12 +101,20 @@ fn signal(number: i32) {
     }
 }
 
-fn spin(seconds: f64) {
-    let started = std::time::Instant::now();
+fn spin(cpu_s: f64) {
     let mut number = 1_u64;
-    while started.elapsed().as_secs_f64() < seconds {
-        number = std::hint::black_box(number.wrapping_mul(3));
+    while used_cpu_s() < cpu_s {
+        for _ in 0..1_000_000 {
+            number = std::hint::black_box(number.wrapping_mul(3));
+        }
     }
+}
+
+fn used_cpu_s() -> f64 {
+    getrusage(UsageWho::RUSAGE_SELF).map_or(f64::INFINITY, |usage| {
+        let user = usage.user_time();
+        user.tv_sec() as f64 + user.tv_usec() as f64 / 1e6
+    })
 }
 
 fn allocate() {

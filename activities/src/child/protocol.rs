@@ -10,7 +10,7 @@ use super::Limits;
 use crate::tool::{Message, ToolError};
 
 /// The longest line that a child may write. The longest honest one is the report of a source of
-/// ten hours: 6000 cuts, 0.3 MiB.
+/// a day: 14,400 cuts and seeks, 0.5 MB.
 const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// What a child reads first.

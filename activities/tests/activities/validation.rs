@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::clips::Clips;
-use crate::pipeline::{Packaged, Run, short_clip};
+use crate::pipeline::{Packaged, Run};
 
 /// A packaged set, and where its second video segment is.
 struct Damaged {
@@ -18,7 +18,7 @@ struct Damaged {
 impl Damaged {
     async fn new() -> Self {
         let clips = Clips::new();
-        let run = Run::new(&short_clip(&clips));
+        let run = Run::new(&clips.h264(13, "25", "-g 50", "clip.mp4"));
         let packaged = run.package().await;
         let key = packaged.chunks[0]["renditions"][0]["segments"][1]["object"]["key"].as_str();
         let segment = run.bench.media_dir().join(key.unwrap());
@@ -99,7 +99,7 @@ async fn a_segment_of_another_place_is_found() {
 #[tokio::test]
 async fn a_changed_playlist_is_found() {
     let set = Damaged::new().await;
-    let playlist = set.run.published("g1/video/r360_h264/playlist.m3u8");
+    let playlist = set.run.published("g1/video/r180_h264/playlist.m3u8");
     let text = std::fs::read_to_string(&playlist).unwrap();
     std::fs::write(&playlist, text.replace("#EXT-X-ENDLIST\n", "")).unwrap();
     assert_eq!(set.found().await.0, "object_corrupt");

@@ -121,13 +121,17 @@ impl ObjectStore for FsStore {
     }
 }
 
-/// Opens [`FsStore`]s for `file:///directory` addresses.
+/// Opens [`FsStore`]s for `file:///directory` addresses, and removes what killed processes left
+/// half written in them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FsStores;
 
 impl ObjectStores for FsStores {
     fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
-        Ok(Arc::new(FsStore::new(url::directory(url)?)))
+        let root = url::directory(url)?;
+        // A store that does not exist yet, or is not ours to write, has nothing to remove.
+        let _ = write::remove_stale(&root);
+        Ok(Arc::new(FsStore::new(root)))
     }
 }
 

@@ -154,3 +154,23 @@ async fn a_name_that_the_file_system_cannot_hold_is_a_bad_key() {
     let error = store.put_bytes(&key, Bytes::new()).await.unwrap_err();
     assert!(matches!(error, ObjectError::BadKey { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn what_killed_processes_left_is_removed_after_a_day() {
+    let home = tempfile::tempdir().unwrap();
+    let partial = home.path().join(".telecine-partial");
+    std::fs::create_dir(&partial).unwrap();
+    let write = |name: &str, hours: u64| {
+        let file = std::fs::File::create(partial.join(name)).unwrap();
+        let age = std::time::Duration::from_secs(hours * 3600);
+        file.set_modified(std::time::SystemTime::now() - age)
+            .unwrap();
+    };
+    write("fresh", 1);
+    write("stale", 25);
+    FsStores
+        .open(&format!("file://{}", home.path().display()))
+        .unwrap();
+    assert!(partial.join("fresh").exists());
+    assert!(!partial.join("stale").exists());
+}

@@ -2,10 +2,15 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use telecine_engine::objects::ObjectError;
 
 use super::place::{Place, TEMPORARY_DIR};
+
+/// A temporary file of this age was left by a process that was killed: copying the largest
+/// object takes minutes.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Stores bytes.
 pub(super) fn bytes(place: &Place, bytes: &[u8]) -> Result<(), ObjectError> {
@@ -29,6 +34,18 @@ pub(super) fn take_over(place: &Place, file: &Path) -> Result<(), ObjectError> {
         }
         Err(e) => Err(place.error(e)),
     }
+}
+
+/// Removes temporary files that no living write can still need.
+pub(super) fn remove_stale(root: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(root.join(TEMPORARY_DIR))? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed();
+        if age.is_ok_and(|age| age > STALE_AFTER) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a temporary file, syncs it and gives it its final name.
