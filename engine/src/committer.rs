@@ -234,7 +234,8 @@ impl Folding {
         match self.commit(works).await {
             Ok(answers) => answers,
             Err(error) if works.len() == 1 => {
-                tracing::error!(%error, "a change was rolled back");
+                // Whoever asked reports it.
+                tracing::debug!(%error, "a change was rolled back");
                 vec![Err(error.into())]
             }
             Err(_) => {

@@ -77,6 +77,15 @@ impl CliError {
         }
     }
 
+    /// The data directory cannot be used: found before anything was done, so that only a full disk
+    /// is not a mistake of the set-up.
+    pub(crate) fn set_up(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(_) => Self::failed(error.to_string()),
+            _ => Self::usage(error.to_string()),
+        }
+    }
+
     /// Says it on standard error and answers the exit code.
     pub(crate) fn report(&self, console: &Console) -> Exit {
         console.note(&format!("error: {}", self.message));

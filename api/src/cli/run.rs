@@ -10,10 +10,10 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Map, Value};
 use telecine_engine::activity::Registry;
-use telecine_engine::coordinator::Submission;
+use telecine_engine::coordinator::{Submission, SubmitError};
 use telecine_engine::id::RunId;
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{RunStatus, StoreUrls};
+use telecine_engine::run::{Run, RunStatus, StoreUrls};
 use telecine_engine::worker::WorkerError;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,9 @@ use crate::app::App;
 
 /// What to do once the cause of a failure of this process is gone.
 const RESUMES: &str = "the same command resumes the job once the cause is gone";
+
+/// What keys of published objects begin with.
+const PUBLISHED: &str = "videos/";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -51,7 +54,10 @@ pub(super) struct RunArgs {
 pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, CliError> {
     let registry = Arc::new(installed()?);
     let submission = prepare(&arguments, &registry)?;
-    let app = App::open(&session.config.data_dir).await?;
+    let app = App::open(&session.config.data_dir)
+        .await
+        .map_err(CliError::set_up)?;
+    source::writable_directory(&session.config.scratch_dir)?;
     app.sweep().await?;
     let submitted = app.coordinator.submit(submission.clone()).await?;
     let job = if submitted.existing {
@@ -77,6 +83,9 @@ fn prepare(arguments: &RunArgs, registry: &Registry) -> Result<Submission, CliEr
     let definition = workflow::find(&arguments.workflow, registry)?;
     let mut input = input::read(arguments.input.as_deref(), &arguments.set)?;
     let source = name_source(arguments, &mut input)?;
+    definition
+        .check_input(Value::Object(input.clone()))
+        .map_err(|errors| CliError::from(SubmitError::BadInput(errors)))?;
     let out = source::writable_directory(&arguments.out)?;
     let media = source::file_url(&out);
     Ok(Submission {
@@ -126,7 +135,7 @@ async fn revive(app: &App, job: &RunId, session: &Session) -> Result<Revived, Cl
             session.console.note(&format!("{job} goes on"));
             Ok(Revived::Working)
         }
-        RunStatus::Succeeded => match app.coordinator.missing_artifact(job).await? {
+        RunStatus::Succeeded => match missing_result(app, &run).await? {
             None => Ok(Revived::Over),
             Some(key) => {
                 session.console.note(&format!(
@@ -139,6 +148,34 @@ async fn revive(app: &App, job: &RunId, session: &Session) -> Result<Revived, Cl
             retry(app, job, session).await
         }
     }
+}
+
+/// The key of something that a finished job made and that is no longer there as it was: an
+/// artifact, or a published object that its output names.
+async fn missing_result(app: &App, run: &Run) -> Result<Option<String>, CliError> {
+    if let Some(key) = app.coordinator.missing_artifact(&run.id).await? {
+        return Ok(Some(key));
+    }
+    let media = app
+        .coordinator
+        .objects
+        .open(&run.stores.media)
+        .map_err(SubmitError::from)?;
+    let named = run
+        .output
+        .as_ref()
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::values);
+    for key in named
+        .filter_map(Value::as_str)
+        .filter(|text| text.starts_with(PUBLISHED))
+    {
+        if media.head(key).await.map_err(SubmitError::from)?.is_none() {
+            return Ok(Some(key.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 async fn retry(app: &App, job: &RunId, session: &Session) -> Result<Revived, CliError> {

@@ -61,7 +61,8 @@ fn steps(steps: &[StepDocument]) -> String {
     let mut table = output::table(&["step", "status", "attempts", "wall", "cpu", "note"]);
     for step in steps {
         let sum = |of: fn(&crate::document::AttemptDocument) -> Option<f64>| {
-            step.attempts.iter().filter_map(of).sum::<f64>()
+            // An empty sum of floats is -0.0.
+            step.attempts.iter().filter_map(of).sum::<f64>() + 0.0
         };
         let ran = !step.attempts.is_empty();
         let time = |seconds: f64| {
