@@ -126,7 +126,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn init() -> Result<(), ToolError> {
+/// Loads GStreamer; later calls cost nothing.
+///
+/// # Errors
+/// `gstreamer_missing`, class `config`.
+pub(crate) fn init() -> Result<(), ToolError> {
     gst::init().map_err(|error| {
         ToolError::new(
             ErrorClass::Config,
@@ -230,7 +234,8 @@ impl Offers {
     }
 }
 
-fn demuxer(container: Container) -> &'static str {
+/// The element that takes a container apart, or steps over what precedes bare audio frames.
+pub(crate) fn demuxer(container: Container) -> &'static str {
     match container {
         Container::Mp4 | Container::Mov | Container::ThreeGp | Container::M4a => "qtdemux",
         Container::Matroska | Container::Webm => "matroskademux",

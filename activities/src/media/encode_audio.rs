@@ -27,8 +27,8 @@ use self::align::Aligner;
 use self::packets::{Grid, PacketWriter};
 use super::encoded::{Encoded, Meter, Outbox, ns_of, seconds};
 use super::gst::{
-    DecodeRequest, Decoder, Failure, Feed, Pipeline, StreamChoice, StreamKind, bug, element,
-    sort_encode_error, stream_time_ns,
+    DecodeRequest, Decoded, Decoder, Failure, Feed, Pipeline, StreamChoice, StreamKind, bug,
+    element, sort_encode_error,
 };
 use super::renditions::Track;
 use super::report::AudioTrack;
@@ -169,8 +169,8 @@ impl<'a> Encode<'a> {
                 events,
             },
         )?;
-        while let Some(sample) = decoder.next()? {
-            self.pass(&sample, &encoder)?;
+        while let Some(sound) = decoder.next()? {
+            self.pass(&sound, &encoder)?;
             self.tell(&told);
             if self.aligner.is_full() {
                 break;
@@ -198,11 +198,11 @@ impl<'a> Encode<'a> {
     }
 
     /// Puts decoded samples at their place.
-    fn pass(&mut self, sample: &gst::Sample, encoder: &Encoder) -> Result<(), ToolError> {
-        let Some(buffer) = sample.buffer() else {
+    fn pass(&mut self, sound: &Decoded, encoder: &Encoder) -> Result<(), ToolError> {
+        let Some(buffer) = sound.sample.buffer() else {
             return Ok(());
         };
-        let at_ns = stream_time_ns(sample);
+        let at_ns = sound.at_ns;
         let samples = (buffer.size() / FRAME_BYTES) as u64;
         let place = self.aligner.place(at_ns, samples)?;
         self.silence(place.at - place.silence, place.silence, encoder)?;
@@ -382,6 +382,7 @@ fn packet_sink(writer: &Arc<Mutex<PacketWriter>>, failure: &Failure, end: Sender
                 .build(),
         )
         .sync(false)
+        .async_(false)
         .enable_last_sample(false)
         .callbacks(callbacks)
         .build()

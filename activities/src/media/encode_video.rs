@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use self::gate::{Gate, Verdict};
 use self::ladder::Ladder;
 use super::encoded::{Encoded, Meter, seconds};
-use super::gst::{DecodeRequest, Decoder, Failure, StreamChoice, StreamKind, stream_time_ns};
+use super::gst::{DecodeRequest, Decoded, Decoder, Failure, StreamChoice, StreamKind};
 use super::renditions::Track;
 use crate::tool::{Emitter, Tool, ToolError};
 
@@ -111,12 +111,12 @@ impl<'a> Encode<'a> {
         let (decoder, first) = self.open()?;
         let failure = Failure::default();
         let (events, told) = channel();
-        let info = video_info(&first)?;
+        let info = video_info(&first.sample)?;
         let ladder = Ladder::start(self.spec, &info, &failure, &events)?;
         drop(events);
         let mut next = Some(first);
-        while let Some(sample) = next {
-            let over = self.pass(&sample, &ladder)?;
+        while let Some(frame) = next {
+            let over = self.pass(&frame, &ladder)?;
             self.tell(&told);
             if over {
                 break;
@@ -135,10 +135,10 @@ impl<'a> Encode<'a> {
 
     /// Starts decoding at the keyframe before the first frame that is needed. A container whose
     /// index leads past that frame is decoded from its beginning instead.
-    fn open(&self) -> Result<(Decoder, gst::Sample), ToolError> {
+    fn open(&self) -> Result<(Decoder, Decoded), ToolError> {
         let seek_ns = self.gate.seek_ns();
         let (decoder, first) = self.open_at(seek_ns)?;
-        let late = stream_time_ns(&first).is_some_and(|at_ns| self.gate.is_past_start(at_ns));
+        let late = (first.at_ns).is_some_and(|at_ns| self.gate.is_past_start(at_ns));
         if seek_ns.is_some() && late {
             drop((decoder, first));
             return self.open_at(None);
@@ -146,7 +146,7 @@ impl<'a> Encode<'a> {
         Ok((decoder, first))
     }
 
-    fn open_at(&self, seek_ns: Option<u64>) -> Result<(Decoder, gst::Sample), ToolError> {
+    fn open_at(&self, seek_ns: Option<u64>) -> Result<(Decoder, Decoded), ToolError> {
         let decoder = Decoder::open(DecodeRequest {
             path: &self.spec.source,
             stream: StreamChoice {
@@ -162,12 +162,13 @@ impl<'a> Encode<'a> {
     }
 
     /// Hands a frame to the ladder if it is shown; true when the chunk is over.
-    fn pass(&mut self, sample: &gst::Sample, ladder: &Ladder) -> Result<bool, ToolError> {
-        let Some(buffer) = sample.buffer_owned() else {
+    fn pass(&mut self, frame: &Decoded, ladder: &Ladder) -> Result<bool, ToolError> {
+        let Some(buffer) = frame.sample.buffer_owned() else {
             return Ok(false);
         };
         let frame_ns = self.spec.facts.frame_ns();
-        let at_ns = stream_time_ns(sample)
+        let at_ns = frame
+            .at_ns
             .unwrap_or_else(|| i64::try_from(self.decoded_until_ns).unwrap_or(i64::MAX));
         match self.gate.judge(at_ns)? {
             Verdict::Over => return Ok(true),

@@ -6,7 +6,6 @@
 //! and behind it only parsers and decoders are plugged: nothing that can open another file or
 //! address (playlists, DASH and HLS manifests) is ever started.
 
-mod container;
 mod decode;
 mod failure;
 mod feed;
@@ -17,41 +16,14 @@ use telecine_engine::activity::ErrorClass;
 
 use super::super::tool::ToolError;
 
-pub use decode::{DecodeRequest, Decoder, StreamChoice, StreamKind, stream_time_ns};
+pub(crate) use super::demux::{element, init};
+pub use decode::{DecodeRequest, Decoded, Decoder, StreamChoice, StreamKind, stream_time_ns};
 pub use failure::{Failure, sort_encode_error};
 pub use feed::Feed;
 
 /// Frames that a queue between two threads holds. Two or three keep both busy; eight cost
 /// 200 MiB more for a 1080p ladder.
 pub const QUEUE_BUFFERS: u32 = 3;
-
-/// Loads GStreamer; later calls cost nothing.
-///
-/// # Errors
-/// `config` if it is not usable.
-pub fn init() -> Result<(), ToolError> {
-    gst::init().map_err(|error| {
-        ToolError::new(
-            ErrorClass::Config,
-            "gstreamer_missing",
-            format!("gstreamer cannot be loaded: {error}"),
-        )
-    })
-}
-
-/// A new element.
-///
-/// # Errors
-/// `config` if the plugin is not installed.
-pub fn element(factory: &str) -> Result<gst::Element, ToolError> {
-    gst::ElementFactory::make(factory).build().map_err(|_| {
-        ToolError::new(
-            ErrorClass::Config,
-            "plugin_missing",
-            format!("gstreamer has no element {factory}: install its base, good, bad, ugly and libav plugins"),
-        )
-    })
-}
 
 /// A queue between two threads that holds [`QUEUE_BUFFERS`].
 ///

@@ -4,6 +4,7 @@
 mod attempt;
 mod children;
 mod clips;
+mod encode;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
 mod orphans;

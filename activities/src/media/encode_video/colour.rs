@@ -1,16 +1,15 @@
-//! Colour of the renditions: standard range, limited levels, and every code point said.
+//! Colours of the renditions: standard range, limited levels, and every code point said.
 
+use gstreamer as gst;
 use gstreamer_video::{
-    VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoInfo,
-    VideoTransferFunction,
+    VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoFrameRef,
+    VideoInfo, VideoTransferFunction,
 };
 
+use crate::media::colour;
 use crate::media::fmp4::Nclx;
+use crate::media::report::Colour;
 use crate::tool::ToolError;
-
-/// Pictures without a description are taken for high definition above this height, as decoders
-/// do: the lines of PAL.
-const SD_HEIGHT: u32 = 576;
 
 /// How the source's numbers are read, and what the renditions say.
 #[derive(Debug, Clone, Copy)]
@@ -19,26 +18,37 @@ pub(super) struct Colours {
     pub(super) source: VideoColorimetry,
     /// Of every rendition.
     pub(super) output: VideoColorimetry,
+    /// Whether levels have to be brought from full to limited range, with [`limit`].
+    pub(super) full_range: bool,
 }
 
 impl Colours {
-    /// The colours for frames of a format. What the source does not say is guessed once for all
-    /// renditions: players would guess for each by its own height.
+    /// The colours of decoded frames, given what the source says of itself. What it leaves open
+    /// is guessed once for all renditions: players would guess for each by its own height.
     ///
     /// # Errors
     /// `input` for high dynamic range, which 8-bit renditions cannot show.
-    pub(super) fn of(info: &VideoInfo) -> Result<Self, ToolError> {
-        let said = info.colorimetry();
-        if is_high_dynamic_range(said.transfer()) {
+    pub(super) fn of(info: &VideoInfo, said: &Colour) -> Result<Self, ToolError> {
+        use {VideoColorMatrix as Matrix, VideoColorRange as Range};
+        let read = colour::yuv(said, info.height());
+        if is_high_dynamic_range(read.transfer()) {
             return Err(ToolError::input(
                 "hdr_unsupported",
                 "the source has high dynamic range, which is not supported: supply a standard range version",
             ));
         }
-        let source = completed(said, info.height() > SD_HEIGHT);
+        // `videoconvertscale` 1.22 leaves the levels of YUV alone unless the matrix changes too,
+        // and is then two levels off, so it is told that they are limited; `limit` makes it true.
+        let (matrix, range) = if info.is_rgb() {
+            (Matrix::Rgb, Range::Range0_255)
+        } else {
+            (read.matrix(), Range::Range16_235)
+        };
+        let source = VideoColorimetry::new(range, matrix, read.transfer(), read.primaries());
         Ok(Self {
             source,
             output: delivered(source),
+            full_range: !info.is_rgb() && read.range() == Range::Range0_255,
         })
     }
 
@@ -65,32 +75,6 @@ fn is_high_dynamic_range(transfer: VideoTransferFunction) -> bool {
     matches!(transfer, Transfer::Smpte2084 | Transfer::AribStdB67)
 }
 
-fn completed(said: VideoColorimetry, hd: bool) -> VideoColorimetry {
-    use {VideoColorMatrix as Matrix, VideoColorPrimaries as Primaries};
-    use {VideoColorRange as Range, VideoTransferFunction as Transfer};
-    let matrix = match said.matrix() {
-        Matrix::Unknown if hd => Matrix::Bt709,
-        Matrix::Unknown => Matrix::Bt601,
-        matrix => matrix,
-    };
-    let sd = matrix == Matrix::Bt601;
-    let range = match said.range() {
-        Range::Unknown => Range::Range16_235,
-        range => range,
-    };
-    let transfer = match said.transfer() {
-        Transfer::Unknown if sd => Transfer::Bt601,
-        Transfer::Unknown => Transfer::Bt709,
-        transfer => transfer,
-    };
-    let primaries = match said.primaries() {
-        Primaries::Unknown if sd => Primaries::Smpte170m,
-        Primaries::Unknown => Primaries::Bt709,
-        primaries => primaries,
-    };
-    VideoColorimetry::new(range, matrix, transfer, primaries)
-}
-
 /// Limited levels; standard definition keeps its matrix, which costs nothing, and everything that
 /// is not common in H.264 becomes BT.709.
 fn delivered(source: VideoColorimetry) -> VideoColorimetry {
@@ -112,24 +96,68 @@ fn delivered(source: VideoColorimetry) -> VideoColorimetry {
     VideoColorimetry::new(VideoColorRange::Range16_235, matrix, transfer, primaries)
 }
 
+/// Brings the levels of an I420 frame from full to limited range (ITU-R BT.601, 2.5.1): about a
+/// millisecond for 1080p.
+///
+/// # Errors
+/// If the buffer is no frame of that format.
+pub(super) fn limit(
+    buffer: &mut gst::Buffer,
+    info: &VideoInfo,
+) -> Result<(), gst::glib::BoolError> {
+    let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer.make_mut(), info)?;
+    let (luma, chroma) = (limited_levels(219), limited_levels(224));
+    for plane in 0..info.n_planes() {
+        let levels = if plane == 0 { &luma } else { &chroma };
+        for level in frame.plane_data_mut(plane)? {
+            *level = levels[usize::from(*level)];
+        }
+    }
+    Ok(())
+}
+
+/// Levels from 0 to 255 squeezed into `span` levels: from 16 on for luma, around 128 for chroma.
+fn limited_levels(span: u32) -> [u8; 256] {
+    std::array::from_fn(|level| {
+        // Both ranges have their lowest level at 16; the middle of chroma, 128, stays.
+        let scaled = (level as u32 * span * 2 + 255) / (2 * 255);
+        u8::try_from(16 + scaled).unwrap_or(u8::MAX)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use gstreamer_video::VideoFormat;
 
-    fn colours(height: u32, colorimetry: &str) -> Result<Colours, ToolError> {
+    fn colours(
+        height: u32,
+        matrix: &str,
+        transfer: &str,
+        range: &str,
+    ) -> Result<Colours, ToolError> {
         gstreamer::init().unwrap();
         let info = VideoInfo::builder(VideoFormat::I420, 640, height)
-            .colorimetry(&colorimetry.parse().unwrap())
             .build()
             .unwrap();
-        Colours::of(&info)
+        let said = |word: &str| (!word.is_empty()).then(|| word.to_owned());
+        let colour = Colour {
+            primaries: said(if matrix.starts_with("bt2020") {
+                "bt2020"
+            } else {
+                ""
+            }),
+            transfer: said(transfer),
+            matrix: said(matrix),
+            range: said(range),
+        };
+        Colours::of(&info, &colour)
     }
 
     #[test]
     fn full_range_is_delivered_in_limited_range() {
-        let colours = colours(480, "1:4:0:0").unwrap();
-        assert_eq!(colours.source.range(), VideoColorRange::Range0_255);
+        let colours = colours(480, "", "", "full").unwrap();
+        assert!(colours.full_range);
         assert_eq!(colours.output.range(), VideoColorRange::Range16_235);
         let said = Nclx {
             primaries: 6,
@@ -140,8 +168,15 @@ mod tests {
     }
 
     #[test]
+    fn levels_of_full_range_become_those_of_limited_range() {
+        let (luma, chroma) = (limited_levels(219), limited_levels(224));
+        assert_eq!([luma[0], luma[128], luma[255]], [16, 126, 235]);
+        assert_eq!([chroma[0], chroma[128], chroma[255]], [16, 128, 240]);
+    }
+
+    #[test]
     fn wide_gamut_in_standard_range_becomes_bt709() {
-        let colours = colours(1080, "bt2020").unwrap();
+        let colours = colours(1080, "bt2020nc", "", "").unwrap();
         assert!(colours.converts_gamut());
         let said = Nclx {
             primaries: 1,
@@ -154,7 +189,7 @@ mod tests {
     #[test]
     fn high_dynamic_range_is_refused() {
         assert_eq!(
-            colours(1080, "bt2100-pq").unwrap_err().code,
+            colours(1080, "bt2020nc", "smpte2084", "").unwrap_err().code,
             "hdr_unsupported"
         );
     }

@@ -49,7 +49,7 @@ pub(super) struct Gate {
     seeks_ns: Vec<u64>,
     until_ns: Option<u64>,
     tolerance_ns: u64,
-    timescale: u32,
+    ruler: Ruler,
     reorder_ticks: u64,
     thin: Option<Ratio>,
     /// The segment whose first frame comes next.
@@ -71,7 +71,7 @@ impl Gate {
             seeks_ns: spec.chunk.seeks_ns.clone(),
             until_ns: spec.chunk.until_ns,
             tolerance_ns: tolerance_ns(&spec.facts),
-            timescale: spec.timescale,
+            ruler: Ruler::of(spec),
             reorder_ticks: reorder_ticks(&spec.facts, spec.timescale).into(),
             thin: (slow != spec.facts.frame_rate).then_some(slow),
             next: first,
@@ -138,7 +138,7 @@ impl Gate {
     }
 
     fn begin_segment(&mut self, at_ns: i64) -> Verdict {
-        let ticks = ticks_of(self.starts_ns[self.next], self.timescale);
+        let ticks = self.ruler.ticks(self.starts_ns[self.next]);
         self.next += 1;
         self.slot = self.slot_of(u64::try_from(at_ns).unwrap_or(0));
         self.show(ticks, true)
@@ -146,7 +146,7 @@ impl Gate {
 
     fn go_on(&mut self, at_ns: u64) -> Verdict {
         let slot = self.slot_of(at_ns);
-        let ticks = ticks_of(at_ns, self.timescale);
+        let ticks = self.ruler.ticks(at_ns);
         let crowded = slot.is_some() && slot <= self.slot;
         if crowded || Some(ticks) <= self.last_ticks {
             return Verdict::Skip;
@@ -184,6 +184,42 @@ impl Gate {
                 seconds(self.starts_ns[self.next + 1]),
             ),
         )
+    }
+}
+
+/// Turns times into ticks.
+///
+/// Where frames are evenly spaced and last whole ticks, times within a container's rounding of
+/// the grid of frames are put onto it: 29.97 frames per second in Matroska's milliseconds come
+/// out at exactly 1001 ticks of 1/30000 s each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ruler {
+    timescale: u32,
+    frame_ticks: Option<u64>,
+}
+
+impl Ruler {
+    /// The ruler of all renditions.
+    pub(super) fn of(spec: &Spec) -> Self {
+        let rate = spec.facts.frame_rate;
+        let unit = u64::from(spec.timescale) * u64::from(rate.den);
+        let whole = !spec.facts.variable_frame_rate && unit % u64::from(rate.num) == 0;
+        Self {
+            timescale: spec.timescale,
+            frame_ticks: whole.then(|| unit / u64::from(rate.num)),
+        }
+    }
+
+    /// The tick of a time.
+    pub(super) fn ticks(self, time_ns: u64) -> u64 {
+        let ticks = ticks_of(time_ns, self.timescale);
+        let nearest = self
+            .frame_ticks
+            .map(|frame| (ticks + frame / 2) / frame * frame);
+        let rounding = ticks_of(ROUNDING_NS, self.timescale);
+        nearest
+            .filter(|nearest| nearest.abs_diff(ticks) <= rounding)
+            .unwrap_or(ticks)
     }
 }
 
@@ -227,4 +263,144 @@ fn tolerance_ns(facts: &SourceFacts) -> u64 {
 
 fn signed(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::encode_video::RungWork;
+    use crate::media::plan::{Chunk, Rung};
+    use crate::media::report::{Colour, Size};
+
+    const MS: u64 = 1_000_000;
+
+    fn spec(num: u32, den: u32) -> Spec {
+        Spec {
+            source: "clip.mp4".into(),
+            facts: SourceFacts {
+                index: 0,
+                rotation: 0,
+                mirrored: false,
+                interlaced: false,
+                frame_rate: Ratio { num, den },
+                variable_frame_rate: false,
+                colour: Colour::default(),
+            },
+            chunk: Chunk {
+                index: 0,
+                first_segment: 1,
+                starts_ns: vec![0, 6_000 * MS],
+                seeks_ns: vec![0, 0],
+                until_ns: Some(12_000 * MS),
+                end_ns: 12_000 * MS,
+            },
+            rungs: vec![RungWork {
+                rung: Rung {
+                    name: "r90_h264".to_owned(),
+                    size: Size {
+                        width: 160,
+                        height: 90,
+                    },
+                    crf: 23,
+                    max_kbps: 500,
+                    preset: "veryfast".to_owned(),
+                },
+                from_segment: 1,
+            }],
+            timescale: 30_000,
+            out_dir: "segments".into(),
+        }
+    }
+
+    fn shown(gate: &mut Gate, at_ns: u64) -> Option<(u64, bool)> {
+        match gate.judge(at_ns as i64).unwrap() {
+            Verdict::Show { ticks, keyframe } => Some((ticks, keyframe)),
+            Verdict::Skip | Verdict::Over => None,
+        }
+    }
+
+    #[test]
+    fn a_boundary_is_not_moved_by_rounding() {
+        let mut gate = Gate::new(&spec(25, 1));
+        assert_eq!(shown(&mut gate, 0), Some((0, true)));
+        assert_eq!(shown(&mut gate, 5_960 * MS), Some((178_800, false)));
+        assert_eq!(shown(&mut gate, 5_999 * MS), Some((180_000, true)));
+        assert_eq!(gate.judge(11_999 * MS as i64), Ok(Verdict::Over));
+        assert!(gate.all_begun() && gate.is_over());
+    }
+
+    #[test]
+    fn frames_before_the_first_segment_that_is_needed_are_skipped() {
+        let mut spec = spec(25, 1);
+        spec.rungs[0].from_segment = 2;
+        let mut gate = Gate::new(&spec);
+        assert_eq!(shown(&mut gate, 5_920 * MS), None);
+        assert_eq!(shown(&mut gate, 6_000 * MS), Some((180_000, true)));
+    }
+
+    #[test]
+    fn milliseconds_are_put_onto_the_grid_of_frames() {
+        let mut gate = Gate::new(&spec(30_000, 1001));
+        let ticks = [0, 33, 67, 100, 133].map(|ms| shown(&mut gate, ms * MS).unwrap().0);
+        assert_eq!(ticks, [0, 1001, 2002, 3003, 4004]);
+    }
+
+    #[test]
+    fn nothing_is_reordered_across_a_long_gap() {
+        let mut gate = Gate::new(&spec(25, 1));
+        let at = |gate: &mut Gate, ms: u64| shown(gate, ms * MS).unwrap().1;
+        assert!(at(&mut gate, 0));
+        assert!(!at(&mut gate, 40) && !at(&mut gate, 80) && !at(&mut gate, 120));
+        assert!(at(&mut gate, 400), "a keyframe behind the gap");
+        assert!(!at(&mut gate, 440));
+    }
+
+    #[test]
+    fn a_second_frame_at_the_same_time_is_dropped() {
+        let mut gate = Gate::new(&spec(25, 1));
+        assert!(shown(&mut gate, 0).is_some());
+        assert!(shown(&mut gate, 40 * MS).is_some());
+        assert_eq!(shown(&mut gate, 40 * MS), None);
+        assert_eq!(shown(&mut gate, 20 * MS), None);
+    }
+
+    #[test]
+    fn a_segment_without_a_picture_is_damage() {
+        let mut spec = spec(25, 1);
+        spec.chunk.starts_ns.insert(1, 3_000 * MS);
+        spec.chunk.seeks_ns.push(0);
+        let mut gate = Gate::new(&spec);
+        assert!(shown(&mut gate, 0).is_some());
+        assert_eq!(
+            gate.judge(6_500 * MS as i64).unwrap_err().code,
+            "source_damaged"
+        );
+    }
+
+    #[test]
+    fn fast_rates_are_divided_by_a_whole_number() {
+        let divided = |num, den| {
+            let rate = output_frame_rate(Ratio { num, den });
+            (rate.num, rate.den)
+        };
+        assert_eq!(divided(60, 1), (60, 1));
+        assert_eq!(divided(60_000, 1001), (60_000, 1001));
+        assert_eq!(divided(120, 1), (120, 2));
+        assert_eq!(divided(120_000, 1001), (120_000, 2002));
+        assert_eq!(divided(90, 1), (90, 2));
+        assert_eq!(divided(240, 1), (240, 4));
+    }
+
+    #[test]
+    fn one_frame_in_two_of_a_fast_source_is_shown() {
+        let mut gate = Gate::new(&spec(120, 1));
+        // Rounded to milliseconds, as Matroska has them.
+        let times = (0..240_u64).map(|frame| (frame * 1000 + 60) / 120 * MS);
+        let ticks: Vec<u64> = times
+            .filter_map(|at| shown(&mut gate, at))
+            .map(|s| s.0)
+            .collect();
+        let even: Vec<u64> = (0..120).map(|frame| frame * 500).collect();
+        assert_eq!(ticks, even);
+    }
 }

@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use gstreamer_video::{DownstreamForceKeyUnitEvent, VideoInfo, VideoInterlaceMode};
 
-use super::colour::Colours;
+use super::colour::{Colours, limit};
 use super::gate::{output_frame_rate, reorder_ticks};
 use super::spec::{RungWork, SourceFacts, Spec};
 use super::writer::{RungWriter, Timeline};
@@ -64,7 +64,7 @@ impl Ladder {
         events: &Sender<Encoded>,
     ) -> Result<Self, ToolError> {
         let pipeline = Pipeline::new(failure, sort_encode_error);
-        let colours = Colours::of(info)?;
+        let colours = Colours::of(info, &spec.facts.colour)?;
         let feed = Feed::new(&frame_caps(spec, info, &colours), failure);
         let running = Arc::new(Running {
             encoders: Mutex::new(spec.unfinished().count()),
@@ -77,6 +77,7 @@ impl Ladder {
                 spec,
                 work,
                 colours: &colours,
+                failure,
                 largest: place == 0,
             };
             above = step.build(&pipeline, &above, &sink)?;
@@ -228,6 +229,7 @@ struct Step<'a> {
     spec: &'a Spec,
     work: &'a RungWork,
     colours: &'a Colours,
+    failure: &'a Failure,
     largest: bool,
 }
 
@@ -245,6 +247,9 @@ impl Step<'_> {
             pipeline.chain(&[above, &scale, &sized, &tee])?;
         } else {
             pipeline.chain(&[above, &queue()?, &scale, &sized, &tee])?;
+        }
+        if self.largest && self.colours.full_range {
+            self.limit_levels(&tee)?;
         }
         let ready = queue()?;
         self.hold_back_durable(&ready)?;
@@ -277,6 +282,22 @@ impl Step<'_> {
             .build()
     }
 
+    /// Brings frames to limited range before they reach this and all smaller renditions.
+    fn limit_levels(&self, tee: &gst::Element) -> Result<(), ToolError> {
+        let info = VideoInfo::from_caps(&self.caps()).map_err(bug)?;
+        let failure = self.failure.clone();
+        let pad = tee.static_pad("sink").ok_or_else(|| bug("no sink pad"))?;
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, probed| {
+            if let Some(buffer) = probed.buffer_mut()
+                && let Err(error) = limit(buffer, &info)
+            {
+                failure.set(bug(error));
+            }
+            gst::PadProbeReturn::Ok
+        });
+        Ok(())
+    }
+
     /// x264 with a constant rate factor under a cap: in this mode `bitrate` is the cap.
     fn encoder(&self) -> Result<gst::Element, ToolError> {
         let rung = &self.work.rung;
@@ -303,6 +324,7 @@ impl Step<'_> {
         let pad = queue.static_pad("sink").ok_or_else(|| bug("no sink pad"))?;
         let flow = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         pad.add_probe(flow, move |_, info| match time_of(info) {
+            // `Drop` does the same, but the core (1.22) then complains of every frame.
             Some(at) if at < from => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         });

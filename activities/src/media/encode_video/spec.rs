@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use telecine_engine::activity::ErrorClass;
 
 use crate::media::plan::{Chunk, Rung};
-use crate::media::report::{Ratio, VideoTrack};
+use crate::media::report::{Colour, Ratio, VideoTrack};
 use crate::tool::ToolError;
 
 /// The most renditions of one ladder; each holds an encoder of tens of megabytes.
@@ -59,6 +59,10 @@ pub struct SourceFacts {
     pub frame_rate: Ratio,
     /// Whether frames are unevenly spaced.
     pub variable_frame_rate: bool,
+    /// Colour description, as the stream or the container says. The decoder's own format does not
+    /// do: avdec_h264 leaves colour out of it until the second frame.
+    #[serde(default)]
+    pub colour: Colour,
 }
 
 impl From<&VideoTrack> for SourceFacts {
@@ -70,6 +74,7 @@ impl From<&VideoTrack> for SourceFacts {
             interlaced: track.interlaced,
             frame_rate: track.frame_rate,
             variable_frame_rate: track.variable_frame_rate,
+            colour: track.colour.clone(),
         }
     }
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gstreamer as gst;
 
+use super::gate::Ruler;
 use super::ladder::SHIFT_NS;
 use super::spec::Spec;
 use crate::media::encoded::{Extent, Outbox, ticks_of};
@@ -32,7 +33,8 @@ pub(super) struct Timeline {
 impl Timeline {
     /// The segments of a chunk.
     pub(super) fn of(spec: &Spec) -> Self {
-        let ticks = |time_ns: u64| ticks_of(time_ns, spec.timescale);
+        let ruler = Ruler::of(spec);
+        let ticks = |time_ns: u64| ruler.ticks(time_ns);
         Self {
             timescale: spec.timescale,
             first_segment: spec.chunk.first_segment,

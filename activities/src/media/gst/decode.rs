@@ -11,9 +11,11 @@ use gstreamer_app::AppSink;
 use gstreamer_video::VideoMeta;
 use telecine_engine::activity::ErrorClass;
 
-use super::super::super::tool::ToolError;
-use super::container::{Container, container_of, file_source};
 use super::{Failure, Pipeline, QUEUE_BUFFERS, bug, element, failure};
+use crate::media::demux::demuxer;
+use crate::media::last_samples;
+use crate::media::sniff::{Container, sniff};
+use crate::tool::ToolError;
 
 /// How long a decoder may give nothing before it counts as hung. A 4K keyframe of a slow codec
 /// takes under a second.
@@ -58,6 +60,16 @@ pub struct DecodeRequest<'a> {
     pub caps: gst::Caps,
 }
 
+/// A picture, or a run of sound.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The data and its format.
+    pub sample: gst::Sample,
+    /// When it is shown or heard, in nanoseconds; before 0 for what an edit list cuts away, `None`
+    /// if the container does not say.
+    pub at_ns: Option<i64>,
+}
+
 /// A running decoder.
 #[derive(Debug)]
 pub struct Decoder {
@@ -65,6 +77,7 @@ pub struct Decoder {
     _pipeline: Pipeline,
     sink: AppSink,
     failure: Failure,
+    container: Container,
 }
 
 impl Decoder {
@@ -73,21 +86,25 @@ impl Decoder {
     /// # Errors
     /// `input` if the file is no supported container or lacks the stream.
     pub fn open(request: DecodeRequest<'_>) -> Result<Self, ToolError> {
+        let container = sniff(request.path)?;
         let failure = Failure::default();
         let pipeline = Pipeline::new(&failure, failure::sort_source_error);
         let sink = sink(&request.caps, request.stream.kind);
         let decodebin = decode_chain(&pipeline, &request, &sink, &failure)?;
-        let source = file_source(request.path)?;
-        let mut awaiting: Vec<gst::Element> = request.filters.clone();
-        awaiting.insert(0, decodebin.clone());
-        awaiting.push(sink.clone().upcast());
-        let blocked = match container_of(request.path)? {
-            Container::Bare => pipeline.chain(&[&source, &decodebin]).map(|()| None)?,
-            Container::Demuxed(factory) => {
-                let demuxer = element(factory)?;
-                pipeline.chain(&[&source, &demuxer])?;
-                pick_stream(&demuxer, decodebin, &request, &failure)
-            }
+        let awaiting = [
+            std::slice::from_ref(&decodebin),
+            request.filters.as_slice(),
+            &[sink.clone().upcast()],
+        ]
+        .concat();
+        let source = file_source(request.path, container)?;
+        let blocked = if is_bare_audio(container) {
+            pipeline.chain(&[&source, &decodebin])?;
+            None
+        } else {
+            let demuxer = element(demuxer(container))?;
+            pipeline.chain(&[&source, &demuxer])?;
+            pick_stream(&demuxer, decodebin, &request, &failure)
         };
         pipeline.make_ready(&awaiting)?;
         pipeline.play(&failure)?;
@@ -98,20 +115,32 @@ impl Decoder {
             _pipeline: pipeline,
             sink,
             failure,
+            container,
         })
+    }
+
+    fn time_ns(&self, sample: &gst::Sample) -> Option<i64> {
+        match self.container {
+            // Its time stamps are the timeline; its demuxer maps the first picture of a file
+            // that begins late to 0, and only that one.
+            Container::Matroska | Container::Webm => {
+                i64::try_from(sample.buffer()?.pts()?.nseconds()).ok()
+            }
+            _ => stream_time_ns(sample),
+        }
     }
 
     /// The next decoded buffer; `None` at the end of the stream.
     ///
     /// # Errors
     /// What went wrong in the pipeline; `stalled` if nothing comes for a minute.
-    pub fn next(&self) -> Result<Option<gst::Sample>, ToolError> {
+    pub fn next(&self) -> Result<Option<Decoded>, ToolError> {
         let asked = Instant::now();
         let wait = gst::ClockTime::from_mseconds(CHECK_INTERVAL.as_millis() as u64);
         loop {
-            let sample = self.sink.try_pull_sample(wait);
-            if sample.is_some() {
-                return Ok(sample);
+            if let Some(sample) = self.sink.try_pull_sample(wait) {
+                let at_ns = self.time_ns(&sample);
+                return Ok(Some(Decoded { sample, at_ns }));
             }
             self.failure.check()?;
             if self.sink.is_eos() {
@@ -124,7 +153,23 @@ impl Decoder {
     }
 }
 
-/// The stream time of a decoded buffer in nanoseconds; before 0 for what an edit list cuts away.
+/// Whether a file is one stream of audio, which parsers open.
+fn is_bare_audio(container: Container) -> bool {
+    use Container::{Adts, Flac, Mp3, Wav};
+    matches!(container, Mp3 | Adts | Wav | Flac)
+}
+
+/// Reads a local file.
+fn file_source(path: &Path, container: Container) -> Result<gst::Element, ToolError> {
+    let source = element("filesrc")?;
+    source.set_property("location", path);
+    if container.is_isobmff() {
+        last_samples::keep(&source, path)?;
+    }
+    Ok(source)
+}
+
+/// The stream time of a buffer in nanoseconds; before 0 for what an edit list cuts away.
 #[must_use]
 pub fn stream_time_ns(sample: &gst::Sample) -> Option<i64> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
@@ -138,7 +183,7 @@ pub fn stream_time_ns(sample: &gst::Sample) -> Option<i64> {
 fn hung() -> ToolError {
     ToolError::new(
         ErrorClass::Stalled,
-        "decoder_hung",
+        "no_progress",
         format!(
             "the decoder gave nothing for {} seconds",
             SILENCE_LIMIT.as_secs()
@@ -152,6 +197,7 @@ fn sink(caps: &gst::Caps, kind: StreamKind) -> AppSink {
     let sink = AppSink::builder()
         .caps(caps)
         .sync(false)
+        .async_(false)
         .enable_last_sample(false)
         .max_buffers(QUEUE_BUFFERS)
         .build();

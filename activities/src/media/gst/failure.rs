@@ -73,34 +73,20 @@ fn unsupported(what: &str) -> ToolError {
 
 /// Sorts an error of a pipeline that reads a source.
 pub(super) fn sort_source_error(error: &gst::glib::Error) -> ToolError {
-    if let Some(kind) = error.kind::<gst::ResourceError>() {
-        return sort_resource_error(kind, error);
+    use gst::{CoreError, StreamError};
+    if error.is::<gst::ResourceError>() {
+        let message = format!("cannot read the source: {}", lowercase(error.message()));
+        return ToolError::new(ErrorClass::Transient, "io_error", message);
     }
-    if error.matches(gst::CoreError::MissingPlugin)
-        || error.matches(gst::StreamError::CodecNotFound)
-    {
-        return unsupported("decoder for it");
+    match error.kind::<StreamError>() {
+        Some(StreamError::CodecNotFound) => unsupported("decoder for it"),
+        Some(StreamError::Decrypt | StreamError::DecryptNokey) => encrypted(),
+        _ if error.matches(CoreError::MissingPlugin) => unsupported("decoder for it"),
+        _ => ToolError::input(
+            "decode_failed",
+            format!("the source is damaged: {}", lowercase(error.message())),
+        ),
     }
-    if error.matches(gst::StreamError::TypeNotFound) || error.matches(gst::StreamError::WrongType) {
-        return ToolError::input("not_media", "the source is no media file that is known");
-    }
-    if error.matches(gst::StreamError::Decrypt) || error.matches(gst::StreamError::DecryptNokey) {
-        return encrypted();
-    }
-    ToolError::input(
-        "decode_failed",
-        format!("the source is damaged: {}", lowercase(error.message())),
-    )
-}
-
-fn sort_resource_error(kind: gst::ResourceError, error: &gst::glib::Error) -> ToolError {
-    let (class, code) = match kind {
-        gst::ResourceError::NotFound => (ErrorClass::Transient, "file_missing"),
-        gst::ResourceError::NotAuthorized => (ErrorClass::Config, "permission_denied"),
-        _ => (ErrorClass::Transient, "io_error"),
-    };
-    let message = format!("the source cannot be read: {}", lowercase(error.message()));
-    ToolError::new(class, code, message)
 }
 
 /// Sorts an error of a pipeline that encodes what it is given.
@@ -116,7 +102,7 @@ pub fn sort_encode_error(error: &gst::glib::Error) -> ToolError {
 pub(super) fn encrypted() -> ToolError {
     ToolError::input(
         "encrypted_source",
-        "the source is encrypted: supply it without DRM",
+        "the source is encrypted (DRM); submit it without encryption",
     )
 }
 
