@@ -77,10 +77,17 @@ impl Activity for Publish {
             ..Progress::default()
         });
         let root = keys::root(hash);
-        for picture in &pictures {
+        let shown = moved.current == *generation;
+        if !shown {
+            ctx.warn(format!(
+                "g{} was published meanwhile: readers keep seeing it instead of g{generation}",
+                moved.current
+            ));
+        }
+        for picture in pictures.iter().filter(|_| shown) {
             picture.copy_to(ctx, &root).await?;
         }
-        if let Some(set) = &input.set {
+        if let Some(set) = input.set.as_ref().filter(|_| shown) {
             write_playlist(ctx, &root, set, *generation).await?;
         }
         let published = |stem: &str| {

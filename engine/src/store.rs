@@ -255,7 +255,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// every earlier one of that name, and the same on later calls of the same run.
     async fn allocate_generation(&self, fence: &Fence, name: &str) -> Result<u64, StoreError>;
 
-    /// Makes `generation` current for `name`, with a `publication.moved` event.
+    /// Makes `generation` current for `name`, with a `publication.moved` event, unless it or a later
+    /// one is current already.
     async fn publish(
         &self,
         fence: &Fence,

@@ -64,7 +64,8 @@ impl AttemptPort for MemoryPort {
             .last()
             .map(|(_, generation)| *generation);
         written.publications.push((name.to_owned(), generation));
-        Ok(PublicationMove { previous })
+        let current = generation;
+        Ok(PublicationMove { previous, current })
     }
 }
 

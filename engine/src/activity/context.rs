@@ -40,6 +40,9 @@ pub trait AttemptPort: std::fmt::Debug + Send + Sync {
 pub struct PublicationMove {
     /// The generation that was current before, if any.
     pub previous: Option<u64>,
+    /// The generation that readers see now: the one that was published, or a later one that was
+    /// there already.
+    pub current: u64,
 }
 
 /// Everything a [`Context`] is made of.

@@ -138,7 +138,7 @@ impl Writing<'_> {
             .bind(self.now.timestamp_millis())
             .execute(&mut *self.connection)
             .await?;
-        let row = sqlx::query("select previous from publication where name = $1")
+        let row = sqlx::query("select previous, generation from publication where name = $1")
             .bind(name)
             .fetch_one(&mut *self.connection)
             .await?;
@@ -148,7 +148,8 @@ impl Writing<'_> {
             self.event(&fence.run, &event("publication.moved", fence, data))
                 .await?;
         }
-        Ok(PublicationMove { previous })
+        let current = Cells(&row).number("generation")?;
+        Ok(PublicationMove { previous, current })
     }
 
     async fn check(&mut self, fence: &Fence) -> Result<(), Error> {

@@ -484,6 +484,7 @@ macro_rules! store_conformance {
                 generations_of_a_name_count_up_over_runs
                 publishing_moves_the_name
                 publishing_again_answers_the_same
+                a_publication_never_moves_back
                 a_generation_that_was_never_allocated_cannot_be_published
                 generations_asked_for_at_once_differ
             }

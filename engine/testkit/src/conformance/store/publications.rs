@@ -106,6 +106,19 @@ pub async fn publishing_again_answers_the_same(on: Bench) {
     assert_eq!(on.data(&job, "publication.moved").await.len(), 1);
 }
 
+/// A job that was stuck publishes after one that began later.
+pub async fn a_publication_never_moves_back(on: Bench) {
+    let (job, one) = running(&on).await;
+    let (_, two) = running(&on).await;
+    on.store.allocate_generation(&one.fence, "a").await.unwrap();
+    on.store.allocate_generation(&two.fence, "a").await.unwrap();
+    on.store.publish(&two.fence, "a", 2).await.unwrap();
+    let moved = on.store.publish(&one.fence, "a", 1).await.unwrap();
+    assert_eq!(moved.current, 2);
+    assert_eq!(on.store.publication("a").await.unwrap(), Some(2));
+    assert!(on.data(&job, "publication.moved").await.is_empty());
+}
+
 /// See the name.
 pub async fn a_generation_that_was_never_allocated_cannot_be_published(on: Bench) {
     let (job, claim) = running(&on).await;
