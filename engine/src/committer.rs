@@ -54,8 +54,11 @@ enum Work {
     Create { new: Box<NewRun>, force: bool },
     /// A command to a run.
     Fold { run: RunId, command: Box<Command> },
-    /// A dead session, with everything it ran.
-    EndSession { session: SessionId },
+    /// The end of a session, with everything it ran.
+    EndSession {
+        session: SessionId,
+        only_if_dead: bool,
+    },
     /// A plan computed anew for a run that stopped.
     Replan { run: RunId, verdicts: Verdicts },
 }
@@ -117,13 +120,29 @@ impl Committer {
         .map(drop)
     }
 
-    /// Ends a session: whatever it ran is lost and can be claimed again.
+    /// Ends the session of this process: whatever it ran is lost and can be claimed again.
     ///
     /// # Errors
     /// [`CommitError`].
     pub async fn end_session(&self, session: &SessionId) -> Result<(), CommitError> {
+        let (session, only_if_dead) = (session.clone(), false);
         self.send(Work::EndSession {
-            session: session.clone(),
+            session,
+            only_if_dead,
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Ends another process's session, unless it turns out to live.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn end_dead_session(&self, session: &SessionId) -> Result<(), CommitError> {
+        let (session, only_if_dead) = (session.clone(), true);
+        self.send(Work::EndSession {
+            session,
+            only_if_dead,
         })
         .await
         .map(drop)
@@ -293,8 +312,13 @@ impl Folding {
                 }
                 Ok(Created::New)
             }
-            Work::EndSession { session } => {
-                self.end_session(batch, session).await?;
+            Work::EndSession {
+                session,
+                only_if_dead,
+            } => {
+                if !only_if_dead || batch.tx.session_is_dead(session).await? {
+                    self.end_session(batch, session).await?;
+                }
                 Ok(Created::New)
             }
             Work::Replan { run, verdicts } => {

@@ -342,6 +342,10 @@ pub trait Transaction: Send {
     /// Running attempts of a session.
     async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError>;
 
+    /// Whether a session is there and can be told dead now, as [`Store::other_sessions`] tells it:
+    /// asked again where it is ended, because it may have been renewed meanwhile.
+    async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError>;
+
     /// Removes a session; its running steps must have been released in this transaction.
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError>;
 

@@ -111,7 +111,7 @@ async fn a_runaway_is_ended_by_its_cpu_limit_and_pays() {
         (ErrorClass::Timeout, "cpu_limit")
     );
     let (_, _, usage) = attempt.ctx.take_outcome();
-    assert!((0.9..3.0).contains(&usage.cpu_s), "{usage:?}");
+    assert!((0.5..3.0).contains(&usage.cpu_s), "{usage:?}");
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn cpu_time_of_a_finished_child_is_counted() {
         .await
         .unwrap();
     let (_, _, usage) = attempt.ctx.take_outcome();
-    assert!((0.3..2.0).contains(&usage.cpu_s), "{usage:?}");
+    assert!((0.1..2.0).contains(&usage.cpu_s), "{usage:?}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub(super) async fn sweep(parts: &ServiceParts) -> Result<(), CommitError> {
         if dead {
             tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps go on here");
             // The others must not wait for this one.
-            if let Err(error) = parts.committer.end_session(&session.id).await {
+            if let Err(error) = parts.committer.end_dead_session(&session.id).await {
                 tracing::error!(%error, session.id = %session.id, "a dead session could not be ended");
             }
         }

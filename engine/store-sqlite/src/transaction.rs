@@ -19,6 +19,7 @@ use crate::locks::SessionLocks;
 use crate::read;
 use crate::rows::Cells;
 use crate::save::Writing;
+use crate::sessions;
 
 /// Holds the write lock of the database from its beginning to its end.
 #[derive(Debug)]
@@ -108,6 +109,14 @@ impl Transaction for SqliteTransaction {
 
     async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError> {
         Ok(self.fences_of(session).await?)
+    }
+
+    async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+        let nobody = SessionId::generate();
+        let all = sessions::others(&mut self.inner, &self.locks, &nobody).await?;
+        Ok(all
+            .iter()
+            .any(|(other, dead)| other.id == *session && *dead))
     }
 
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
