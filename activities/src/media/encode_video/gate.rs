@@ -152,7 +152,10 @@ impl Gate {
             return Verdict::Skip;
         }
         self.slot = slot;
-        let gap = self.since_keyframe[0].is_some_and(|ago| ticks - ago > self.reorder_ticks);
+        // Up to two frames since the keyframe may be shown before this one and decoded after it.
+        let [before_last, last] = self.since_keyframe;
+        let oldest = before_last.or(last);
+        let gap = oldest.is_some_and(|oldest| ticks - oldest > self.reorder_ticks);
         self.show(ticks, gap)
     }
 
@@ -353,6 +356,7 @@ mod tests {
         assert!(!at(&mut gate, 40) && !at(&mut gate, 80) && !at(&mut gate, 120));
         assert!(at(&mut gate, 400), "a keyframe behind the gap");
         assert!(!at(&mut gate, 440));
+        assert!(at(&mut gate, 600), "also when only one frame came between");
     }
 
     #[test]
