@@ -520,7 +520,8 @@ fn summarise(steps: &[PlannedStep], snapshot: &Snapshot) -> Summary {
         .filter_map(|record| record.attempts.last())
         .filter_map(|attempt| Some(attempt.ended_at? - attempt.started_at))
         .map(|wall| wall.as_seconds_f64())
-        .sum();
+        // Not `sum`, which makes -0.0 of nothing.
+        .fold(0.0, |sum, wall| sum + wall);
     summary
 }
 
