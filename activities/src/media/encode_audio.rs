@@ -21,7 +21,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use serde::{Deserialize, Serialize};
-use telecine_engine::activity::ErrorClass;
+use telecine_engine::activity::{ErrorClass, Progress};
 
 use self::align::Aligner;
 use self::packets::{Grid, PacketWriter};
@@ -252,8 +252,16 @@ impl<'a> Encode<'a> {
         }
         let at = self.aligner.position();
         if let Some(progress) = self.meter.due(at, ns_of(at, self.rate)) {
-            self.emit.progress(progress);
+            self.tell_progress(progress);
         }
+    }
+
+    /// The meter counts samples here, and samples per second are no frame rate.
+    fn tell_progress(&self, progress: Progress) {
+        self.emit.progress(Progress {
+            fps: None,
+            ..progress
+        });
     }
 
     fn check_complete(&self) -> Result<(), ToolError> {
@@ -274,7 +282,7 @@ impl<'a> Encode<'a> {
     fn output(self) -> Result<Output, ToolError> {
         let samples = self.aligner.position();
         let at_ns = ns_of(samples, self.rate);
-        self.emit.progress(self.meter.progress(samples, at_ns));
+        self.tell_progress(self.meter.progress(samples, at_ns));
         let track = self.track.ok_or_else(|| {
             ToolError::input("no_audio", "the audio track of the source holds no sound")
         })?;
