@@ -2,6 +2,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use indicatif::MultiProgress;
 
+use super::output::printable;
+
 /// Standard error: notes, progress and log lines share it without breaking each other's lines. Cheap
 /// to clone.
 #[derive(Debug, Clone)]
@@ -24,7 +26,7 @@ impl Console {
     /// Writes a line. Nobody may be reading, which is not our concern.
     pub(crate) fn note(&self, line: &str) {
         self.bars.suspend(|| {
-            let _ = writeln!(io::stderr(), "{line}");
+            let _ = writeln!(io::stderr(), "{}", printable(line));
         });
     }
 

@@ -56,8 +56,9 @@ pub(super) async fn run(session: &Session) -> Result<Exit, CliError> {
 fn directory(name: &str, path: &Path) -> Check {
     let existing = path
         .ancestors()
-        .find(|path| path.is_dir())
+        .find(|path| path.exists())
         .unwrap_or(Path::new("."));
+    // In a file that stands in the way this fails as well.
     let writable = tempfile::tempfile_in(existing).map(drop);
     let free = rustix::fs::statvfs(existing).map(|disk| disk.f_bavail * disk.f_frsize);
     let (ok, found, fix) = match (writable, free) {

@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     NotFound,
     /// The job was cancelled.
     Cancelled,
+    /// The job was not done when `--timeout` was over.
+    TimedOut,
     /// A signal of that number stopped the process; the job can be resumed.
     Interrupted(u8),
 }
@@ -31,6 +33,7 @@ impl Exit {
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::Cancelled => 4,
+            Self::TimedOut => 124,
             Self::Interrupted(signal) => 128 + signal,
         }
     }
@@ -92,11 +95,14 @@ impl CliError {
         self.exit
     }
 
-    /// The same error with a sentence about what to do.
-    pub(crate) fn with_advice(self, advice: &str) -> Self {
-        Self {
-            message: format!("{}; {advice}", self.message),
-            ..self
+    /// The same error; with a sentence about what to do if something went wrong on the way.
+    pub(crate) fn or_advise(self, advice: &str) -> Self {
+        match self.exit {
+            Exit::Failed => Self {
+                message: format!("{}; {advice}", self.message),
+                ..self
+            },
+            _ => self,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! `telecine jobs`: what the data directory knows of jobs.
 
+use std::time::Duration;
+
 use clap::{Subcommand, ValueEnum};
-use telecine_engine::id::RunId;
+use telecine_engine::definition::units;
+use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::run::{Run, RunStatus};
 use telecine_engine::store::{RunFilter, StoreError};
 
@@ -13,8 +16,10 @@ use super::summary;
 use crate::app::App;
 use crate::document::{JobDocument, JobHeader, Sources};
 
-/// Jobs among which a prefix is looked for.
-const SEARCHED: usize = 10_000;
+/// The id that stands for the latest job.
+const LAST: &str = "@last";
+/// How long `jobs watch` waits unless it is told: longer than any job may take.
+const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Ids that are named when a prefix fits several.
 const CANDIDATES: usize = 5;
 
@@ -44,6 +49,9 @@ pub(super) enum JobsCommand {
     Watch {
         /// Its id, the beginning of it, or `@last`
         id: String,
+        /// Give up after so long, with exit code 124
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
     },
 }
 
@@ -72,13 +80,14 @@ impl From<Status> for RunStatus {
     }
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    units::parse_duration(text).map_err(|e| e.to_string())
+}
+
 pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit, CliError> {
     let data_dir = &session.config.data_dir;
     if !App::is_there(data_dir) {
-        return Err(CliError::not_found(format!(
-            "there are no jobs in {}; `telecine run` makes them, --data-dir names another place",
-            data_dir.display()
-        )));
+        return nothing(&command, session);
     }
     let app = App::open(data_dir).await?;
     match command {
@@ -87,18 +96,14 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
             workflow,
             limit,
         } => {
-            let status = status.map(RunStatus::from);
-            list(
-                &app,
-                RunFilter {
-                    status,
-                    workflow,
-                    before: None,
-                    limit,
-                },
-                session,
-            )
-            .await
+            let filter = RunFilter {
+                status: status.map(RunStatus::from),
+                workflow,
+                before: None,
+                limit,
+            };
+            list(&app, filter, session).await?;
+            Ok(Exit::Success)
         }
         JobsCommand::Get { id, all } => {
             let document = document(&app, &find(&app, &id).await?).await?;
@@ -106,16 +111,48 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
             summary::print(session.format, &document)?;
             Ok(Exit::Success)
         }
-        JobsCommand::Watch { id } => watch(&app, &find(&app, &id).await?, session).await,
+        JobsCommand::Watch { id, timeout } => {
+            let job = find(&app, &id).await?;
+            watch(&app, &job, timeout, session).await
+        }
     }
 }
 
-async fn list(app: &App, filter: RunFilter, session: &Session) -> Result<Exit, CliError> {
+/// No job was ever run here. Looking makes no directory.
+fn nothing(command: &JobsCommand, session: &Session) -> Result<Exit, CliError> {
+    let note = format!(
+        "there are no jobs in {}; `telecine run` makes them, --data-dir names another place",
+        session.config.data_dir.display()
+    );
+    if !matches!(command, JobsCommand::List { .. }) {
+        return Err(CliError::not_found(note));
+    }
+    session.console.note(&note);
+    print_headers(&[], session)?;
+    Ok(Exit::Success)
+}
+
+async fn list(app: &App, filter: RunFilter, session: &Session) -> Result<(), CliError> {
+    let limit = filter.limit;
+    // One more than is shown tells whether there are more.
+    let filter = RunFilter {
+        limit: limit.saturating_add(1),
+        ..filter
+    };
     let runs = app.store().list_runs(&filter).await?;
-    let headers: Vec<JobHeader> = runs.iter().map(JobHeader::from).collect();
-    output::print_list(session.format, &headers, || {
+    let headers: Vec<JobHeader> = runs.iter().take(limit).map(JobHeader::from).collect();
+    print_headers(&headers, session)?;
+    if runs.len() > limit {
+        let note = format!("these are the latest {limit}; --limit shows more");
+        session.console.note(&note);
+    }
+    Ok(())
+}
+
+fn print_headers(headers: &[JobHeader], session: &Session) -> Result<(), CliError> {
+    output::print_list(session.format, headers, || {
         let mut table = output::table(&["job", "type", "status", "source", "created"]);
-        for job in &headers {
+        for job in headers {
             table.add_row([
                 job.id.to_string(),
                 job.r#type.clone(),
@@ -125,56 +162,76 @@ async fn list(app: &App, filter: RunFilter, session: &Session) -> Result<Exit, C
             ]);
         }
         output::lines(&table)
-    })?;
-    Ok(Exit::Success)
+    })
 }
 
-async fn watch(app: &App, job: &RunId, session: &Session) -> Result<Exit, CliError> {
-    let mut follower = Follower::new(app, job, session);
-    follower.until_stopped().await?;
-    follower.finish();
-    let document = document(app, job).await?;
-    summary::print(session.format, &document.clone().abridged())?;
-    Ok(Exit::of_job(document.status))
+async fn watch(
+    app: &App,
+    job: &RunId,
+    timeout: Option<Duration>,
+    session: &Session,
+) -> Result<Exit, CliError> {
+    if !header(app, job).await?.status.is_stopped() && !is_worked_on(app).await? {
+        session.console.note(
+            "no process works on this job; the `telecine run` command that began it resumes it",
+        );
+    }
+    let mut follower = Follower::join(app, job, session).await?;
+    let waited = tokio::time::timeout(timeout.unwrap_or(FOR_EVER), follower.until_stopped()).await;
+    drop(follower);
+    let document = document(app, job).await?.abridged();
+    summary::print(session.format, &document)?;
+    match waited {
+        Ok(followed) => followed.map(|()| Exit::of_job(document.status)),
+        Err(_) => Ok(Exit::TimedOut),
+    }
+}
+
+/// Whether some process that may work on jobs is alive.
+async fn is_worked_on(app: &App) -> Result<bool, CliError> {
+    let sessions = app.store().other_sessions(&SessionId::generate()).await?;
+    Ok(sessions.iter().any(|(_, dead)| !dead))
 }
 
 /// The job that a person means.
 async fn find(app: &App, id: &str) -> Result<RunId, CliError> {
-    let filter = RunFilter {
-        limit: SEARCHED,
-        ..RunFilter::default()
+    let found = if id == LAST {
+        beginning(app, "", 1).await?
+    } else {
+        let prefix = id.strip_prefix(RunId::PREFIX).unwrap_or(id).to_lowercase();
+        beginning(app, &prefix, CANDIDATES + 1).await?
     };
-    let runs = app.store().list_runs(&filter).await?;
-    if id == "@last" {
-        let last = runs.first().map(|run| run.id.clone());
-        return last.ok_or_else(|| CliError::not_found("there are no jobs yet"));
-    }
-    let prefix = id.strip_prefix(RunId::PREFIX).unwrap_or(id);
-    let fits = |run: &&Run| {
-        let name = run.id.as_str();
-        !prefix.is_empty()
-            && name
-                .strip_prefix(RunId::PREFIX)
-                .unwrap_or(name)
-                .starts_with(prefix)
-    };
-    let found: Vec<&Run> = runs.iter().filter(fits).collect();
     match found.as_slice() {
+        [] if id == LAST => Err(CliError::not_found("there are no jobs yet")),
         [] => Err(CliError::not_found(format!("there is no job {id}"))),
-        [run] => Ok(run.id.clone()),
+        [job] => Ok(job.clone()),
         several => {
-            let names: Vec<&str> = several
-                .iter()
-                .take(CANDIDATES)
-                .map(|run| run.id.as_str())
-                .collect();
+            let shown: Vec<&str> = several.iter().take(CANDIDATES).map(RunId::as_str).collect();
+            let more = if several.len() > CANDIDATES {
+                ", ..."
+            } else {
+                ""
+            };
             Err(CliError::usage(format!(
-                "{} jobs begin with {id}: {}, ...; write more of it",
-                several.len(),
-                names.join(", ")
+                "several jobs begin with {id:?}: {}{more}; write more of the id",
+                shown.join(", ")
             )))
         }
     }
+}
+
+/// The newest jobs whose id begins so, at most `limit`. Ids sort by time, and `~` sorts behind
+/// everything that is in them: those that fit are the first below the prefix and `~`.
+async fn beginning(app: &App, prefix: &str, limit: usize) -> Result<Vec<RunId>, CliError> {
+    let prefix = format!("{}{prefix}", RunId::PREFIX);
+    let filter = RunFilter {
+        before: Some(RunId::from(format!("{prefix}~"))),
+        limit,
+        ..RunFilter::default()
+    };
+    let runs = app.store().list_runs(&filter).await?;
+    let ids = runs.into_iter().map(|run| run.id);
+    Ok(ids.filter(|id| id.as_str().starts_with(&prefix)).collect())
 }
 
 /// The header of a job.

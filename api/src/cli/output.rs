@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
@@ -19,15 +20,27 @@ pub(crate) enum Format {
 
 /// Writes an answer to standard output. A reader that has gone away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let text = text.trim_end();
     if text.is_empty() {
         return Ok(());
     }
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+    match writeln!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::failed(format!(
             "cannot write to standard output: {error}"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// The text with every control character replaced by a blank: names and messages that come out of a
+/// media file must not drive a terminal. (In JSON they are escaped already.)
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let unwanted = |c: char| c.is_control() && c != '\n';
+    if text.contains(unwanted) {
+        Cow::Owned(text.replace(unwanted, " "))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod input;
 mod source;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,23 +11,23 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Map, Value};
 use telecine_engine::activity::Registry;
+use telecine_engine::committer::CommitError;
 use telecine_engine::coordinator::{Submission, SubmitError};
 use telecine_engine::id::RunId;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, RunStatus, StoreUrls};
-use telecine_engine::worker::WorkerError;
-use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::activity::installed;
 use super::exit::{CliError, Exit};
-use super::follow::Follower;
-use super::interrupt::Interrupts;
+use super::output::Format;
 use super::{jobs, summary, workflow};
 use crate::app::App;
+use work::Ended;
 
-/// What to do once the cause of a failure of this process is gone.
-const RESUMES: &str = "the same command resumes the job once the cause is gone";
+/// What to do when this process cannot go on.
+const RESUMES: &str = "nothing that was finished is lost, and the same command resumes the job \
+                       once the cause is gone";
 
 /// What keys of published objects begin with.
 const PUBLISHED: &str = "videos/";
@@ -54,28 +55,57 @@ pub(super) struct RunArgs {
 pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, CliError> {
     let registry = Arc::new(installed()?);
     let submission = prepare(&arguments, &registry)?;
+    let app = open(session).await?;
+    let exit = async {
+        let (job, over) = job(&app, submission, session).await?;
+        if !over {
+            let ended = work::until_stopped(&app, &registry, &job, session).await?;
+            if let Ended::Interrupted(exit) = ended {
+                return interrupted(&app, &job, exit, session).await;
+            }
+            // What the job stands on is looked at once more, so that the plan shown is a proven one.
+            app.coordinator.verify_plan(&job).await?;
+        }
+        conclude(&app, &job, session).await
+    };
+    exit.await
+        .map_err(|error: CliError| error.or_advise(RESUMES))
+}
+
+/// Opens what the job is kept in. Whatever is wrong is found before anything is done.
+async fn open(session: &Session) -> Result<App, CliError> {
     let app = App::open(&session.config.data_dir)
         .await
         .map_err(CliError::set_up)?;
     source::writable_directory(&session.config.scratch_dir)?;
+    Ok(app)
+}
+
+/// The job to work on, and whether there is nothing left to do.
+async fn job(
+    app: &App,
+    submission: Submission,
+    session: &Session,
+) -> Result<(RunId, bool), CliError> {
     app.sweep().await?;
     let submitted = app.coordinator.submit(submission.clone()).await?;
-    let job = if submitted.existing {
-        match revive(&app, &submitted.run, session).await? {
-            Revived::Working => submitted.run,
-            Revived::Over => return conclude(&app, &submitted.run, session).await,
-            Revived::Gone => {
-                let again = Submission {
-                    force: true,
-                    ..submission
-                };
-                app.coordinator.submit(again).await?.run
-            }
+    if submitted.existing {
+        match revive(app, &submitted.run, session).await? {
+            Revived::Working => return Ok((submitted.run, false)),
+            Revived::Over => return Ok((submitted.run, true)),
+            Revived::Gone => {}
         }
     } else {
-        submitted.run
+        session
+            .console
+            .note(&format!("{} is submitted", submitted.run));
+        return Ok((submitted.run, false));
+    }
+    let again = Submission {
+        force: true,
+        ..submission
     };
-    work(&app, &registry, &job, session).await
+    Ok((app.coordinator.submit(again).await?.run, false))
 }
 
 /// Everything that can be wrong is found here, before anything is written.
@@ -100,20 +130,27 @@ fn prepare(arguments: &RunArgs, registry: &Registry) -> Result<Submission, CliEr
     })
 }
 
-/// Names the source file in the input and answers the address of its directory.
+/// Names the source file in the input and answers the address of its directory. The input may name
+/// the file too, as a path like the argument.
 fn name_source(
     arguments: &RunArgs,
     input: &mut Map<String, Value>,
 ) -> Result<Option<String>, CliError> {
-    let Some(path) = &arguments.source else {
-        return Ok(None);
+    let in_input = input
+        .get("source")
+        .and_then(Value::as_str)
+        .map(PathBuf::from);
+    let path = match (&arguments.source, in_input) {
+        (Some(_), Some(_)) => {
+            return Err(CliError::usage(
+                "the source is named twice: as an argument and in the input",
+            ));
+        }
+        (Some(path), None) => path.clone(),
+        (None, Some(path)) => path,
+        (None, None) => return Ok(None),
     };
-    if input.contains_key("source") {
-        return Err(CliError::usage(
-            "the source is named twice: as an argument and in the input",
-        ));
-    }
-    let found = source::Source::find(path)?;
+    let found = source::Source::find(&path)?;
     input.insert("source".to_owned(), Value::from(found.key));
     Ok(Some(found.store))
 }
@@ -179,16 +216,17 @@ async fn missing_result(app: &App, run: &Run) -> Result<Option<String>, CliError
 }
 
 async fn retry(app: &App, job: &RunId, session: &Session) -> Result<Revived, CliError> {
-    let plan = app
-        .coordinator
-        .verify_plan(job)
-        .await?
-        .filter(|plan| plan.executable);
-    let Some(plan) = plan else {
+    let plan = app.coordinator.verify_plan(job).await?;
+    let Some(plan) = plan.filter(|plan| plan.executable) else {
         return Ok(Revived::Over);
     };
-    session.console.note(&announcement(&plan));
-    app.coordinator.execute(plan).await?;
+    let announcement = announcement(&plan);
+    match app.coordinator.execute(plan).await {
+        Ok(()) => session.console.note(&announcement),
+        // Another process was quicker: its round is joined.
+        Err(CommitError::Rejected(_)) => session.console.note(&format!("{job} goes on")),
+        Err(error) => return Err(error.into()),
+    }
     Ok(Revived::Working)
 }
 
@@ -200,66 +238,66 @@ fn announcement(plan: &RetryPlan) -> String {
     )
 }
 
-/// Works on a job until it stops, or this process is told to.
-async fn work(
+/// Says how the job goes on that this process no longer works on. Who asked for a document gets one.
+async fn interrupted(
     app: &App,
-    registry: &Arc<Registry>,
     job: &RunId,
+    exit: Exit,
     session: &Session,
 ) -> Result<Exit, CliError> {
-    let mut interrupts = Interrupts::listen()?;
-    let worker = app
-        .open_worker(&session.config, registry, job)
-        .await
-        .map_err(explain)?;
-    let _services = app.start_services(worker.session());
-    let stop = CancellationToken::new();
-    let mut working = tokio::spawn(worker.run(stop.clone()));
-    let mut follower = Follower::new(app, job, session);
-    let interrupted = tokio::select! {
-        followed = follower.until_stopped() => followed.map(|()| None)?,
-        signal = interrupts.next() => Some(signal),
-        ended = &mut working => return Err(ended_early(ended)),
-    };
-    stop.cancel();
-    if let Some(exit) = interrupted {
-        session.console.note(
-            "stopping: steps end at their next checkpoint, a second signal stops them at once",
-        );
-        tokio::select! {
-            _ = &mut working => {}
-            _ = interrupts.next() => {}
-        }
-        session
-            .console
-            .note("stopped; the same command resumes the job");
-        return Ok(exit);
+    if session.format != Format::Table {
+        let document = jobs::document(app, job).await?.abridged();
+        summary::print(session.format, &document)?;
     }
-    follower.finish();
-    working
-        .await
-        .map_err(|e| CliError::failed(e.to_string()))?
-        .map_err(explain)?;
-    // What the job stands on is looked at once more, so that the plan shown is a proven one.
-    app.coordinator.verify_plan(job).await?;
-    conclude(app, job, session).await
-}
-
-fn ended_early(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -> CliError {
-    match ended {
-        Ok(Ok(())) => CliError::failed("the worker stopped"),
-        Ok(Err(error)) => explain(error),
-        Err(error) => CliError::failed(error.to_string()),
-    }
-}
-
-fn explain(error: WorkerError) -> CliError {
-    CliError::failed(error.to_string()).with_advice(RESUMES)
+    session.console.note(&format!(
+        "stopped; {job} goes on when the same command is given again"
+    ));
+    Ok(exit)
 }
 
 /// Prints a job that has ended and answers the exit code.
 async fn conclude(app: &App, job: &RunId, session: &Session) -> Result<Exit, CliError> {
-    let document = jobs::document(app, job).await?;
+    let document = jobs::document(app, job).await?.abridged();
     summary::print(session.format, &document)?;
+    if document
+        .retry_plan
+        .as_ref()
+        .is_some_and(|plan| plan.executable)
+    {
+        let command = again(std::env::args());
+        session.console.note(&format!("to try again: {command}"));
+    }
     Ok(Exit::of_job(document.status))
+}
+
+/// The command that was given, for a shell; without `--new`, which would begin from the start.
+fn again(arguments: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = arguments
+        .filter(|argument| argument != "--new")
+        .map(|argument| quoted(&argument))
+        .collect();
+    words.join(" ")
+}
+
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again;
+
+    #[test]
+    fn a_command_can_be_given_again_as_it_is_shown() {
+        let given = ["telecine", "run", "video:full", "my film's.mp4", "--new"];
+        assert_eq!(
+            again(given.map(str::to_owned).into_iter()),
+            r"telecine run video:full 'my film'\''s.mp4'"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use telecine_engine::run::StepStatus;
 
 use super::exit::CliError;
 use super::output::{self, Format, number};
-use crate::document::{JobDocument, PlanDocument, StepDocument};
+use crate::document::{JobDocument, PlanDocument, PlannedStepDocument, StepDocument};
 
 /// Prints a job.
 pub(super) fn print(format: Format, document: &JobDocument) -> Result<(), CliError> {
@@ -17,9 +17,15 @@ pub(super) fn print(format: Format, document: &JobDocument) -> Result<(), CliErr
 
 fn text(document: &JobDocument) -> String {
     let mut text = format!(
-        "{}  {}  {}\n",
-        document.id, document.r#type, document.status
+        "{}  {}  {}{}\n",
+        document.id,
+        document.r#type,
+        document.status,
+        pace(document)
     );
+    if let Some(source) = &document.source {
+        let _ = writeln!(text, "source {source}");
+    }
     if document.round > 1 {
         let _ = writeln!(text, "round {}", document.round);
     }
@@ -55,6 +61,18 @@ fn text(document: &JobDocument) -> String {
         plan_text(plan, &mut text);
     }
     text
+}
+
+/// How long the job took, or how far it is.
+fn pace(document: &JobDocument) -> String {
+    match (document.started_at, document.ended_at) {
+        (Some(started_at), Some(ended_at)) => {
+            let wall = (ended_at - started_at).as_seconds_f64();
+            format!(" after {}", output::seconds(wall))
+        }
+        (Some(_), None) => format!(" at {:.0} %", document.progress.percent),
+        (None, _) => String::new(),
+    }
 }
 
 fn steps(steps: &[StepDocument]) -> String {
@@ -104,17 +122,44 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
         "\nretry plan: {} kept, {} resumed, {} run again, {} left out, {} blocked",
         counts.reuse, counts.resume, counts.rerun, counts.skip, counts.blocked
     );
-    let mut table = output::table(&["step", "action", "reason"]);
+    let mut table = output::table(&["step", "action", "reason", "note"]);
     for step in &plan.steps {
-        table.add_row([step.id.to_string(), name(&step.action), name(&step.reason)]);
+        table.add_row([
+            step.id.to_string(),
+            name(&step.action),
+            name(&step.reason),
+            planned_note(step),
+        ]);
     }
     text.push_str(&output::lines(&table));
+    if plan.steps_total > plan.steps.len() {
+        let _ = writeln!(text, "... {} steps in all", plan.steps_total);
+    }
     for warning in &plan.warnings {
         let _ = writeln!(text, "{warning}");
     }
-    if plan.executable {
-        let _ = writeln!(text, "the same command executes it");
-    }
+    let _ = writeln!(
+        text,
+        "{}",
+        if plan.executable {
+            "the `telecine run` command that began the job executes this plan"
+        } else {
+            "this plan cannot be executed as it is"
+        }
+    );
+}
+
+/// Where a step goes on, or which steps make it run again.
+fn planned_note(step: &PlannedStepDocument) -> String {
+    let checkpoint = step.checkpoint.map(|checkpoint| match checkpoint.covers_s {
+        Some(span) => format!(
+            "from checkpoint {}, {:.1} to {:.1} s done",
+            checkpoint.seq, span.from_s, span.to_s
+        ),
+        None => format!("from checkpoint {}", checkpoint.seq),
+    });
+    let because: Vec<String> = step.because.iter().map(ToString::to_string).collect();
+    checkpoint.unwrap_or_else(|| because.join(", "))
 }
 
 /// The name that a value has in JSON.

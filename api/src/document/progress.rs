@@ -11,6 +11,8 @@ use super::build::Sources;
 const UNKNOWN_ITEMS: u32 = 8;
 /// Below so many percent the time left is not worth guessing.
 const MIN_PERCENT_FOR_ETA: f64 = 2.0;
+/// Nor before so many seconds of work.
+const MIN_WORK_FOR_ETA_S: f64 = 2.0;
 
 /// How far a job is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,9 +32,7 @@ pub(super) fn of_job(sources: &Sources) -> JobProgress {
     let percent = percent(sources);
     let eta_s = match snapshot.run.status {
         RunStatus::Succeeded => Some(0.0),
-        RunStatus::Running if percent >= MIN_PERCENT_FOR_ETA => {
-            Some(worked_s(snapshot, *now) * (100.0 - percent) / percent)
-        }
+        RunStatus::Running => time_left(snapshot, percent, worked_s(snapshot, *now)),
         _ => None,
     };
     JobProgress {
@@ -40,6 +40,22 @@ pub(super) fn of_job(sources: &Sources) -> JobProgress {
         phase: phase(snapshot),
         eta_s: eta_s.map(|eta_s| round(eta_s, 0)),
     }
+}
+
+/// The time left at the rate so far, but no less than the slowest running step says: the first steps
+/// count for more than the time they take.
+fn time_left(snapshot: &Snapshot, percent: f64, worked_s: f64) -> Option<f64> {
+    if percent < MIN_PERCENT_FOR_ETA || worked_s < MIN_WORK_FOR_ETA_S {
+        return None;
+    }
+    let running = snapshot
+        .steps
+        .iter()
+        .filter(|record| record.step.status == StepStatus::Running);
+    let slowest = running
+        .filter_map(|record| record.step.progress?.eta_s)
+        .fold(0.0, f64::max);
+    Some(slowest.max(worked_s * (100.0 - percent) / percent))
 }
 
 fn round(value: f64, digits: i32) -> f64 {
@@ -67,7 +83,7 @@ fn percent(sources: &Sources) -> f64 {
             .get(&node.name)
             .map_or(1, |step| step.requires.cpu);
         let items = node.total.unwrap_or(UNKNOWN_ITEMS);
-        let finished = if node.status.is_settled() {
+        let finished = if is_done(node.status) {
             f64::from(items)
         } else {
             started.get(node.name.as_str()).copied().unwrap_or_default()
@@ -78,10 +94,16 @@ fn percent(sources: &Sources) -> f64 {
     if all > 0.0 { 100.0 * done / all } else { 0.0 }
 }
 
+/// Whether nothing is left to do. What failed, is blocked or was cancelled is not done, although it
+/// moves no more.
+fn is_done(status: StepStatus) -> bool {
+    matches!(status, StepStatus::Succeeded | StepStatus::Skipped)
+}
+
 /// The part of a step that is done, 0 to 1. What a checkpoint keeps of an attempt that ended counts.
 fn share(step: &Step) -> f64 {
     let kept = step.status == StepStatus::Running || step.checkpoint.is_some();
-    if step.status.is_settled() {
+    if is_done(step.status) {
         return 1.0;
     }
     let percent = step

@@ -56,13 +56,13 @@ fn parse(reader: impl Read, name: &str) -> Result<Map<String, Value>, CliError> 
 fn set(input: &mut Map<String, Value>, setting: &str) -> Result<(), String> {
     let (path, text) = setting.split_once('=').ok_or("write it as name=value")?;
     let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
-    let mut names: Vec<&str> = path.split('.').collect();
-    if names.contains(&"") {
+    let mut parents: Vec<&str> = path.split('.').collect();
+    if parents.contains(&"") {
         return Err("the name has an empty part".to_owned());
     }
-    let name = names.pop().unwrap_or(path);
+    let name = parents.pop().unwrap_or(path);
     let mut object = input;
-    for parent in names {
+    for parent in parents {
         let member = object
             .entry(parent)
             .or_insert_with(|| Value::Object(Map::new()));

@@ -1,0 +1,117 @@
+use std::process::Stdio;
+
+use crate::product::{self, Workplace};
+
+#[test]
+fn flags_that_do_not_exist_are_refused() {
+    let place = Workplace::new();
+    for arguments in [
+        &["run", "video:full", "a.mp4", "--fast"][..],
+        &["run"],
+        &["jobs", "list", "--status", "asleep"],
+        &["jobs", "list", "-o", "xml"],
+        &["sing"],
+    ] {
+        let answer = place.call(arguments);
+        assert_eq!(answer.code, Some(2), "{answer:#?}");
+        assert!(answer.stderr.starts_with("error: "), "{answer:#?}");
+        assert_eq!(answer.stdout, "", "{answer:#?}");
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_used_is_named_before_anything_is_made() {
+    let place = Workplace::new();
+    std::fs::create_dir(place.path().join("films")).unwrap();
+    let run = |source| place.call(&["run", "video:full", source]);
+
+    run("gone.mp4").assert_error(3, &["there is no file gone.mp4"]);
+    run("films").assert_error(2, &["films is a directory"]);
+    run("/dev/null").assert_error(2, &["/dev/null is not a regular file"]);
+    assert!(!place.data().exists(), "no data directory was made");
+    assert!(
+        !place.path().join("out").exists(),
+        "no output directory was made"
+    );
+}
+
+#[test]
+fn a_workflow_that_does_not_exist_is_not_found() {
+    let place = Workplace::new();
+    place.write("a.mp4", "x");
+    place
+        .call(&["run", "video:ful", "a.mp4"])
+        .assert_error(3, &["no workflow video:ful", "video:full"]);
+    place
+        .call(&["run", "mine.yaml", "a.mp4"])
+        .assert_error(3, &["there is no file mine.yaml"]);
+}
+
+/// A file in the place of a directory stops root as well.
+#[test]
+fn directories_that_cannot_be_written_are_refused() {
+    let place = Workplace::new();
+    place.write("a.mp4", "x");
+    place.write("occupied", "x");
+    let run = |more: &[&str]| place.call(&[&["run", "video:full", "a.mp4"], more].concat());
+
+    run(&["--out", "occupied/out"]).assert_error(2, &["cannot write to", "occupied/out"]);
+    assert!(!place.data().exists(), "no data directory was made");
+    run(&["--scratch-dir", "occupied"]).assert_error(2, &["cannot write to", "occupied"]);
+
+    std::fs::remove_dir_all(place.data()).unwrap();
+    std::fs::write(place.data(), "x").unwrap();
+    run(&[]).assert_error(2, &[place.data().to_str().unwrap()]);
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_refused() {
+    let place = Workplace::new();
+    place.write("a.mp4", "x");
+    place.write("list.json", "[1]");
+    place.write("broken.json", "{");
+    let run = |more: &[&str]| place.call(&[&["run", "video:full", "a.mp4"], more].concat());
+
+    run(&["--set", "preview.widht=320"]).assert_error(2, &["widht"]);
+    run(&["--set", "preview.width=wide"]).assert_error(2, &["/preview/width"]);
+    run(&["--set", "preview"]).assert_error(2, &["--set preview"]);
+    run(&["--set", "source=b.mp4"]).assert_error(2, &["named twice"]);
+    run(&["--input", "list.json"]).assert_error(2, &["list.json has to hold a JSON object"]);
+    run(&["--input", "broken.json"]).assert_error(2, &["broken.json is not JSON"]);
+    run(&["--input", "gone.json"]).assert_error(3, &["there is no file gone.json"]);
+    place
+        .call(&["run", "video:full"])
+        .assert_error(2, &["source"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Workplace::new();
+    let mut command = place.telecine(&["activity", "describe", "media.probe"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn doctor_finds_everything_that_the_tests_need() {
+    let place = Workplace::new();
+    let answer = place.call(&["doctor", "-o", "json"]);
+    assert_eq!(answer.code, Some(0), "{answer:#?}");
+    let checks = answer.json();
+    let checks = checks.as_array().unwrap();
+    assert!(
+        checks.len() > 2 && checks.iter().all(|check| check["ok"] == true),
+        "{checks:#?}"
+    );
+
+    std::fs::write(place.data(), "x").unwrap();
+    let output = product::output(place.telecine(&["doctor"]));
+    assert_eq!(output.status.code(), Some(1), "a file is no data directory");
+}
