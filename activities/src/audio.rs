@@ -146,6 +146,7 @@ mod tests {
     fn track(index: u32, language: &str, default: bool) -> AudioTrack {
         AudioTrack {
             index,
+            origin_ns: 0,
             codec: "aac".to_owned(),
             channels: 2,
             layout: None,

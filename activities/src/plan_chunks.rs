@@ -183,6 +183,7 @@ mod tests {
         };
         VideoTrack {
             index: 0,
+            origin_ns: 0,
             codec: "h264".to_owned(),
             stored: size,
             display: size,

@@ -119,6 +119,7 @@ pub(super) fn open(
         index: video.index,
         deinterlace: video.interlaced,
         exact_seeks,
+        origin_ns: video.origin_ns,
     };
     FrameReader::open(source, sniff::sniff(source)?, selection)
 }

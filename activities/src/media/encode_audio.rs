@@ -191,6 +191,7 @@ impl<'a> Encode<'a> {
                 kind: StreamKind::Audio,
                 index: self.spec.track_index,
             },
+            origin_ns: self.spec.track.origin_ns,
             seek_ns: None,
             filters: vec![element("audioconvert")?, element("audioresample")?],
             caps: sample_caps(self.rate),

@@ -153,6 +153,7 @@ impl<'a> Encode<'a> {
                 kind: StreamKind::Video,
                 index: self.spec.facts.index,
             },
+            origin_ns: self.spec.facts.origin_ns,
             seek_ns,
             filters: ladder::upright_filters(&self.spec.facts)?,
             caps: gst::Caps::new_empty_simple("video/x-raw"),

@@ -70,6 +70,8 @@ pub(crate) struct Selection {
     pub(crate) deinterlace: bool,
     /// Whether seeks land at or before the time asked for.
     pub(crate) exact_seeks: bool,
+    /// Where the presentation starts in the demuxer's count of time.
+    pub(crate) origin_ns: u64,
 }
 
 /// Decodes one video stream of a file.
@@ -79,6 +81,7 @@ pub(crate) struct FrameReader {
     sink: gst_app::AppSink,
     container: Container,
     exact_seeks: bool,
+    origin_ns: u64,
     /// The frame that was last asked for, and the one behind it if it was read.
     shown: Option<Frame>,
     next: Option<Frame>,
@@ -120,6 +123,7 @@ impl FrameReader {
             sink,
             container,
             exact_seeks: selection.exact_seeks,
+            origin_ns: selection.origin_ns,
             shown: None,
             next: None,
         })
@@ -152,7 +156,7 @@ impl FrameReader {
         let buffer = sample.buffer_owned()?;
         let time = demux::stream_time(self.container, segment, buffer.pts()?)?;
         Some(Frame {
-            time_ns: time.nseconds(),
+            time_ns: time.nseconds().saturating_sub(self.origin_ns),
             buffer,
             caps: sample.caps_owned()?,
         })
@@ -216,7 +220,10 @@ impl FrameReader {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         self.pipeline
             .inner
-            .seek_simple(flags, gst::ClockTime::from_nseconds(time_ns))
+            .seek_simple(
+                flags,
+                gst::ClockTime::from_nseconds(self.origin_ns + time_ns),
+            )
             .map_err(|_| ToolError::input("not_seekable", "the source cannot be searched"))?;
         self.read()
     }

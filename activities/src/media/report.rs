@@ -58,6 +58,11 @@ pub struct VideoTrack {
     /// Number among the video streams of the file, from 0, in the order of the demuxer.
     #[serde(default)]
     pub index: u32,
+    /// Where the presentation starts in the demuxer's count of time; every time of the report is
+    /// counted from there. 0 except in MPEG streams, whose clock runs for most of a second before
+    /// there is anything to see or hear.
+    #[serde(default)]
+    pub origin_ns: u64,
     /// `h264`, `hevc`, `vp9`, `av1`, `prores`, ...
     pub codec: String,
     /// As stored, before pixel aspect and rotation.
@@ -120,6 +125,9 @@ pub struct AudioTrack {
     /// Number among the audio streams of the file, from 0, in the order of the demuxer.
     #[serde(default)]
     pub index: u32,
+    /// As [`VideoTrack::origin_ns`].
+    #[serde(default)]
+    pub origin_ns: u64,
     /// `aac`, `ac3`, `opus`, `pcm`, ...
     pub codec: String,
     /// Number of channels.

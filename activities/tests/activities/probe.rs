@@ -178,6 +178,24 @@ fn a_late_start_in_matroska_neither_moves_nor_bends_the_timeline() {
 }
 
 #[test]
+fn an_mpeg_stream_begins_with_its_first_picture_or_sound() {
+    let clips = Clips::new();
+    let sound = "-f lavfi -i sine=d=3 -c:a aac";
+    let source = clips.h264(3, "25", sound, "clip.ts");
+    let report = probe(&source).unwrap();
+    let (video, audio) = (report.video.unwrap(), &report.audio[0]);
+    assert_eq!(video.start_ns.min(audio.start_ns), 0);
+    assert!(video.origin_ns > 0 && video.origin_ns == audio.origin_ns);
+    // The two begin within the priming of AAC of each other.
+    assert!(video.start_ns.max(audio.start_ns) < 30_000_000);
+    assert!(
+        report.duration_ns.abs_diff(3_000_000_000) < 60_000_000,
+        "{}",
+        report.duration_ns
+    );
+}
+
+#[test]
 fn interlaced_video_is_found_in_the_pictures_themselves() {
     let clips = Clips::new();
     let fields = "-flags +ilme+ildct -x264-params tff=1";

@@ -282,6 +282,7 @@ mod tests {
             source: "clip.mp4".into(),
             facts: SourceFacts {
                 index: 0,
+                origin_ns: 0,
                 rotation: 0,
                 mirrored: false,
                 interlaced: false,

@@ -49,6 +49,9 @@ pub struct RungWork {
 pub struct SourceFacts {
     /// Place of the track among the video tracks of the file, from 0.
     pub index: u32,
+    /// Where the presentation starts in the demuxer's count of time.
+    #[serde(default)]
+    pub origin_ns: u64,
     /// Clockwise degrees by which the picture is turned for showing: 0, 90, 180 or 270.
     pub rotation: u16,
     /// Whether it is then mirrored left to right.
@@ -69,6 +72,7 @@ impl From<&VideoTrack> for SourceFacts {
     fn from(track: &VideoTrack) -> Self {
         Self {
             index: track.index,
+            origin_ns: track.origin_ns,
             rotation: track.rotation,
             mirrored: track.mirrored,
             interlaced: track.interlaced,

@@ -52,7 +52,9 @@ pub struct DecodeRequest<'a> {
     pub path: &'a Path,
     /// Which of its streams.
     pub stream: StreamChoice,
-    /// Stream time from which frames are wanted; decoding begins at the keyframe before it.
+    /// Where the presentation starts in the demuxer's count of time.
+    pub origin_ns: u64,
+    /// Time from which frames are wanted; decoding begins at the keyframe before it.
     pub seek_ns: Option<u64>,
     /// Elements behind the decoder, in order.
     pub filters: Vec<gst::Element>,
@@ -78,6 +80,7 @@ pub struct Decoder {
     sink: AppSink,
     failure: Failure,
     container: Container,
+    origin_ns: u64,
 }
 
 impl Decoder {
@@ -109,25 +112,27 @@ impl Decoder {
         pipeline.make_ready(&awaiting)?;
         pipeline.play(&failure)?;
         if let (Some(blocked), Some(seek_ns)) = (blocked, request.seek_ns) {
-            seek(&blocked, seek_ns, &failure)?;
+            seek(&blocked, request.origin_ns + seek_ns, &failure)?;
         }
         Ok(Self {
             _pipeline: pipeline,
             sink,
             failure,
             container,
+            origin_ns: request.origin_ns,
         })
     }
 
     fn time_ns(&self, sample: &gst::Sample) -> Option<i64> {
-        match self.container {
+        let counted_ns = match self.container {
             // Its time stamps are the timeline; its demuxer maps the first picture of a file
             // that begins late to 0, and only that one.
             Container::Matroska | Container::Webm => {
-                i64::try_from(sample.buffer()?.pts()?.nseconds()).ok()
+                i64::try_from(sample.buffer()?.pts()?.nseconds()).ok()?
             }
-            _ => stream_time_ns(sample),
-        }
+            _ => stream_time_ns(sample)?,
+        };
+        Some(counted_ns - i64::try_from(self.origin_ns).ok()?)
     }
 
     /// The next decoded buffer; `None` at the end of the stream.

@@ -29,6 +29,9 @@ pub(super) struct StreamLog {
     pub(super) caps: gst::Caps,
     /// Language, orientation.
     pub(super) tags: gst::TagList,
+    /// Where the presentation starts in the demuxer's count of time; the times below are counted
+    /// from there.
+    pub(super) origin_ns: u64,
     /// Shown packets of a video, in the order of the file.
     pub(super) frames: Vec<FrameTime>,
     /// Packets with a time inside the presentation.
@@ -94,16 +97,20 @@ pub(super) fn read(
     };
     pipeline.set_state(gst::State::Playing)?;
     let error = drain(&pipeline, &counter, progress)?;
-    let declared_ns = (pipeline.inner)
+    let mut declared_ns = (pipeline.inner)
         .query_duration::<gst::ClockTime>()
         .map(gst::ClockTime::nseconds);
     drop(pipeline);
-    let streams: Vec<StreamLog> = demux::lock(&logs)
+    let mut streams: Vec<StreamLog> = demux::lock(&logs)
         .drain(..)
         .filter_map(|log| Arc::into_inner(log)?.into_inner().ok())
         .collect();
     if streams.is_empty() {
         return Err(error.unwrap_or_else(no_streams));
+    }
+    if matches!(container, Container::MpegTs { .. } | Container::MpegPs) {
+        let origin_ns = begin_with_media(&mut streams);
+        declared_ns = declared_ns.map(|end_ns| end_ns.saturating_sub(origin_ns));
     }
     Ok(Packets {
         streams,
@@ -219,7 +226,33 @@ fn observe_unparsed(pad: &gst::Pad, log: Log) {
     });
 }
 
+/// Counts the times of all streams from the first picture or sound. The clock of MPEG streams
+/// runs ahead of them, by 0.7 s in camcorder files, which would be shown as a still picture.
+/// Returns by how much.
+fn begin_with_media(streams: &mut [StreamLog]) -> u64 {
+    let media = streams
+        .iter()
+        .filter(|stream| matches!(stream.kind, Kind::Video | Kind::Audio));
+    let first_ns = media.filter_map(|stream| stream.start_ns).min();
+    let origin_ns = first_ns.unwrap_or(0);
+    for stream in streams {
+        stream.count_from(origin_ns);
+    }
+    origin_ns
+}
+
 impl StreamLog {
+    fn count_from(&mut self, origin_ns: u64) {
+        let shift = |time_ns: u64| time_ns.saturating_sub(origin_ns);
+        self.origin_ns = origin_ns;
+        self.start_ns = self.start_ns.map(shift);
+        self.end_ns = shift(self.end_ns);
+        self.tail = self.tail.map(|(start, end)| (shift(start), shift(end)));
+        for frame in &mut self.frames {
+            frame.time_ns = shift(frame.time_ns);
+        }
+    }
+
     fn new(offer: &Offer, container: Container) -> Self {
         Self {
             kind: offer.kind,
@@ -229,6 +262,7 @@ impl StreamLog {
             container_caps: offer.caps.clone(),
             caps: offer.caps.clone(),
             tags: gst::TagList::new(),
+            origin_ns: 0,
             frames: Vec::new(),
             packets: 0,
             start_ns: None,

@@ -73,6 +73,7 @@ pub(super) fn describe(
         interlaced: looks.interlaced,
         codec: describe::codec(&stream.caps),
         index: stream.index,
+        origin_ns: stream.origin_ns,
         rotation: orientation.rotation,
         mirrored: orientation.mirrored,
         colour,
@@ -192,6 +193,7 @@ impl Timeline {
         };
         VideoTrack {
             index: 0,
+            origin_ns: 0,
             codec: String::new(),
             stored: nothing,
             display: nothing,
@@ -255,6 +257,7 @@ fn look(source: &Source, stream: &StreamLog, timeline: &Timeline) -> Result<Look
         index: stream.index,
         deinterlace: false,
         exact_seeks: true,
+        origin_ns: stream.origin_ns,
     };
     let mut reader = FrameReader::open(&source.path, source.container, selection)?;
     let first = reader.read()?.ok_or_else(frames::no_frames)?;

@@ -57,6 +57,7 @@ fn track(source: &Source, stream: &StreamLog) -> AudioTrack {
         .unwrap_or_default();
     AudioTrack {
         index: stream.index,
+        origin_ns: stream.origin_ns,
         codec: describe::codec(&stream.caps),
         channels,
         layout: describe::layout(channels).map(str::to_owned),

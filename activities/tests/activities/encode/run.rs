@@ -119,6 +119,7 @@ pub(super) fn rung(width: u32, height: u32) -> RungWork {
 pub(super) fn facts(num: u32, den: u32) -> SourceFacts {
     SourceFacts {
         index: 0,
+        origin_ns: 0,
         rotation: 0,
         mirrored: false,
         interlaced: false,

@@ -1,5 +1,11 @@
 //! `encode-video`.
 
+use std::path::Path;
+
+use telecine_activities::media::plan::SEGMENT_NS;
+use telecine_activities::media::probe::{Probe, ProbeSpec};
+use telecine_activities::tool::run_in_process;
+
 use super::clips::{make, remake};
 use super::run::{Told, facts, rung, spec_of, split, video, video_error, whole};
 use super::seen::{brightness, decoded_frames, flash_s, frame_times_ns, packets, stream};
@@ -152,6 +158,33 @@ fn a_video_that_begins_late_is_held_from_zero() {
 }
 
 #[test]
+fn the_clock_of_a_transport_stream_is_not_shown() {
+    let clip = make(
+        "clip.ts",
+        "-f lavfi -i testsrc2=size=160x90:rate=25:duration=2 -c:v libx264 -preset ultrafast",
+    );
+    let source = clip.path.clone();
+    let mut facts = facts(25, 1);
+    facts.origin_ns = video_origin_ns(&source);
+    assert!(facts.origin_ns > 0);
+    let mut spec = whole(&clip, facts, vec![rung(160, 90)]);
+    spec.chunk.end_ns = 2_000_000_000;
+    let (output, told) = video(spec);
+    assert_eq!(output.last_frame_ns, Some(1_960_000_000));
+    assert_seamless(&told, "r90_h264", 50);
+}
+
+/// Where the probe finds that the video of a source begins.
+fn video_origin_ns(source: &Path) -> u64 {
+    let spec = ProbeSpec {
+        source: source.to_owned(),
+        segment_ns: SEGMENT_NS,
+    };
+    let report = run_in_process::<Probe>(spec).0.unwrap();
+    report.video.unwrap().origin_ns
+}
+
+#[test]
 fn rotated_pictures_are_turned_upright() {
     let flat = make(
         "flat.mp4",
@@ -290,7 +323,7 @@ fn sources_without_a_usable_picture_say_so() {
         "-f lavfi -i testsrc2=duration=1:size=160x90 -c:v libx264",
     );
     let spec = whole(&clip, facts(25, 1), vec![rung(160, 90)]);
-    let code = |source: &std::path::Path| {
+    let code = |source: &Path| {
         let mut spec = spec.clone();
         spec.source = source.to_owned();
         video_error(spec).code
