@@ -1,7 +1,8 @@
 //! `video.package_hls`: headers and playlists over the segments that were encoded.
 //!
 //! Everything it writes is a pure function of its input, so it writes under fixed names: a second
-//! attempt writes the same bytes.
+//! attempt on the same input writes the same bytes. In a later round of the run the input may name
+//! other segments, and the playlists then change with it.
 
 use std::collections::BTreeMap;
 
