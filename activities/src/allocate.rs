@@ -42,11 +42,28 @@ impl Activity for Allocate {
     async fn run(&self, ctx: &Context, input: Input) -> Result<Allocation, ActivityError> {
         let hash = input.hash.unwrap_or(input.sha256);
         keys::check_hash(&hash)?;
-        let generation = ctx.allocate_generation(&hash).await?;
+        let generation = ctx
+            .allocate_generation(&hash, highest_stored(ctx, &hash).await?)
+            .await?;
         Ok(Allocation {
             prefix: keys::generation(&hash, generation),
             hash,
             generation,
         })
     }
+}
+
+/// The highest generation of which the store holds anything; 0 if there is none.
+///
+/// The database knows better, unless it was restored from a backup or begun anew beside a store
+/// that is full: then its next number may be that of a set which readers see.
+async fn highest_stored(ctx: &Context, hash: &str) -> Result<u32, ActivityError> {
+    let stored = ctx
+        .media()
+        .list_directories(&keys::generations(hash))
+        .await?;
+    let numbers = stored
+        .iter()
+        .filter_map(|set| keys::generation_number(hash, set));
+    Ok(numbers.max().unwrap_or_default())
 }

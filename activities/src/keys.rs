@@ -63,7 +63,20 @@ pub fn root(hash: &str) -> String {
 /// `videos/{hh}/{hash}/g{n}`: a generation.
 #[must_use]
 pub fn generation(hash: &str, n: u64) -> String {
-    format!("{}/g{n}", root(hash))
+    format!("{}{n}", generations(hash))
+}
+
+/// `videos/{hh}/{hash}/g`: what the keys of all generations begin with.
+#[must_use]
+pub fn generations(hash: &str) -> String {
+    format!("{}/g", root(hash))
+}
+
+/// The number of a generation, of its directory `videos/{hh}/{hash}/g{n}/`.
+#[must_use]
+pub fn generation_number(hash: &str, directory: &str) -> Option<u32> {
+    let number = directory.strip_prefix(&generations(hash))?;
+    number.strip_suffix('/')?.parse().ok()
 }
 
 /// A file of a rendition, relative to its generation: `video/r720_h264/init.mp4`.
@@ -92,6 +105,11 @@ mod tests {
     fn keys_follow_the_layout() {
         let set = generation("ab12cd34", 3);
         assert_eq!(set, "videos/ab/ab12cd34/g3");
+        assert_eq!(generation_number("ab12cd34", &format!("{set}/")), Some(3));
+        assert_eq!(
+            generation_number("ab12cd34", "videos/ab/ab12cd34/gone/"),
+            None
+        );
         let segment = segment_file(7, "0a1b2c3d");
         assert_eq!(
             track_file(TrackKind::Video, "r720_h264", &segment),

@@ -106,6 +106,10 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
     /// Keys that begin with `prefix`, in order, with their sizes.
     async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError>;
 
+    /// The directories right below: each distinct beginning of a key that starts with `prefix`, up
+    /// to and with the next `/`, in order. A directory whose objects were deleted may be listed.
+    async fn list_directories(&self, prefix: &str) -> Result<Vec<String>, ObjectError>;
+
     /// A file in which the object can be read in place, if the store has one.
     fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError>;
 }

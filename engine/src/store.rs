@@ -252,8 +252,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ) -> Result<u64, StoreError>;
 
     /// The generation of `name` that belongs to the run: allocated on the first call, one above
-    /// every earlier one of that name, and the same on later calls of the same run.
-    async fn allocate_generation(&self, fence: &Fence, name: &str) -> Result<u64, StoreError>;
+    /// every earlier one of that name and above `above`, and the same on later calls of the same
+    /// run.
+    async fn allocate_generation(
+        &self,
+        fence: &Fence,
+        name: &str,
+        above: u32,
+    ) -> Result<u64, StoreError>;
 
     /// Makes `generation` current for `name`, with a `publication.moved` event, unless it or a later
     /// one is current already.

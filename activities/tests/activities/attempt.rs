@@ -53,8 +53,8 @@ impl AttemptPort for MemoryPort {
         Ok(())
     }
 
-    async fn allocate_generation(&self, _: &str) -> Result<u64, ActivityError> {
-        Ok(1)
+    async fn allocate_generation(&self, _: &str, above: u32) -> Result<u64, ActivityError> {
+        Ok(u64::from(above) + 1)
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
@@ -213,6 +213,10 @@ impl ObjectStore for Remote {
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
         self.0.list(prefix).await
+    }
+
+    async fn list_directories(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        self.0.list_directories(prefix).await
     }
 
     fn local_path(&self, _: &str) -> Result<Option<PathBuf>, ObjectError> {

@@ -134,6 +134,22 @@ fn the_same_command_again_prints_the_result_without_running_anything() {
 }
 
 #[test]
+fn a_set_outlives_the_data_directory_that_knew_of_it() {
+    let place = Workplace::new();
+    let first = product::succeed(place.run("video:cover", &product::demo_clip()));
+    let cover = place.set().join("g1/cover.jpg");
+    let before = std::fs::metadata(&cover).expect("a cover").modified();
+    std::fs::remove_dir_all(place.data()).expect("the data directory can be lost");
+    let second = product::succeed(place.run("video:cover", &product::demo_clip()));
+    assert_eq!(
+        (&first["generation"], &second["generation"]),
+        (&1.into(), &2.into())
+    );
+    let after = std::fs::metadata(&cover).expect("a cover").modified();
+    assert_eq!(before.ok(), after.ok(), "the first set was not touched");
+}
+
+#[test]
 fn bad_sources_fail_at_once_with_a_code_and_publish_nothing() {
     let place = Workplace::new();
     let whole = std::fs::read(flash_and_beep(&place)).expect("a source");

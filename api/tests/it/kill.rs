@@ -1,8 +1,9 @@
 //! kill -9 at any moment, then the same command: it finishes, nothing is encoded twice, and the
-//! result is that of an undisturbed run. `TELECINE_KILLS` sets the number of moments.
+//! result is that of an undisturbed run. `TELECINE_KILLS` sets the number of moments,
+//! `TELECINE_KILL_CLIP` another clip than that of the demo.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ const MOMENTS: u32 = 4;
 
 fn moments() -> u32 {
     std::env::var("TELECINE_KILLS").map_or(MOMENTS, |text| text.parse().expect("a number"))
+}
+
+fn clip() -> PathBuf {
+    std::env::var_os("TELECINE_KILL_CLIP").map_or_else(product::demo_clip, PathBuf::from)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +45,7 @@ impl Victim {
 
 #[test]
 fn a_job_killed_at_any_moment_is_finished_by_the_same_command() {
-    let clip = product::demo_clip();
+    let clip = clip();
     let undisturbed = Workplace::new();
     let began = Instant::now();
     product::succeed(undisturbed.run("video:full", &clip));

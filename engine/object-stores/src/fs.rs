@@ -114,6 +114,13 @@ impl ObjectStore for FsStore {
             .unwrap_or_else(|panic| Err(list_error("", io::Error::other(panic))))
     }
 
+    async fn list_directories(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        let (root, prefix) = (Arc::clone(&self.root), prefix.to_owned());
+        tokio::task::spawn_blocking(move || list_directories(&root, &prefix))
+            .await
+            .unwrap_or_else(|panic| Err(list_error("", io::Error::other(panic))))
+    }
+
     fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError> {
         Place::new(&self.root, "read", key)?
             .existing_file()
@@ -167,55 +174,78 @@ fn read_range(path: &Path, offset: u64, len: usize) -> io::Result<Bytes> {
 /// Walks only the directory that the prefix names. Symbolic links are no objects of a list:
 /// following them could walk in circles.
 fn list(root: &Path, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
-    let parent = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
-    if !parent.is_empty() {
-        telecine_engine::objects::check_key(parent)?;
-    }
     let mut found = Vec::new();
-    let mut pending = vec![parent.to_owned()];
+    let mut pending = vec![parent(prefix)?.to_owned()];
     while let Some(directory) = pending.pop() {
-        let entries = match std::fs::read_dir(root.join(&directory)) {
-            Ok(entries) => entries,
-            Err(e) if place::is_missing(&e) => continue,
-            Err(e) => return Err(list_error(&directory, e)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|e| list_error(&directory, e))?;
-            list_entry(&entry, (&directory, prefix), &mut found, &mut pending)
-                .map_err(|e| list_error(&directory, e))?;
+        for Listed { key, kind, entry } in entries(root, &directory)? {
+            if kind.is_dir() {
+                let inside = format!("{key}/");
+                if inside.starts_with(prefix) || prefix.starts_with(&inside) {
+                    pending.push(key);
+                }
+            } else if kind.is_file() && key.starts_with(prefix) {
+                let meta = entry.metadata().map_err(|e| list_error(&key, e))?;
+                found.push((key, meta.len()));
+            }
         }
     }
     found.sort_unstable();
     Ok(found)
 }
 
-fn list_entry(
-    entry: &std::fs::DirEntry,
-    (directory, prefix): (&str, &str),
-    found: &mut Vec<(String, u64)>,
-    pending: &mut Vec<String>,
-) -> io::Result<()> {
-    let Ok(name) = entry.file_name().into_string() else {
-        return Ok(());
-    };
-    if directory.is_empty() && name == TEMPORARY_DIR {
-        return Ok(());
+fn list_directories(root: &Path, prefix: &str) -> Result<Vec<String>, ObjectError> {
+    let entries = entries(root, parent(prefix)?)?.into_iter();
+    let mut found: Vec<String> = entries
+        .filter(|entry| entry.kind.is_dir())
+        .map(|entry| format!("{}/", entry.key))
+        .filter(|directory| directory.starts_with(prefix))
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The directory that a prefix names, or begins to name something in.
+fn parent(prefix: &str) -> Result<&str, ObjectError> {
+    let parent = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
+    if !parent.is_empty() {
+        telecine_engine::objects::check_key(parent)?;
     }
-    let key = if directory.is_empty() {
-        name
-    } else {
-        format!("{directory}/{name}")
+    Ok(parent)
+}
+
+struct Listed {
+    key: String,
+    kind: std::fs::FileType,
+    entry: std::fs::DirEntry,
+}
+
+/// What is in a directory, but for the store's own temporary files and names that are no text;
+/// nothing if there is no such directory.
+fn entries(root: &Path, directory: &str) -> Result<Vec<Listed>, ObjectError> {
+    let failed = |e| list_error(directory, e);
+    let found = match std::fs::read_dir(root.join(directory)) {
+        Ok(found) => found,
+        Err(e) if place::is_missing(&e) => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
     };
-    let kind = entry.file_type()?;
-    if kind.is_dir() {
-        let inside = format!("{key}/");
-        if inside.starts_with(prefix) || prefix.starts_with(&inside) {
-            pending.push(key);
+    let mut entries = Vec::new();
+    for entry in found {
+        let entry = entry.map_err(failed)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if directory.is_empty() && name == TEMPORARY_DIR {
+            continue;
         }
-    } else if kind.is_file() && key.starts_with(prefix) {
-        found.push((key, entry.metadata()?.len()));
+        let key = if directory.is_empty() {
+            name
+        } else {
+            format!("{directory}/{name}")
+        };
+        let kind = entry.file_type().map_err(failed)?;
+        entries.push(Listed { key, kind, entry });
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn list_error(key: &str, source: io::Error) -> ObjectError {

@@ -28,8 +28,9 @@ pub trait AttemptPort: std::fmt::Debug + Send + Sync {
         artifacts: Vec<Artifact>,
     ) -> Result<(), ActivityError>;
 
-    /// The generation of `name` that belongs to this run, allocated when first asked for.
-    async fn allocate_generation(&self, name: &str) -> Result<u64, ActivityError>;
+    /// The generation of `name` that belongs to this run, allocated when first asked for, higher
+    /// than `above`.
+    async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError>;
 
     /// Points `name` at `generation`.
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError>;
@@ -282,12 +283,14 @@ impl Context {
     }
 
     /// The generation of `name` that belongs to this run: the same in every attempt and step of
-    /// the run, and no other run's.
+    /// the run, and no other run's. The first call allocates it, higher than every other
+    /// generation of the name, and than `above`: what is known of generations that the database
+    /// has forgotten.
     ///
     /// # Errors
     /// `cancelled` when the lease is lost.
-    pub async fn allocate_generation(&self, name: &str) -> Result<u64, ActivityError> {
-        self.parts.port.allocate_generation(name).await
+    pub async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
+        self.parts.port.allocate_generation(name, above).await
     }
 
     /// Makes `generation` the one that readers of `name` see.

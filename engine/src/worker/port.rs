@@ -55,8 +55,11 @@ impl AttemptPort for FencedPort {
         saved.map(drop).map_err(|error| self.explain(error))
     }
 
-    async fn allocate_generation(&self, name: &str) -> Result<u64, ActivityError> {
-        let allocated = self.store.allocate_generation(&self.fence, name).await;
+    async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
+        let allocated = self
+            .store
+            .allocate_generation(&self.fence, name, above)
+            .await;
         allocated.map_err(|error| self.explain(error))
     }
 

@@ -111,11 +111,16 @@ impl Writing<'_> {
         ))
     }
 
-    pub(crate) async fn generation(&mut self, fence: &Fence, name: &str) -> Result<u64, Error> {
+    pub(crate) async fn generation(
+        &mut self,
+        fence: &Fence,
+        (name, above): (&str, u32),
+    ) -> Result<u64, Error> {
         self.check(fence).await?;
         sqlx::query(include_str!("sql/allocate_generation.sql"))
             .bind(name)
             .bind(fence.run.as_str())
+            .bind(above)
             .execute(&mut *self.connection)
             .await?;
         let row = sqlx::query("select n from generation where run = $1 and name = $2")

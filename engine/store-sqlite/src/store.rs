@@ -209,8 +209,13 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn allocate_generation(&self, fence: &Fence, name: &str) -> Result<u64, StoreError> {
-        self.write(async |writing| writing.generation(fence, name).await)
+    async fn allocate_generation(
+        &self,
+        fence: &Fence,
+        name: &str,
+        above: u32,
+    ) -> Result<u64, StoreError> {
+        self.write(async |writing| writing.generation(fence, (name, above)).await)
             .await
     }
 

@@ -83,6 +83,7 @@ macro_rules! object_store_conformance {
             keys_are_listed_in_order_with_sizes
             a_prefix_may_end_inside_a_name
             nothing_is_listed_for_an_unknown_prefix
+            directories_are_listed_once_each
             bad_keys_are_refused_everywhere
             keys_may_hold_spaces_and_letters_of_any_script
             concurrent_writes_leave_one_of_them_whole
@@ -265,6 +266,28 @@ pub async fn nothing_is_listed_for_an_unknown_prefix(on: Fixture) {
     assert!(on.keys("x/").await.is_empty());
     assert!(on.keys("a/b/").await.is_empty());
     assert!(on.keys("a/bc").await.is_empty());
+}
+
+/// See the name.
+pub async fn directories_are_listed_once_each(on: Fixture) {
+    for key in [
+        "v/ab/g2/x",
+        "v/ab/g10/y/z",
+        "v/ab/g2/w",
+        "v/ab/g",
+        "v/ab/h1/x",
+        "v/abc/g9/x",
+        "g1/x",
+    ] {
+        on.put(key, b"x").await;
+    }
+    let below = async |prefix| on.store.list_directories(prefix).await.unwrap();
+    assert_eq!(below("v/ab/g").await, ["v/ab/g10/", "v/ab/g2/"]);
+    assert_eq!(below("v/ab/").await, ["v/ab/g10/", "v/ab/g2/", "v/ab/h1/"]);
+    assert_eq!(below("v").await, ["v/"]);
+    assert_eq!(below("").await, ["g1/", "v/"]);
+    assert!(below("v/ab/g2/").await.is_empty());
+    assert!(below("unknown/").await.is_empty());
 }
 
 /// See the name.

@@ -482,6 +482,7 @@ macro_rules! store_conformance {
             publications {
                 a_run_has_one_generation_of_a_name
                 generations_of_a_name_count_up_over_runs
+                a_generation_is_above_what_the_caller_knows_of
                 publishing_moves_the_name
                 publishing_again_answers_the_same
                 a_publication_never_moves_back

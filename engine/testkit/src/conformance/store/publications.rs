@@ -20,21 +20,21 @@ pub async fn a_run_has_one_generation_of_a_name(on: Bench) {
     let (job, first) = running(&on).await;
     assert_eq!(
         on.store
-            .allocate_generation(&first.fence, "a")
+            .allocate_generation(&first.fence, "a", 0)
             .await
             .unwrap(),
         1
     );
     assert_eq!(
         on.store
-            .allocate_generation(&first.fence, "a")
+            .allocate_generation(&first.fence, "a", 0)
             .await
             .unwrap(),
         1
     );
     assert_eq!(
         on.store
-            .allocate_generation(&first.fence, "b")
+            .allocate_generation(&first.fence, "b", 0)
             .await
             .unwrap(),
         1
@@ -48,7 +48,7 @@ pub async fn a_run_has_one_generation_of_a_name(on: Bench) {
     let second = on.claim_one(&on.session().await).await;
     assert_eq!(
         on.store
-            .allocate_generation(&second.fence, "a")
+            .allocate_generation(&second.fence, "a", 0)
             .await
             .unwrap(),
         1
@@ -61,7 +61,7 @@ pub async fn generations_of_a_name_count_up_over_runs(on: Bench) {
         let (_, claim) = running(&on).await;
         assert_eq!(
             on.store
-                .allocate_generation(&claim.fence, "a")
+                .allocate_generation(&claim.fence, "a", 0)
                 .await
                 .unwrap(),
             expected
@@ -70,12 +70,32 @@ pub async fn generations_of_a_name_count_up_over_runs(on: Bench) {
     assert_eq!(on.store.publication("a").await.unwrap(), None);
 }
 
+/// A database that was restored or made anew does not hand out what the object store still holds.
+pub async fn a_generation_is_above_what_the_caller_knows_of(on: Bench) {
+    let allocate = async |above| {
+        let (_, claim) = running(&on).await;
+        let allocated = on.store.allocate_generation(&claim.fence, "a", above).await;
+        let again = on.store.allocate_generation(&claim.fence, "a", 90).await;
+        assert_eq!(allocated.as_ref().unwrap(), again.as_ref().unwrap());
+        allocated.unwrap()
+    };
+    assert_eq!(allocate(7).await, 8);
+    assert_eq!(allocate(3).await, 9);
+    assert_eq!(allocate(9).await, 10);
+}
+
 /// See the name.
 pub async fn publishing_moves_the_name(on: Bench) {
     let (first, one) = running(&on).await;
     let (second, two) = running(&on).await;
-    on.store.allocate_generation(&one.fence, "a").await.unwrap();
-    on.store.allocate_generation(&two.fence, "a").await.unwrap();
+    on.store
+        .allocate_generation(&one.fence, "a", 0)
+        .await
+        .unwrap();
+    on.store
+        .allocate_generation(&two.fence, "a", 0)
+        .await
+        .unwrap();
     let moved = on.store.publish(&one.fence, "a", 1).await.unwrap();
     assert_eq!(moved.previous, None);
     assert_eq!(on.store.publication("a").await.unwrap(), Some(1));
@@ -98,8 +118,14 @@ pub async fn publishing_moves_the_name(on: Bench) {
 pub async fn publishing_again_answers_the_same(on: Bench) {
     let (_, one) = running(&on).await;
     let (job, two) = running(&on).await;
-    on.store.allocate_generation(&one.fence, "a").await.unwrap();
-    on.store.allocate_generation(&two.fence, "a").await.unwrap();
+    on.store
+        .allocate_generation(&one.fence, "a", 0)
+        .await
+        .unwrap();
+    on.store
+        .allocate_generation(&two.fence, "a", 0)
+        .await
+        .unwrap();
     on.store.publish(&one.fence, "a", 1).await.unwrap();
     let moved = on.store.publish(&two.fence, "a", 2).await.unwrap();
     assert_eq!(on.store.publish(&two.fence, "a", 2).await.unwrap(), moved);
@@ -110,8 +136,14 @@ pub async fn publishing_again_answers_the_same(on: Bench) {
 pub async fn a_publication_never_moves_back(on: Bench) {
     let (job, one) = running(&on).await;
     let (_, two) = running(&on).await;
-    on.store.allocate_generation(&one.fence, "a").await.unwrap();
-    on.store.allocate_generation(&two.fence, "a").await.unwrap();
+    on.store
+        .allocate_generation(&one.fence, "a", 0)
+        .await
+        .unwrap();
+    on.store
+        .allocate_generation(&two.fence, "a", 0)
+        .await
+        .unwrap();
     on.store.publish(&two.fence, "a", 2).await.unwrap();
     let moved = on.store.publish(&one.fence, "a", 1).await.unwrap();
     assert_eq!(moved.current, 2);
@@ -138,7 +170,12 @@ pub async fn generations_asked_for_at_once_differ(on: Bench) {
         } else {
             second.clone()
         };
-        asking.spawn(async move { store.allocate_generation(&claim.fence, "a").await.unwrap() });
+        asking.spawn(async move {
+            store
+                .allocate_generation(&claim.fence, "a", 0)
+                .await
+                .unwrap()
+        });
     }
     let generations: BTreeSet<u64> = asking.join_all().await.into_iter().collect();
     assert_eq!(generations, (1..=6).collect());
