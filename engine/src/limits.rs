@@ -72,8 +72,8 @@ pub const DURATION_DAYS: u64 = 366;
 /// loses its worker again and again is likely to be what kills it.
 pub const LOSSES_IN_A_ROW: u32 = 3;
 
-/// Failures that may follow the same checkpoint before it is dropped: whatever fails twice from
-/// the same place is likely to fail because of that place.
+/// Failures of class `bug`, `stalled` or `timeout` that may follow the same checkpoint before it is
+/// dropped: whatever fails twice from the same place is likely to fail because of that place.
 pub const FAILURES_PER_CHECKPOINT: u32 = 2;
 
 /// Characters of the tag that tells the objects of one attempt from those of another: 32 bits of

@@ -23,7 +23,9 @@ pub(super) fn fail(
 ) -> Result<(), Rejected> {
     let step = view.owned(id, fence)?.clone();
     end_attempt(view, &step, AttemptOutcome::Failed, (Some(error), usage));
-    distrust_checkpoint(view, id)?;
+    if blames_checkpoint(error.class) {
+        distrust_checkpoint(view, id)?;
+    }
     let definition = view.definition_of(&id.node)?;
     let verdict = policy::after_failure(&definition.retry, error, &step, view.run.id.as_str());
     let on_failure = definition.on_failure;
@@ -186,6 +188,15 @@ fn give_up(view: &mut View, id: &StepId, error: &Failure, facts: &Facts) -> Resu
             reason: None,
         },
         facts,
+    )
+}
+
+/// Whether a failure may be due to what the attempt continued from. A full disk or a service that
+/// is away is not, and dropping the checkpoint for it would throw away durable work.
+fn blames_checkpoint(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::Bug | ErrorClass::Stalled | ErrorClass::Timeout
     )
 }
 

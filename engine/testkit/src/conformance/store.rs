@@ -174,9 +174,11 @@ impl Bench {
 
     /// Fails an attempt in a way that may pass.
     async fn fail(&self, job: &Job, claim: &Claim) {
-        self.fold(job, failed(claim, ErrorClass::Transient))
-            .await
-            .unwrap();
+        self.fail_as(job, claim, ErrorClass::Transient).await;
+    }
+
+    async fn fail_as(&self, job: &Job, claim: &Claim, class: ErrorClass) {
+        self.fold(job, failed(claim, class)).await.unwrap();
     }
 
     async fn step(&self, job: &Job, id: &str) -> Step {
@@ -433,6 +435,7 @@ macro_rules! store_conformance {
                 checkpoints_are_numbered_over_all_attempts
                 a_checkpoint_clears_losses_and_failures
                 a_dropped_checkpoint_is_not_offered
+                a_checkpoint_outlives_failures_of_its_surroundings
                 a_checkpoint_event_names_its_objects
                 artifacts_keep_their_order_and_are_listed_once
             }

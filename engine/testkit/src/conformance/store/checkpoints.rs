@@ -1,7 +1,7 @@
 //! Durable values inside a step, and the objects they stand on.
 
 use serde_json::{Value, json};
-use telecine_engine::activity::MediaSpan;
+use telecine_engine::activity::{ErrorClass, MediaSpan};
 use telecine_engine::machine::Command;
 use telecine_engine::run::CheckpointHead;
 use telecine_engine::store::{Claim, NewCheckpoint, Outcome};
@@ -106,7 +106,7 @@ pub async fn a_checkpoint_clears_losses_and_failures(on: Bench) {
         .save_checkpoint(&first.fence, &checkpoint(json!(1), &[]))
         .await
         .unwrap();
-    on.fail(&job, &first).await;
+    on.fail_as(&job, &first, ErrorClass::Bug).await;
     wake(&on, &job, &first).await;
     let second = on.claim_one(&session).await;
     lose(&on, &job, &second).await;
@@ -131,11 +131,11 @@ pub async fn a_dropped_checkpoint_is_not_offered(on: Bench) {
         .save_checkpoint(&first.fence, &saved)
         .await
         .unwrap();
-    on.fail(&job, &first).await;
+    on.fail_as(&job, &first, ErrorClass::Bug).await;
     wake(&on, &job, &first).await;
     let second = on.claim_one(&session).await;
     assert!(second.checkpoint.is_some());
-    on.fail(&job, &second).await;
+    on.fail_as(&job, &second, ErrorClass::Stalled).await;
     assert_eq!(on.step(&job, "only").await.checkpoint, None);
     assert!(artifacts(&on, &job).await.is_empty());
     wake(&on, &job, &second).await;
@@ -146,6 +146,26 @@ pub async fn a_dropped_checkpoint_is_not_offered(on: Bench) {
         .save_checkpoint(&third.fence, &checkpoint(json!(2), &[]))
         .await;
     assert_eq!(saved.unwrap(), 2);
+}
+
+/// A disk that is full for a while costs time, not what was made before.
+pub async fn a_checkpoint_outlives_failures_of_its_surroundings(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    let saved = checkpoint(json!(1), &["a.m4s"]);
+    on.store
+        .save_checkpoint(&first.fence, &saved)
+        .await
+        .unwrap();
+    on.fail_as(&job, &first, ErrorClass::Resource).await;
+    wake(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    on.fail_as(&job, &second, ErrorClass::Dependency).await;
+    wake(&on, &job, &second).await;
+    let last = on.claim_one(&session).await;
+    assert_eq!(last.checkpoint.map(|checkpoint| checkpoint.seq), Some(1));
+    assert_eq!(artifacts(&on, &job).await.len(), 1);
 }
 
 /// With it the history proves what was durable when.
