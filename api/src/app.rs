@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use telecine_activities::child::ToolHost;
 use telecine_engine::activity::Registry;
 use telecine_engine::committer::{CommitError, Committer};
 use telecine_engine::coordinator::Coordinator;
@@ -16,27 +15,25 @@ use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_object_stores::FsStores;
 use telecine_store_sqlite::SqliteStore;
 
+use crate::builder::AppBuilder;
 use crate::config::Config;
 
-/// The built-in activities.
+/// telecine, embedded: the engine on one data directory.
 ///
-/// # Errors
-/// If child processes cannot be started from here, or two activities have one name.
-pub(crate) fn registry() -> Result<Registry, Box<dyn std::error::Error + Send + Sync>> {
-    let mut registry = Registry::default();
-    telecine_activities::register(&mut registry, &ToolHost::new()?)?;
-    Ok(registry)
-}
-
-/// The embedded engine on one data directory.
+/// [`App::builder`] makes a program of it.
 #[derive(Debug)]
-pub(crate) struct App {
+pub struct App {
     /// Accepts and changes jobs; holds the database, the definitions and the object stores.
     pub(crate) coordinator: Coordinator,
     dispatcher: Arc<dyn Dispatcher>,
 }
 
 impl App {
+    /// A program with telecine's commands, activities and workflows, to which others are added.
+    pub fn builder() -> AppBuilder {
+        AppBuilder::new()
+    }
+
     /// Opens the data directory; it is made if it is missing.
     ///
     /// # Errors

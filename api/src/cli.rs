@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::builder::Program;
 use crate::config::{Config, Sources};
 use console::Console;
 use exit::{CliError, Exit};
@@ -102,13 +103,14 @@ enum Command {
 /// What every command is given.
 #[derive(Debug)]
 struct Session {
+    program: Program,
     config: Config,
     format: Format,
     console: Console,
 }
 
 /// Does what the command line says.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(program: Program) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -119,19 +121,20 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let exit = match prepare(cli.settings, cli.output) {
+    let exit = match prepare(program, cli.settings, cli.output) {
         Ok(session) => execute(cli.command, &session),
         Err(error) => error.report(&Console::default()),
     };
     ExitCode::from(exit.code())
 }
 
-fn prepare(settings: SettingFlags, format: Format) -> Result<Session, CliError> {
+fn prepare(program: Program, settings: SettingFlags, format: Format) -> Result<Session, CliError> {
     let config = Config::load(&Sources::gather(settings.into_pairs()))
         .map_err(|errors| CliError::usage(errors.join("\nerror: ")))?;
     let console = Console::default();
     logging::start(&config, &console);
     Ok(Session {
+        program,
         config,
         format,
         console,

@@ -1,10 +1,9 @@
 use clap::Subcommand;
-use telecine_engine::activity::{ActivityInfo, Registry};
+use telecine_engine::activity::ActivityInfo;
 
 use super::Session;
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::app;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ActivityCommand {
@@ -18,16 +17,9 @@ pub(super) enum ActivityCommand {
     },
 }
 
-/// The installed activities.
-pub(super) fn installed() -> Result<Registry, CliError> {
-    app::registry().map_err(|e| CliError::failed(format!("cannot set up the activities: {e}")))
-}
-
 pub(super) fn run(command: ActivityCommand, session: &Session) -> Result<Exit, CliError> {
-    let infos: Vec<_> = installed()?
-        .iter()
-        .map(|activity| activity.info())
-        .collect();
+    let installed = session.program.registry.iter();
+    let infos: Vec<_> = installed.map(|activity| activity.info()).collect();
     match command {
         ActivityCommand::List => list(&infos, session)?,
         ActivityCommand::Describe { activity } => {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Map, Value};
-use telecine_engine::activity::Registry;
 use telecine_engine::committer::CommitError;
 use telecine_engine::coordinator::{Submission, SubmitError};
 use telecine_engine::id::RunId;
@@ -18,11 +17,11 @@ use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, RunStatus, StoreUrls};
 
 use super::Session;
-use super::activity::installed;
 use super::exit::{CliError, Exit};
 use super::output::Format;
 use super::{jobs, summary, workflow};
 use crate::app::App;
+use crate::builder::Program;
 use work::Ended;
 
 /// What to do when this process cannot go on.
@@ -34,7 +33,7 @@ const PUBLISHED: &str = "videos/";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A built-in workflow (`telecine workflow list`), or a YAML file
+    /// A workflow of this program (`workflow list` names them), or a YAML file
     workflow: String,
     /// The file to work on
     source: Option<PathBuf>,
@@ -53,13 +52,12 @@ pub(super) struct RunArgs {
 }
 
 pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, CliError> {
-    let registry = Arc::new(installed()?);
-    let submission = prepare(&arguments, &registry)?;
+    let submission = prepare(&arguments, &session.program)?;
     let app = open(session).await?;
     let exit = async {
         let (job, over) = job(&app, submission, session).await?;
         if !over {
-            let ended = work::until_stopped(&app, &registry, &job, session).await?;
+            let ended = work::until_stopped(&app, &job, session).await?;
             if let Ended::Interrupted(exit) = ended {
                 return interrupted(&app, &job, exit, session).await;
             }
@@ -109,8 +107,8 @@ async fn job(
 }
 
 /// Everything that can be wrong is found here, before anything is written.
-fn prepare(arguments: &RunArgs, registry: &Registry) -> Result<Submission, CliError> {
-    let definition = workflow::find(&arguments.workflow, registry)?;
+fn prepare(arguments: &RunArgs, program: &Program) -> Result<Submission, CliError> {
+    let definition = workflow::find(&arguments.workflow, program)?;
     let mut input = input::read(arguments.input.as_deref(), &arguments.set)?;
     let source = name_source(arguments, &mut input)?;
     definition

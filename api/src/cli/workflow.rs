@@ -7,16 +7,15 @@ use serde::Serialize;
 use telecine_engine::activity::Registry;
 use telecine_engine::definition::{self, Definition, Diagnostic};
 use telecine_engine::limits;
-use telecine_workflows::{BUILTINS, builtin};
 
 use super::Session;
-use super::activity::installed;
 use super::exit::{CliError, Exit};
 use super::output::{self, Format};
+use crate::builder::Program;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WorkflowCommand {
-    /// Workflows that come with telecine
+    /// Workflows that come with this program
     List,
     /// Check definition files; prints every mistake
     Validate {
@@ -27,10 +26,9 @@ pub(super) enum WorkflowCommand {
 }
 
 pub(super) fn run(command: WorkflowCommand, session: &Session) -> Result<Exit, CliError> {
-    let registry = installed()?;
     match command {
-        WorkflowCommand::List => list(&registry, session),
-        WorkflowCommand::Validate { files } => validate(&files, &registry, session),
+        WorkflowCommand::List => list(session),
+        WorkflowCommand::Validate { files } => validate(&files, &session.program.registry, session),
     }
 }
 
@@ -43,17 +41,16 @@ struct Listed {
     description: Option<String>,
 }
 
-fn list(registry: &Registry, session: &Session) -> Result<Exit, CliError> {
-    let mut listed = Vec::new();
-    for workflow in BUILTINS {
-        let definition = check(workflow.file, workflow.text, registry)?;
-        listed.push(Listed {
+fn list(session: &Session) -> Result<Exit, CliError> {
+    let listed: Vec<_> = provided(&session.program)?
+        .into_iter()
+        .map(|definition| Listed {
             digest: definition.digest(),
             name: definition.name,
             version: definition.version,
             description: definition.description,
-        });
-    }
+        })
+        .collect();
     output::print_list(session.format, &listed, || {
         let mut table = output::table(&["workflow", "version", "description"]);
         for workflow in &listed {
@@ -136,20 +133,38 @@ fn valid_lines(validated: &[Validated]) -> String {
         .collect()
 }
 
-/// The definition that `run` is asked for: a built-in workflow by name, or a file.
-pub(super) fn find(workflow: &str, registry: &Registry) -> Result<Definition, CliError> {
-    if let Some(found) = builtin(workflow) {
-        return check(found.file, found.text, registry);
+/// The workflows that come with the program, by name.
+fn provided(program: &Program) -> Result<Vec<Definition>, CliError> {
+    let mut provided = Vec::<Definition>::new();
+    for workflow in &program.workflows {
+        let definition = check(&workflow.file, &workflow.text, &program.registry)?;
+        if provided.iter().any(|other| other.name == definition.name) {
+            return Err(CliError::usage(format!(
+                "two workflows of this program are called {}; rename one",
+                definition.name
+            )));
+        }
+        provided.push(definition);
+    }
+    provided.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(provided)
+}
+
+/// The definition that `run` is asked for: one that comes with the program by name, or a file.
+pub(super) fn find(workflow: &str, program: &Program) -> Result<Definition, CliError> {
+    let mut provided = provided(program)?;
+    if let Some(found) = provided.iter().position(|known| known.name == workflow) {
+        return Ok(provided.swap_remove(found));
     }
     let path = Path::new(workflow);
     if !path.exists() && path.extension().is_none() {
-        let names: Vec<_> = BUILTINS.iter().map(|workflow| workflow.name).collect();
+        let names: Vec<_> = provided.into_iter().map(|known| known.name).collect();
         return Err(CliError::not_found(format!(
             "there is no workflow {workflow}; name one of {}, or a YAML file",
             names.join(", ")
         )));
     }
-    check(workflow, &read(path)?, registry)
+    check(workflow, &read(path)?, &program.registry)
 }
 
 fn check(file: &str, text: &str, registry: &Registry) -> Result<Definition, CliError> {

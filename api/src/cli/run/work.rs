@@ -1,6 +1,3 @@
-use std::sync::Arc;
-
-use telecine_engine::activity::Registry;
 use telecine_engine::id::RunId;
 use telecine_engine::worker::WorkerError;
 use tokio::task::{JoinError, JoinHandle};
@@ -25,14 +22,15 @@ pub(super) enum Ended {
 /// lets running steps reach a checkpoint, the second does not wait for them.
 pub(super) async fn until_stopped(
     app: &App,
-    registry: &Arc<Registry>,
     job: &RunId,
     session: &Session,
 ) -> Result<Ended, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let mut follower = Follower::join(app, job, session).await?;
     loop {
-        let worker = app.open_worker(&session.config, registry, job).await;
+        let worker = app
+            .open_worker(&session.config, &session.program.registry, job)
+            .await;
         let worker = worker.map_err(|error| CliError::failed(error.to_string()))?;
         let _services = app.start_services(worker.session());
         let stop = CancellationToken::new();
