@@ -23,12 +23,15 @@ pub(super) enum WorkflowCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// The JSON Schema of definition files, with what every installed activity takes; for editors
+    Schema,
 }
 
 pub(super) fn run(command: WorkflowCommand, session: &Session) -> Result<Exit, CliError> {
     match command {
         WorkflowCommand::List => list(session),
         WorkflowCommand::Validate { files } => validate(&files, &session.program.registry, session),
+        WorkflowCommand::Schema => schema(&session.program.registry),
     }
 }
 
@@ -63,6 +66,13 @@ fn list(session: &Session) -> Result<Exit, CliError> {
         }
         output::lines(&table)
     })?;
+    Ok(Exit::Success)
+}
+
+/// A schema is JSON whatever `-o` says.
+fn schema(registry: &Registry) -> Result<Exit, CliError> {
+    let schema = definition::schema(registry);
+    output::print(&format!("{schema:#}"))?;
     Ok(Exit::Success)
 }
 

@@ -1,6 +1,6 @@
 //! The JSON Schema of the definition format, for editors.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::parse::words;
 use super::validate::ActivityCatalog;
@@ -28,7 +28,7 @@ pub fn schema(catalog: &dyn ActivityCatalog) -> Value {
             "description": {"type": "string"},
             "input": {
                 "description": "JSON Schema of the input",
-                "$ref": "https://json-schema.org/draft/2020-12/schema",
+                "$ref": "#/$defs/json_schema",
             },
             "steps": {
                 "type": "object",
@@ -60,30 +60,23 @@ fn definitions(catalog: &dyn ActivityCatalog) -> Value {
             "type": "string",
             "pattern": "^[0-9]+(\\.[0-9]+)?([KMGT]iB|kB|[MGT]?B)$",
         },
+        "json_schema": json_schema(),
         "need": {"enum": words::all(&words::NEEDS)},
         "retry": retry(),
         "timeout": timeout(),
         "requires": requires(),
         "step": step(catalog),
     });
-    for (at, name) in catalog.names().iter().enumerate() {
-        definitions[format!("with_{at}")] = parameters(catalog, name);
+    for name in catalog.names() {
+        let parameters = parameters(catalog, &name);
+        definitions[name] = parameters;
     }
     definitions
 }
 
 fn step(catalog: &dyn ActivityCatalog) -> Value {
     let names = catalog.names();
-    let parameters: Vec<Value> = names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| {
-            json!({
-                "if": {"properties": {"activity": {"const": name}}},
-                "then": {"properties": {"with": {"$ref": format!("#/$defs/with_{at}")}}},
-            })
-        })
-        .collect();
+    let parameters: Vec<Value> = names.iter().map(|name| fitting(catalog, name)).collect();
     let mut step = json!({
         "type": "object",
         "required": ["activity"],
@@ -123,6 +116,58 @@ fn step(catalog: &dyn ActivityCatalog) -> Value {
         step["allOf"] = Value::Array(parameters);
     }
     step
+}
+
+/// The keywords of JSON Schema that inputs are described with, for completion; others are left to
+/// validation. The real meta-schema is a download, and editors that cannot get it check nothing.
+fn json_schema() -> Value {
+    let schema = json!({"$ref": "#/$defs/json_schema"});
+    let schemas = json!({"type": "array", "items": schema});
+    let kinds = json!({"enum": [
+        "array", "boolean", "integer", "null", "number", "object", "string",
+    ]});
+    let count = json!({"type": "integer", "minimum": 0});
+    json!({
+        "type": ["object", "boolean"],
+        "properties": {
+            "type": {"anyOf": [kinds, {"type": "array", "items": kinds}]},
+            "description": {"type": "string"},
+            "default": {},
+            "enum": {"type": "array"},
+            "const": {},
+            "properties": {"type": "object", "additionalProperties": schema},
+            "required": {"type": "array", "items": {"type": "string"}},
+            "additionalProperties": schema,
+            "items": schema,
+            "anyOf": schemas,
+            "oneOf": schemas,
+            "allOf": schemas,
+            "pattern": {"type": "string"},
+            "minLength": count,
+            "maxLength": count,
+            "minItems": count,
+            "maxItems": count,
+            "minimum": {"type": "number"},
+            "maximum": {"type": "number"},
+            "exclusiveMinimum": {"type": "number"},
+            "exclusiveMaximum": {"type": "number"},
+            "$defs": {"type": "object", "additionalProperties": schema},
+        },
+    })
+}
+
+/// What `with` has to be under an activity.
+fn fitting(catalog: &dyn ActivityCatalog, name: &str) -> Value {
+    let parameters = parameters(catalog, name);
+    let required = parameters.get("required").and_then(Value::as_array);
+    let mut then = json!({"properties": {"with": {"$ref": format!("#/$defs/{name}")}}});
+    if required.is_some_and(|names| !names.is_empty()) {
+        then["required"] = json!(["with"]);
+    }
+    json!({
+        "if": {"required": ["activity"], "properties": {"activity": {"const": name}}},
+        "then": then,
+    })
 }
 
 fn retry() -> Value {
@@ -207,20 +252,99 @@ fn requires() -> Value {
     })
 }
 
-/// The input of an activity where each member may be an expression instead. The schema keeps an
-/// identity of its own, so that its references stay within it.
+/// What an expression looks like where a schema wants something else.
+fn expression() -> Value {
+    json!({"type": "string", "pattern": "\\$\\{\\{"})
+}
+
+/// The input of an activity where each value in it may be an expression instead. References within
+/// it lead to where it is in the whole: editors resolve them from the root of a document, whatever
+/// `$id` says.
 fn parameters(catalog: &dyn ActivityCatalog, name: &str) -> Value {
     let activity = name
         .split_once('@')
         .and_then(|(name, version)| catalog.input_schema(name, version.parse().ok()?));
     let mut schema = activity.unwrap_or_else(|| json!({}));
-    schema["$id"] = json!(format!("https://telecine.invalid/activities/{name}"));
-    if let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        let open = std::mem::take(members).into_iter().map(|(name, member)| {
-            let expression = json!({"type": "string", "pattern": "\\$\\{\\{"});
-            (name, json!({"anyOf": [member, expression]}))
-        });
-        *members = open.collect::<Map<_, _>>();
+    if let Some(members) = schema.as_object_mut() {
+        for identity in ["$id", "$schema", "title"] {
+            members.remove(identity);
+        }
     }
+    open(&mut schema, &format!("#/$defs/{name}"));
     schema
+}
+
+/// Lets every value inside of a schema be an expression. What several forms of the same value
+/// share is opened once, where the value is.
+fn open(schema: &mut Value, home: &str) {
+    let Some(keywords) = schema.as_object_mut() else {
+        return;
+    };
+    for (keyword, inner) in keywords.iter_mut() {
+        match (keyword.as_str(), inner) {
+            ("$ref", Value::String(reference)) => {
+                if let Some(pointer) = reference.strip_prefix('#') {
+                    *reference = format!("{home}{pointer}");
+                }
+            }
+            ("properties" | "patternProperties", Value::Object(members)) => {
+                members
+                    .values_mut()
+                    .for_each(|member| or_expression(member, home));
+            }
+            ("items" | "additionalProperties" | "contains", value @ Value::Object(_)) => {
+                or_expression(value, home);
+            }
+            ("prefixItems", Value::Array(values)) => {
+                values
+                    .iter_mut()
+                    .for_each(|value| or_expression(value, home));
+            }
+            ("$defs" | "definitions" | "dependentSchemas", Value::Object(schemas)) => {
+                schemas.values_mut().for_each(|schema| open(schema, home));
+            }
+            ("allOf" | "anyOf" | "oneOf", Value::Array(forms)) => {
+                forms.iter_mut().for_each(|form| open(form, home));
+            }
+            ("not" | "if" | "then" | "else", form) => open(form, home),
+            _ => {}
+        }
+    }
+}
+
+fn or_expression(value: &mut Value, home: &str) {
+    open(value, home);
+    if takes_any_text(value) {
+        return;
+    }
+    let mut both = json!({"anyOf": [value.take(), expression()]});
+    // Editors show what stands beside the value, not inside of its forms.
+    for shown in ["description", "default"] {
+        if let Some(text) = both["anyOf"][0]
+            .as_object_mut()
+            .and_then(|form| form.remove(shown))
+        {
+            both[shown] = text;
+        }
+    }
+    *value = both;
+}
+
+/// Whether an expression fits as it is.
+fn takes_any_text(schema: &Value) -> bool {
+    let Some(keywords) = schema.as_object() else {
+        return *schema == Value::Bool(true);
+    };
+    let plain = ["type", "description", "default", "title", "examples"];
+    let named = keywords
+        .keys()
+        .all(|keyword| plain.contains(&keyword.as_str()));
+    named
+        && match keywords.get("type") {
+            None => true,
+            Some(Value::String(kind)) => kind == "string",
+            Some(kinds) => kinds
+                .as_array()
+                .is_some_and(|kinds| kinds.contains(&json!("string"))),
+        }
 }

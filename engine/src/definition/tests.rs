@@ -834,6 +834,42 @@ fn the_schema_for_editors_accepts_what_validation_accepts() {
 }
 
 #[test]
+fn the_schema_for_editors_takes_an_expression_wherever_a_value_goes() {
+    for with in [
+        "{source: a, chunk: 1, ladder: [{short_edge: '${{ input.n }}', crf: 23}]}",
+        "{source: a, chunk: 1, ladder: ['${{ input.rung }}']}",
+        "{source: a, chunk: 1, encoder: '${{ input.encoder }}'}",
+        "{source: a, chunk: 1, audio: {bitrate: '${{ input.n }}'}}",
+    ] {
+        let step = |with: &str| format!("  b: {{activity: video.encode@2, with: {with}}}");
+        assert!(fits_schema(&with_step(&step(with))), "{with}");
+        let literal = with.replace("${{", "{{");
+        assert!(!fits_schema(&with_step(&step(&literal))), "{literal}");
+    }
+}
+
+#[test]
+fn the_schema_for_editors_refers_to_itself_alone() {
+    let mut open = vec![schema(&Catalog)];
+    let root = open[0].clone();
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Object(members) => {
+                assert!(!members.contains_key("$id"), "editors ignore it");
+                if let Some(reference) = members.get("$ref") {
+                    let pointer = reference.as_str().and_then(|r| r.strip_prefix('#'));
+                    let target = pointer.and_then(|pointer| root.pointer(pointer));
+                    assert!(target.is_some(), "{reference}");
+                }
+                open.extend(members.into_iter().map(|(_, value)| value));
+            }
+            Value::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+}
+
+#[test]
 fn the_schema_for_editors_finds_what_it_can() {
     for step in [
         "  b: {activty: media.any@1}",
@@ -841,6 +877,8 @@ fn the_schema_for_editors_finds_what_it_can() {
         "  b: {activity: media.prob@1}",
         "  b: {activity: video.cover@1, with: {sorce: x}}",
         "  b: {activity: video.cover@1, with: {source: 5}}",
+        "  b: {activity: video.cover@1}",
+        "  b: {activity: video.encode@2, with: {source: a, chunk: 1, encoder: x265}}",
         "  b: {activity: media.any@1, on_failure: ignore}",
         "  b: {activity: media.any@1, timeout: {attempt: 5min}}",
         "  b: {activity: media.any@1, requires: {memory: 1gb}}",
