@@ -150,19 +150,21 @@ impl Coordinator {
         }
     }
 
-    /// Cancels a run.
+    /// Cancels a run. `by` and `reason` are for people and go into its history.
     ///
     /// # Errors
-    /// `Rejected` if it has stopped already.
-    pub async fn cancel(&self, run: &RunId, reason: &str) -> Result<(), CommitError> {
-        self.committer
-            .fold(
-                run,
-                Command::Cancel {
-                    reason: reason.to_owned(),
-                },
-            )
-            .await
+    /// `Rejected` if it has ended already; one that is held can be cancelled.
+    pub async fn cancel(
+        &self,
+        run: &RunId,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<(), CommitError> {
+        let command = Command::Cancel {
+            by: by.to_owned(),
+            reason: reason.map(str::to_owned),
+        };
+        self.committer.fold(run, command).await
     }
 
     /// Looks at every object that the plan of a stopped run stands on, and computes the plan anew

@@ -90,8 +90,10 @@ pub enum Command {
     },
     /// Somebody cancels the run.
     Cancel {
+        /// Who, for people: `anna@studio cli`.
+        by: String,
         /// Why, for people.
-        reason: String,
+        reason: Option<String>,
     },
     /// Execute a retry plan.
     Reopen {
@@ -165,7 +167,7 @@ pub fn decide(view: &mut View, command: &Command, facts: &Facts) -> Result<(), R
         }
         Command::Lose { step, fence } => fail::lose(view, (step, *fence), facts),
         Command::Wake { step } => fail::wake(view, step),
-        Command::Cancel { reason } => cancel::cancel(view, reason, facts),
+        Command::Cancel { by, reason } => cancel::cancel(view, (by, reason.as_deref()), facts),
         Command::Reopen { plan } => reopen::reopen(view, plan, facts),
     }?;
     settle::settle_run(view, facts);

@@ -1,5 +1,8 @@
 //! `telecine jobs`: what the data directory knows of jobs.
 
+mod cancel;
+mod events;
+
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -52,6 +55,28 @@ pub(super) enum JobsCommand {
         /// Give up after so long, with exit code 124
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
+    },
+    /// The history of a job: every change of state, with its time and its cause
+    Events {
+        /// Its id, the beginning of it, or `@last`
+        id: String,
+        /// Go on until the job stops
+        #[arg(short, long)]
+        follow: bool,
+        /// Only what comes after the event of this number
+        #[arg(long, default_value_t = 0, value_name = "SEQ")]
+        after: u64,
+        /// At most so many events
+        #[arg(long, value_name = "N", conflicts_with = "follow")]
+        limit: Option<usize>,
+    },
+    /// Cancel a job, also one that another process works on
+    Cancel {
+        /// Its id, the beginning of it, or `@last`
+        id: String,
+        /// Why, for whoever reads its history
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
 }
 
@@ -114,6 +139,24 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
         JobsCommand::Watch { id, timeout } => {
             let job = find(&app, &id).await?;
             watch(&app, &job, timeout, session).await
+        }
+        JobsCommand::Events {
+            id,
+            follow,
+            after,
+            limit,
+        } => {
+            let job = find(&app, &id).await?;
+            let wanted = events::Wanted {
+                after,
+                limit,
+                follow,
+            };
+            events::print(&app, &job, wanted, session.format).await
+        }
+        JobsCommand::Cancel { id, reason } => {
+            let job = find(&app, &id).await?;
+            cancel::cancel(&app, &job, reason.as_deref(), session).await
         }
     }
 }

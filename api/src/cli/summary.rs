@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use telecine_engine::run::StepStatus;
+use telecine_engine::run::{RunStatus, StepStatus};
 
 use super::exit::CliError;
 use super::output::{self, Format, number};
@@ -45,7 +45,13 @@ fn text(document: &JobDocument) -> String {
             let _ = writeln!(text, "{name}: {value}");
         }
     }
-    if let Some(error) = &document.error {
+    if let Some(error) = document
+        .error
+        .as_ref()
+        .filter(|_| document.status == RunStatus::Cancelled)
+    {
+        let _ = writeln!(text, "\n{}", error.message);
+    } else if let Some(error) = &document.error {
         let step = error
             .step
             .as_ref()

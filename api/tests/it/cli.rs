@@ -1,5 +1,6 @@
 //! The command line from outside: exit codes, messages, and what goes to which stream.
 
+mod cancelling;
 mod editors;
 mod failures;
 mod jobs;

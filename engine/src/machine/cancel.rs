@@ -3,12 +3,16 @@ use serde_json::json;
 use super::fail::end_attempt;
 use super::settle::stop_run;
 use super::{Facts, Rejected, View};
-use crate::activity::Usage;
-use crate::run::{AttemptOutcome, RunStatus, StepStatus};
+use crate::activity::{ErrorClass, Usage};
+use crate::run::{AttemptOutcome, Failure, RunStatus, StepStatus};
 
 /// Cancels a run: every step that is not settled is cancelled. Running attempts find out with
 /// their next fenced write, or earlier from their worker.
-pub(super) fn cancel(view: &mut View, reason: &str, facts: &Facts) -> Result<(), Rejected> {
+pub(super) fn cancel(
+    view: &mut View,
+    (by, reason): (&str, Option<&str>),
+    facts: &Facts,
+) -> Result<(), Rejected> {
     if matches!(
         view.run.status,
         RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled
@@ -45,7 +49,25 @@ pub(super) fn cancel(view: &mut View, reason: &str, facts: &Facts) -> Result<(),
     for name in open {
         view.node_mut(&name)?.status = StepStatus::Cancelled;
     }
-    view.event("run.cancel_requested", None, json!({"reason": reason}));
+    view.event(
+        "run.cancel_requested",
+        None,
+        json!({"by": by, "reason": reason}),
+    );
+    view.run.error = Some(cancelled(by, reason));
     stop_run(view, RunStatus::Cancelled, facts);
     Ok(())
+}
+
+/// What the run says of its end; a failure from before is in its step.
+fn cancelled(by: &str, reason: Option<&str>) -> Failure {
+    Failure {
+        class: ErrorClass::Cancelled,
+        code: "cancelled".to_owned(),
+        message: match reason {
+            Some(reason) => format!("cancelled by {by}: {reason}"),
+            None => format!("cancelled by {by}"),
+        },
+        step: None,
+    }
 }

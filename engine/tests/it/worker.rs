@@ -198,11 +198,13 @@ async fn a_cancelled_run_stops_its_attempts_and_can_be_retried() {
         .await;
     stage
         .coordinator
-        .cancel(&run, "the test wants it")
+        .cancel(&run, "a test", Some("it wants to see"))
         .await
         .expect("cancelled");
     let snapshot = stage.stopped(&run).await;
     assert_eq!(snapshot.run.status, RunStatus::Cancelled);
+    let error = snapshot.run.error.expect("a reason");
+    assert_eq!(error.message, "cancelled by a test: it wants to see");
     let plan = stage
         .coordinator
         .verify_plan(&run)

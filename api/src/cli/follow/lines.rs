@@ -79,6 +79,9 @@ fn what(kind: &str, data: &Value) -> Option<String> {
         "group.opened" => format!("{} items", data["items"]),
         "publication.moved" => format!("published generation {}", data["generation"]),
         "run.reopened" => format!("is tried again, round {}", data["round"]),
+        "run.cancel_requested" => {
+            format!("cancel requested by {}", data["by"].as_str().unwrap_or("?"))
+        }
         "step.checkpoint" | "step.ready" => return None,
         other => other.split_once('.')?.1.replace('_', " "),
     };

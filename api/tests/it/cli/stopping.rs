@@ -8,7 +8,7 @@ use super::Answer;
 use crate::product::{self, Workplace};
 
 /// Starts a job on the demo clip and waits until it encodes.
-fn encoding(place: &Workplace) -> (Child, BufReader<std::process::ChildStderr>) {
+pub(super) fn encoding(place: &Workplace) -> (Child, BufReader<std::process::ChildStderr>) {
     let mut command = place.run("video:transcode", &product::demo_clip());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command starts");

@@ -103,7 +103,8 @@ impl World {
         let backoff = self.model.having(StepStatus::Backoff);
         if self.random.chance(self.trouble / 50) {
             let cancel = Command::Cancel {
-                reason: "the simulation wants it".to_owned(),
+                by: "the simulation".to_owned(),
+                reason: None,
             };
             self.model
                 .fold(&cancel)

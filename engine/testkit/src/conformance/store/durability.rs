@@ -36,7 +36,8 @@ pub async fn a_transaction_that_is_dropped_changes_nothing(on: Bench) {
     );
     let mut tx = on.store.begin().await.unwrap();
     let cancel = Command::Cancel {
-        reason: "test".to_owned(),
+        by: "a test".to_owned(),
+        reason: None,
     };
     fold(tx.as_mut(), &job, &cancel, chrono::TimeDelta::zero())
         .await

@@ -100,7 +100,8 @@ pub async fn an_attempt_of_a_cancelled_run_can_write_nothing(on: Bench) {
     on.fold(
         &job,
         Command::Cancel {
-            reason: "test".to_owned(),
+            by: "a test".to_owned(),
+            reason: None,
         },
     )
     .await
@@ -139,7 +140,8 @@ pub async fn a_step_made_anew_keeps_older_attempts_out(on: Bench) {
     on.fold(
         &job,
         Command::Cancel {
-            reason: "test".to_owned(),
+            by: "a test".to_owned(),
+            reason: None,
         },
     )
     .await

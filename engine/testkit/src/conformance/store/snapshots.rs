@@ -137,7 +137,8 @@ pub async fn others_see_nothing_before_the_commit(on: Bench) {
     let before = on.store.snapshot(&job.id).await.unwrap();
     let mut tx = on.store.begin().await.unwrap();
     let cancel = Command::Cancel {
-        reason: "test".to_owned(),
+        by: "a test".to_owned(),
+        reason: None,
     };
     fold(tx.as_mut(), &job, &cancel, chrono::TimeDelta::zero())
         .await

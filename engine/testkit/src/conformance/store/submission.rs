@@ -174,7 +174,8 @@ pub async fn runs_are_listed_by_status_and_workflow(on: Bench) {
     on.fold(
         &second,
         Command::Cancel {
-            reason: "test".to_owned(),
+            by: "a test".to_owned(),
+            reason: None,
         },
     )
     .await
