@@ -33,6 +33,59 @@ pub struct Submission {
     pub force: bool,
 }
 
+/// What makes two requests the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    /// Digest of the definition.
+    pub definition: String,
+    /// The input with its defaults.
+    pub input: Value,
+    /// Hash over definition, input, stores, and size and etag of the source.
+    pub fingerprint: String,
+}
+
+/// Says what request a submission is, and changes nothing.
+///
+/// # Errors
+/// [`SubmitError`]: what submitting it would say of input and source.
+pub async fn identify(
+    objects: &dyn ObjectStores,
+    submission: &Submission,
+) -> Result<Identity, SubmitError> {
+    let definition = submission.definition.digest();
+    let input = submission
+        .definition
+        .check_input(submission.input.clone())
+        .map_err(SubmitError::BadInput)?;
+    let source = source_identity(objects, &input, &submission.stores).await?;
+    let identity = json!({
+        "definition": definition, "input": input, "source": source, "stores": submission.stores,
+    });
+    Ok(Identity {
+        definition,
+        input,
+        fingerprint: hex(&Sha256::digest(identity.to_string().as_bytes())),
+    })
+}
+
+/// Size and etag of the object that the input names as `source`; `null` if it names none.
+async fn source_identity(
+    objects: &dyn ObjectStores,
+    input: &Value,
+    stores: &StoreUrls,
+) -> Result<Value, SubmitError> {
+    let Some(key) = input.get("source").and_then(Value::as_str) else {
+        return Ok(Value::Null);
+    };
+    match objects.open(&stores.source)?.head(key).await? {
+        Some(meta) => Ok(json!({"size": meta.size, "etag": meta.etag})),
+        None => Err(SubmitError::SourceMissing {
+            key: key.to_owned(),
+            store: stores.source.clone(),
+        }),
+    }
+}
+
 /// A run that was submitted now or before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
@@ -90,26 +143,20 @@ impl Coordinator {
     /// # Errors
     /// [`SubmitError`]; nothing was written then.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
+        let identity = identify(self.objects.as_ref(), &submission).await?;
         let definition = submission.definition;
-        let input = definition
-            .check_input(submission.input)
-            .map_err(SubmitError::BadInput)?;
-        let source = self.source_identity(&input, &submission.stores).await?;
-        let digest = self.definitions.save(&definition).await?;
-        let identity = json!({
-            "definition": digest, "input": input, "source": source, "stores": submission.stores,
-        });
+        self.definitions.save(&definition).await?;
         let now = Utc::now();
         let run = Run {
             id: RunId::generate(),
             workflow: definition.name.clone(),
             version: definition.version,
-            definition: digest,
+            definition: identity.definition,
             status: RunStatus::Queued,
             round: 1,
             revision: 0,
-            input,
-            fingerprint: hex(&Sha256::digest(identity.to_string().as_bytes())),
+            input: identity.input,
+            fingerprint: identity.fingerprint,
             stores: submission.stores,
             labels: submission.labels,
             output: None,
@@ -130,24 +177,6 @@ impl Coordinator {
                 existing: true,
             },
         })
-    }
-
-    /// Size and etag of the object that the input names as `source`; `null` if it names none.
-    async fn source_identity(
-        &self,
-        input: &Value,
-        stores: &StoreUrls,
-    ) -> Result<Value, SubmitError> {
-        let Some(key) = input.get("source").and_then(Value::as_str) else {
-            return Ok(Value::Null);
-        };
-        match self.objects.open(&stores.source)?.head(key).await? {
-            Some(meta) => Ok(json!({"size": meta.size, "etag": meta.etag})),
-            None => Err(SubmitError::SourceMissing {
-                key: key.to_owned(),
-                store: stores.source.clone(),
-            }),
-        }
     }
 
     /// Cancels a run. `by` and `reason` are for people and go into its history.

@@ -237,7 +237,7 @@ async fn is_worked_on(app: &App) -> Result<bool, CliError> {
 }
 
 /// The job that a person means.
-async fn find(app: &App, id: &str) -> Result<RunId, CliError> {
+pub(super) async fn find(app: &App, id: &str) -> Result<RunId, CliError> {
     let found = if id == LAST {
         beginning(app, "", 1).await?
     } else {

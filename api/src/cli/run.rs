@@ -1,11 +1,11 @@
 //! `telecine run`: one job, in this process, to its end.
 
 mod input;
-mod source;
+pub(super) mod source;
 mod work;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -31,8 +31,9 @@ const RESUMES: &str = "nothing that was finished is lost, and the same command r
 /// What keys of published objects begin with.
 const PUBLISHED: &str = "videos/";
 
+/// What is to be run on what.
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
+pub(super) struct Request {
     /// A workflow of this program (`workflow list` names them), or a YAML file
     workflow: String,
     /// The file to work on
@@ -46,13 +47,23 @@ pub(super) struct RunArgs {
     /// Directory for results
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    request: Request,
     /// Make a new job even if an equal one was run before
     #[arg(long)]
     new: bool,
 }
 
 pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, CliError> {
-    let submission = prepare(&arguments, &session.program)?;
+    let request = arguments.request;
+    let submission = Submission {
+        force: arguments.new,
+        ..request.submission(&session.program, source::writable_directory)?
+    };
     let app = open(session).await?;
     let exit = async {
         let (job, over) = job(&app, submission, session).await?;
@@ -106,45 +117,51 @@ async fn job(
     Ok((app.coordinator.submit(again).await?.run, false))
 }
 
-/// Everything that can be wrong is found here, before anything is written.
-fn prepare(arguments: &RunArgs, program: &Program) -> Result<Submission, CliError> {
-    let definition = workflow::find(&arguments.workflow, program)?;
-    let mut input = input::read(arguments.input.as_deref(), &arguments.set)?;
-    let source = name_source(arguments, &mut input)?;
-    definition
-        .check_input(Value::Object(input.clone()))
-        .map_err(|errors| CliError::from(SubmitError::BadInput(errors)))?;
-    let out = source::writable_directory(&arguments.out)?;
-    let media = source::file_url(&out);
-    Ok(Submission {
-        definition: Arc::new(definition),
-        input: Value::Object(input),
-        stores: StoreUrls {
-            source: source.unwrap_or_else(|| media.clone()),
-            media,
-        },
-        labels: BTreeMap::new(),
-        force: arguments.new,
-    })
+impl Request {
+    /// What would be submitted. Everything that can be wrong is found here, before anything is
+    /// written; `directory` finds the directory for results when the rest is right.
+    pub(super) fn submission(
+        &self,
+        program: &Program,
+        directory: impl FnOnce(&Path) -> Result<PathBuf, CliError>,
+    ) -> Result<Submission, CliError> {
+        let definition = workflow::find(&self.workflow, program)?;
+        let mut input = input::read(self.input.as_deref(), &self.set)?;
+        let source = name_source(self.source.as_deref(), &mut input)?;
+        definition
+            .check_input(Value::Object(input.clone()))
+            .map_err(|errors| CliError::from(SubmitError::BadInput(errors)))?;
+        let media = source::file_url(&directory(&self.out)?);
+        Ok(Submission {
+            definition: Arc::new(definition),
+            input: Value::Object(input),
+            stores: StoreUrls {
+                source: source.unwrap_or_else(|| media.clone()),
+                media,
+            },
+            labels: BTreeMap::new(),
+            force: false,
+        })
+    }
 }
 
 /// Names the source file in the input and answers the address of its directory. The input may name
 /// the file too, as a path like the argument.
 fn name_source(
-    arguments: &RunArgs,
+    named: Option<&Path>,
     input: &mut Map<String, Value>,
 ) -> Result<Option<String>, CliError> {
     let in_input = input
         .get("source")
         .and_then(Value::as_str)
         .map(PathBuf::from);
-    let path = match (&arguments.source, in_input) {
+    let path = match (named, in_input) {
         (Some(_), Some(_)) => {
             return Err(CliError::usage(
                 "the source is named twice: as an argument and in the input",
             ));
         }
-        (Some(path), None) => path.clone(),
+        (Some(path), None) => path.to_owned(),
         (None, Some(path)) => path,
         (None, None) => return Ok(None),
     };
@@ -187,7 +204,7 @@ async fn revive(app: &App, job: &RunId, session: &Session) -> Result<Revived, Cl
 
 /// The key of something that a finished job made and that is no longer there as it was: an
 /// artifact, or a published object that its output names.
-async fn missing_result(app: &App, run: &Run) -> Result<Option<String>, CliError> {
+pub(super) async fn missing_result(app: &App, run: &Run) -> Result<Option<String>, CliError> {
     if let Some(key) = app.coordinator.missing_artifact(&run.id).await? {
         return Ok(Some(key));
     }

@@ -1,3 +1,6 @@
+mod graph;
+mod plan;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -23,14 +26,20 @@ pub(super) enum WorkflowCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// The steps and what comes after what, as a picture
+    Graph(graph::GraphArgs),
+    /// What a new job would do: its input, its steps, what is known of them before they run
+    Plan(plan::PlanArgs),
     /// The JSON Schema of definition files, with what every installed activity takes; for editors
     Schema,
 }
 
-pub(super) fn run(command: WorkflowCommand, session: &Session) -> Result<Exit, CliError> {
+pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result<Exit, CliError> {
     match command {
         WorkflowCommand::List => list(session),
         WorkflowCommand::Validate { files } => validate(&files, &session.program.registry, session),
+        WorkflowCommand::Graph(arguments) => graph::run(arguments, session).await,
+        WorkflowCommand::Plan(arguments) => plan::run(arguments, session).await,
         WorkflowCommand::Schema => schema(&session.program.registry),
     }
 }

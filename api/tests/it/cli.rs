@@ -3,6 +3,7 @@
 mod cancelling;
 mod editors;
 mod failures;
+mod inspection;
 mod jobs;
 mod settings;
 mod stopping;

@@ -69,6 +69,20 @@ pub(super) fn writable_directory(path: &Path) -> Result<PathBuf, CliError> {
     Ok(real)
 }
 
+/// Where [`writable_directory`] would be: as far as it exists already, links are followed.
+pub(in crate::cli) fn future_directory(path: &Path) -> Result<PathBuf, CliError> {
+    let unusable = |error| CliError::usage(format!("cannot use {}: {error}", path.display()));
+    let path = std::path::absolute(path).map_err(unusable)?;
+    for there in path.ancestors() {
+        if let Ok(real) = fs::canonicalize(there) {
+            let missing = path.strip_prefix(there).unwrap_or(Path::new(""));
+            // Joining nothing would leave a slash behind.
+            return Ok(real.components().chain(missing.components()).collect());
+        }
+    }
+    Ok(path)
+}
+
 /// The `file://` address of an absolute path.
 pub(super) fn file_url(path: &Path) -> String {
     let mut url = "file://".to_owned();
