@@ -55,6 +55,7 @@
 //!
 //! * [`activity`] is what an activity is made of: the trait, its context, its errors.
 //! * [`tool`] runs code that may crash, hang or be attacked in a child process.
+//! * [`testing`] is what an activity is tested with.
 //! * [`App::builder`] puts a program together.
 
 pub mod activity;
@@ -63,6 +64,7 @@ mod builder;
 mod cli;
 mod config;
 mod document;
+pub mod testing;
 pub mod tool;
 
 pub use app::App;

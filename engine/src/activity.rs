@@ -52,7 +52,7 @@ use serde::de::DeserializeOwned;
 
 pub use checkpoint::{Checkpoint, MediaSpan};
 pub(crate) use context::hex;
-pub use context::{AttemptPort, Context, ContextParts, PublicationMove};
+pub use context::{AttemptPort, Context, ContextParts, PublicationMove, Witness};
 pub use error::{ActivityError, ErrorClass};
 pub use progress::{Progress, ProgressCell, Usage};
 pub use registry::{ActivityInfo, DynActivity, RegisterError, Registry};

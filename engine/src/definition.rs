@@ -27,7 +27,8 @@ use serde_json::Value;
 pub use canonical::InvalidDefinition;
 pub use diagnostic::Diagnostic;
 pub use expr::{Expr, ExprError, Reference, Scope};
-pub use input::InputError;
+pub(crate) use input::Checker;
+pub use input::{InputError, misfits};
 pub use preview::{Foreseen, StepPreview};
 pub use schema::schema;
 pub use template::Template;
@@ -88,6 +89,14 @@ pub struct ActivityRef {
     pub name: String,
     /// Behaviour version.
     pub version: u32,
+}
+
+impl ActivityRef {
+    /// Reads `area.verb@1`; `None` if it is not written like that.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse::parse_activity(text)
+    }
 }
 
 impl fmt::Display for ActivityRef {

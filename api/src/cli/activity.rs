@@ -1,3 +1,7 @@
+mod scaffold;
+
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use telecine_engine::activity::ActivityInfo;
 
@@ -15,12 +19,28 @@ pub(super) enum ActivityCommand {
         #[arg(value_name = "NAME[@VERSION]")]
         activity: String,
     },
+    /// Write a new crate with an activity, a workflow and tests, ready to run
+    Scaffold {
+        /// Name of the crate (`face-blur`), or of the activity (`face.blur`)
+        name: String,
+        /// Directory to make [default: ./NAME]
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Checkout of telecine to build against [default: the one this program was built from]
+        #[arg(long, value_name = "PATH")]
+        telecine: Option<PathBuf>,
+    },
 }
 
 pub(super) fn run(command: ActivityCommand, session: &Session) -> Result<Exit, CliError> {
     let installed = session.program.registry.iter();
     let infos: Vec<_> = installed.map(|activity| activity.info()).collect();
     match command {
+        ActivityCommand::Scaffold {
+            name,
+            dir,
+            telecine,
+        } => return scaffold::run(&name, (dir, telecine.as_deref()), session),
         ActivityCommand::List => list(&infos, session)?,
         ActivityCommand::Describe { activity } => {
             let info = find(&infos, &activity)?;

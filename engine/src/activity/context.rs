@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
@@ -15,6 +16,9 @@ use crate::objects::{Artifact, ObjectError, ObjectStore};
 
 /// How much of a file is hashed at a time.
 const DIGEST_BUFFER_BYTES: usize = 256 * 1024;
+
+/// How much of an object is downloaded at a time; the memory that a download takes.
+const DOWNLOAD_PIECE_BYTES: usize = 8 << 20;
 
 /// What an attempt may write while it runs. Every write is fenced: once the attempt has lost its
 /// lease, each call answers [`ErrorClass::Cancelled`](super::ErrorClass::Cancelled).
@@ -46,8 +50,19 @@ pub struct PublicationMove {
     pub current: u64,
 }
 
+/// Sees what an activity does with its [`Context`]; test kits judge activities by it.
+#[async_trait]
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// The activity asked for the checkpoint of an earlier attempt.
+    fn checkpoint_read(&self);
+    /// A checkpoint has become durable; the activity waits until this returns.
+    async fn checkpoint_saved(&self);
+    /// The activity reported progress; this is what it said, before any correction.
+    fn progressed(&self, progress: &Progress);
+}
+
 /// Everything a [`Context`] is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ContextParts {
     /// Id of the run.
     pub run: String,
@@ -79,7 +94,8 @@ pub struct ContextParts {
 #[derive(Debug)]
 pub struct Context {
     parts: ContextParts,
-    outcome: Mutex<Outcome>,
+    outcome: Arc<Mutex<Outcome>>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,12 +106,25 @@ struct Outcome {
 }
 
 impl Context {
-    /// A context for one attempt. Made by the worker and by test kits.
+    /// A context for one attempt. Made by workers and test kits; activities are given theirs.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(parts: ContextParts) -> Self {
         Self {
             parts,
-            outcome: Mutex::default(),
+            outcome: Arc::default(),
+            witness: None,
+        }
+    }
+
+    /// The same attempt, seen by a witness. For test kits.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn witnessed(&self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            parts: self.parts.clone(),
+            outcome: self.outcome.clone(),
+            witness: Some(witness),
         }
     }
 
@@ -142,11 +171,15 @@ impl Context {
         &self.parts.media
     }
 
-    /// What an earlier attempt left, as it was saved; `None` if there is nothing to continue.
+    /// What an earlier attempt saved last; `None` if there is nothing to continue.
     ///
     /// # Errors
-    /// `bug` if the value has another shape: the activity changed without a new version.
+    /// `bug` `bad_checkpoint` if the value has another shape: the activity changed without a new
+    /// [`VERSION`](super::Activity::VERSION).
     pub fn checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, ActivityError> {
+        if let Some(witness) = &self.witness {
+            witness.checkpoint_read();
+        }
         let Some(checkpoint) = &self.parts.checkpoint else {
             return Ok(None);
         };
@@ -160,38 +193,65 @@ impl Context {
             })
     }
 
-    /// Makes a value durable, with the artifacts it stands on. When this returns, the next
-    /// attempt continues from here, whatever happens.
+    /// Makes a value durable as the step's checkpoint, together with every artifact that this
+    /// attempt has listed so far. When this returns, the next attempt continues from here,
+    /// whatever happens.
     ///
     /// # Errors
-    /// `cancelled` when the attempt has lost its lease: stop. Otherwise what the store says.
+    /// `cancelled` when the attempt has lost its lease: stop. `config` `limit_exceeded` for a value
+    /// of more than [`limits::CHECKPOINT_BYTES`]. Otherwise what the database says.
+    pub async fn save<T: Serialize + Sync>(&self, value: &T) -> Result<(), ActivityError> {
+        self.save_checkpoint(value, None, Vec::new()).await
+    }
+
+    /// [`Context::save`], with the media time that the checkpoint covers, for people, and with
+    /// `artifacts` that were [stored](Context::store_file) without being listed.
+    ///
+    /// # Errors
+    /// As [`Context::save`].
     pub async fn save_checkpoint<T: Serialize + Sync>(
         &self,
         value: &T,
         covers: Option<MediaSpan>,
-        artifacts: Vec<Artifact>,
+        mut artifacts: Vec<Artifact>,
     ) -> Result<(), ActivityError> {
-        let value = serde_json::to_value(value)
-            .map_err(|e| ActivityError::bug("bad_checkpoint", e.to_string()))?;
-        let size = value.to_string().len();
-        if size > limits::CHECKPOINT_BYTES {
-            let limit = limits::CHECKPOINT_BYTES;
-            let message =
-                format!("the checkpoint is {size} bytes; the limit CHECKPOINT_BYTES is {limit}");
-            return Err(ActivityError::config("limit_exceeded", message));
+        let value = checkpoint_value(value)?;
+        let listed = std::mem::take(&mut self.lock().artifacts);
+        artifacts.extend(listed.iter().cloned());
+        let saved = self.parts.port.save_checkpoint(value, covers, artifacts);
+        if let Err(error) = saved.await {
+            self.lock().artifacts.splice(0..0, listed);
+            return Err(error);
         }
-        self.parts
-            .port
-            .save_checkpoint(value, covers, artifacts)
-            .await
+        if let Some(witness) = &self.witness {
+            witness.checkpoint_saved().await;
+        }
+        Ok(())
     }
 
-    /// Reports progress; see [`ProgressCell`].
+    /// Reports progress. Cheap, so report freely: a counter that stands still for the step's
+    /// `stall` time ends the attempt.
     pub fn progress(&self, progress: Progress) {
+        if let Some(witness) = &self.witness {
+            witness.progressed(&progress);
+        }
         self.parts.progress.report(progress);
     }
 
-    /// Resolves when the attempt has to stop at once.
+    /// Fails when the attempt has to stop, at once or at its next checkpoint. Call it after each
+    /// checkpoint, and between pieces of work: `ctx.check_stop()?;`
+    ///
+    /// # Errors
+    /// [`ActivityError::cancelled`], for the activity to return.
+    pub fn check_stop(&self) -> Result<(), ActivityError> {
+        if self.cancelled().is_cancelled() || self.draining().is_cancelled() {
+            return Err(ActivityError::cancelled());
+        }
+        Ok(())
+    }
+
+    /// Resolves when the attempt has to stop at once: the run was cancelled, the attempt is over
+    /// time, or its worker was taken for dead. Five seconds later it is abandoned.
     #[must_use]
     pub fn cancelled(&self) -> &CancellationToken {
         &self.parts.cancelled
@@ -202,6 +262,45 @@ impl Context {
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
         &self.parts.draining
+    }
+
+    /// A file that holds a source object: in place if the store has it in one, else a copy in the
+    /// scratch directory. Read it, never write to it.
+    ///
+    /// # Errors
+    /// `input` `object_missing` if there is no such object, else what the store or the disk says.
+    pub async fn source_file(&self, key: &str) -> Result<PathBuf, ActivityError> {
+        if let Some(path) = self.source().local_path(key)? {
+            return Ok(path);
+        }
+        let path = self.scratch().join("source");
+        self.download(key, &path).await?;
+        Ok(path)
+    }
+
+    async fn download(&self, key: &str, to: &Path) -> Result<(), ActivityError> {
+        let failed = |e| ActivityError::io("write a scratch file", e);
+        let found = self.source().head(key).await?;
+        let size = found
+            .ok_or_else(|| ObjectError::NotFound {
+                key: key.to_owned(),
+            })?
+            .size;
+        let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
+        let mut copied = 0;
+        while copied < size {
+            let piece = self
+                .source()
+                .read_range(key, copied, DOWNLOAD_PIECE_BYTES)
+                .await?;
+            if piece.is_empty() {
+                let message = format!("the object {key} became shorter while it was read");
+                return Err(ActivityError::transient("object_changed", message));
+            }
+            file.write_all(&piece).await.map_err(failed)?;
+            copied += piece.len() as u64;
+        }
+        file.flush().await.map_err(failed)
     }
 
     /// Notes something the user should know that does not fail the step.
@@ -306,6 +405,7 @@ impl Context {
     }
 
     /// What the attempt listed and noted so far: artifacts, warnings, usage. For the worker.
+    #[doc(hidden)]
     #[must_use]
     pub fn take_outcome(&self) -> (Vec<Artifact>, Vec<String>, Usage) {
         let outcome = std::mem::take(&mut *self.lock());
@@ -334,6 +434,20 @@ impl From<ObjectError> for ActivityError {
             ObjectError::Io { doing, key, source } => Self::io(&format!("{doing} {key}"), source),
         }
     }
+}
+
+/// A checkpoint as it is stored.
+fn checkpoint_value(value: &impl Serialize) -> Result<Value, ActivityError> {
+    let value = serde_json::to_value(value)
+        .map_err(|e| ActivityError::bug("bad_checkpoint", e.to_string()))?;
+    let size = value.to_string().len();
+    let limit = limits::CHECKPOINT_BYTES;
+    if size > limit {
+        let message =
+            format!("the checkpoint is {size} bytes; the limit CHECKPOINT_BYTES is {limit}");
+        return Err(ActivityError::config("limit_exceeded", message));
+    }
+    Ok(value)
 }
 
 /// Size and SHA-256 (hex) of a file. Blocks.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ErrorClass {
     /// Nobody's fault and likely to pass: try again after a pause.
     Transient,
@@ -65,11 +66,19 @@ impl fmt::Display for ErrorClass {
 }
 
 /// Why an attempt failed: a class, a stable code, and a sentence for the person who has to act.
+///
+/// ```
+/// use telecine_engine::activity::ActivityError;
+///
+/// let error = ActivityError::input("no_faces", "there is no face in the picture; try another");
+/// assert_eq!(error.to_string(), "there is no face in the picture; try another");
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ActivityError {
     /// Whose move it is.
     pub class: ErrorClass,
-    /// Stable, `snake_case`; listed in `docs/reference/errors.md`.
+    /// Stable and `snake_case`: what programs and retry rules tell errors apart by.
     pub code: Cow<'static, str>,
     /// Lowercase, one sentence: what happened and, where it helps, what to do.
     pub message: String,
@@ -105,6 +114,11 @@ impl ActivityError {
     /// Likely to pass.
     pub fn transient(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Transient, code, message)
+    }
+
+    /// A service that the activity needs is ill; costs the step no attempt.
+    pub fn dependency(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Dependency, code, message)
     }
 
     /// Memory, disk or another resource ran out.

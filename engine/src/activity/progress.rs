@@ -4,6 +4,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 /// How far an attempt is. `counter` is what stall detection watches; the rest is for people.
+///
+/// Fields may be added: build it with [`Progress::of`] or `..Progress::default()`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// A monotone count of work done in any unit (frames, bytes, media nanoseconds).
@@ -24,6 +26,18 @@ pub struct Progress {
     /// Seconds until this step is done, if it can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_s: Option<f64>,
+}
+
+impl Progress {
+    /// `done` of `total` pieces of work.
+    #[must_use]
+    pub fn of(done: u64, total: u64) -> Self {
+        Self {
+            counter: done,
+            percent: (total > 0).then(|| done.min(total) as f64 / total as f64 * 100.0),
+            ..Self::default()
+        }
+    }
 }
 
 /// What an attempt used, added up over its child processes.

@@ -1,16 +1,17 @@
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::fmt::{self, Debug};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Activity, ActivityError, Context};
-use crate::definition::ActivityCatalog;
+use crate::definition::{ActivityCatalog, ActivityRef, Checker};
 
 /// What is known about an installed activity without running it.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ActivityInfo {
     /// `area.verb`.
     pub name: &'static str,
@@ -68,12 +69,79 @@ impl<A: Activity> DynActivity for A {
     }
 }
 
-/// The same activity was registered twice.
+/// An activity that is only given what its schema allows.
+struct Checked<A> {
+    activity: A,
+    /// Compiled when it is first needed; `None` if it is no schema.
+    schema: OnceLock<Option<Checker>>,
+}
+
+impl<A: Activity> Checked<A> {
+    fn check(&self, input: &Value) -> Result<(), ActivityError> {
+        let compile = || Checker::new(&self.activity.info().input_schema);
+        let schema = self.schema.get_or_init(compile);
+        let misfits = schema.as_ref().map(|schema| schema.check(input));
+        let misfits: Vec<_> = misfits.iter().flatten().map(ToString::to_string).collect();
+        if misfits.is_empty() {
+            return Ok(());
+        }
+        Err(ActivityError::config(
+            "bad_activity_input",
+            format!("{} cannot take this input: {}", A::NAME, misfits.join("; ")),
+        ))
+    }
+}
+
+impl<A: Activity> DynActivity for Checked<A> {
+    fn info(&self) -> ActivityInfo {
+        self.activity.info()
+    }
+
+    fn tool_fingerprint(&self) -> String {
+        Activity::tool_fingerprint(&self.activity)
+    }
+
+    fn run<'a>(
+        &'a self,
+        ctx: &'a Context,
+        input: Value,
+    ) -> BoxFuture<'a, Result<Value, ActivityError>> {
+        match self.check(&input) {
+            Ok(()) => DynActivity::run(&self.activity, ctx, input),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+impl<A: Debug> Debug for Checked<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.activity.fmt(f)
+    }
+}
+
+/// Why an activity cannot be registered.
 #[derive(Debug, thiserror::Error)]
-#[error("activity {name}@{version} is already registered")]
-pub struct RegisterError {
-    name: &'static str,
-    version: u32,
+#[non_exhaustive]
+pub enum RegisterError {
+    /// There is one of that name and version.
+    #[error("activity {name}@{version} is already registered")]
+    Twice {
+        /// Its name.
+        name: &'static str,
+        /// Its version.
+        version: u32,
+    },
+    /// No workflow could name it.
+    #[error(
+        "{name:?} version {version} is no name of an activity: write lower-case words with a dot \
+         between them, `area.verb`, and a version from 1"
+    )]
+    BadName {
+        /// Its name.
+        name: &'static str,
+        /// Its version.
+        version: u32,
+    },
 }
 
 /// The activities that this process can run, by name and version.
@@ -86,16 +154,21 @@ impl Registry {
     /// Adds an activity.
     ///
     /// # Errors
-    /// If an activity of that name and version is there already.
+    /// If an activity of that name and version is there already, or no workflow could name it.
     pub fn register<A: Activity>(&mut self, activity: A) -> Result<&mut Self, RegisterError> {
-        let key = (A::NAME.to_owned(), A::VERSION);
-        if self.activities.contains_key(&key) {
-            return Err(RegisterError {
-                name: A::NAME,
-                version: A::VERSION,
-            });
+        let (name, version) = (A::NAME, A::VERSION);
+        if ActivityRef::parse(&format!("{name}@{version}")).is_none() {
+            return Err(RegisterError::BadName { name, version });
         }
-        self.activities.insert(key, Arc::new(activity));
+        let key = (name.to_owned(), version);
+        if self.activities.contains_key(&key) {
+            return Err(RegisterError::Twice { name, version });
+        }
+        let checked = Checked {
+            activity,
+            schema: OnceLock::new(),
+        };
+        self.activities.insert(key, Arc::new(checked));
         Ok(self)
     }
 
@@ -103,6 +176,17 @@ impl Registry {
     #[must_use]
     pub fn get(&self, name: &str, version: u32) -> Option<Arc<dyn DynActivity>> {
         self.activities.get(&(name.to_owned(), version)).cloned()
+    }
+
+    /// The same activities, each inside what `wrap` makes around it: for metrics and test kits.
+    #[must_use]
+    pub fn wrapped(&self, wrap: impl Fn(Arc<dyn DynActivity>) -> Arc<dyn DynActivity>) -> Self {
+        let activities = self.activities.iter();
+        Self {
+            activities: activities
+                .map(|(key, activity)| (key.clone(), wrap(activity.clone())))
+                .collect(),
+        }
     }
 
     /// Every activity, by name and version.

@@ -46,6 +46,27 @@ impl Definition {
     }
 }
 
+/// A compiled JSON Schema, as an activity gives it.
+pub(crate) struct Checker(Schema);
+
+impl Checker {
+    /// `None` for what is no schema.
+    pub(crate) fn new(schema: &Value) -> Option<Self> {
+        Schema::compile(schema, "").ok().map(Self)
+    }
+
+    /// How a value does not fit; nothing if it does.
+    pub(crate) fn check(&self, value: &Value) -> Vec<InputError> {
+        errors(&self.0.check(value))
+    }
+}
+
+/// How a value does not fit a JSON Schema; nothing if it does, or if the schema is none.
+#[must_use]
+pub fn misfits(schema: &Value, value: &Value) -> Vec<InputError> {
+    Checker::new(schema).map_or_else(Vec::new, |checker| checker.check(value))
+}
+
 /// Compiles the schema of an input, with its maps closed.
 pub(super) fn compile(schema: &Value) -> Result<Schema, Vec<Mismatch>> {
     let mut closed = schema.clone();

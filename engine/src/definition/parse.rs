@@ -20,6 +20,7 @@ use super::{ActivityCatalog, Definition, Template, graph, input};
 use crate::limits;
 
 pub(super) use places::Place;
+pub(super) use step::parse_activity;
 
 const DEFINITION_KEYS: [&str; 6] = [
     "workflow",

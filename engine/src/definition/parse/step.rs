@@ -44,7 +44,7 @@ const ACTIVITY_NAME: NameRule = NameRule {
 };
 
 /// Reads `area.verb@1`.
-pub(super) fn parse_activity(text: &str) -> Option<ActivityRef> {
+pub(in crate::definition) fn parse_activity(text: &str) -> Option<ActivityRef> {
     let (name, version) = text.split_once('@')?;
     let digits = version.chars().all(|c| c.is_ascii_digit());
     let well_named = name.contains('.') && name.split('.').all(|part| is_word(part, "_")) && digits;

@@ -1,0 +1,32 @@
+//! Tests of activities: a [`Stage`] runs one quickly.
+//!
+//! ```
+//! # use schemars::JsonSchema;
+//! # use serde::{Deserialize, Serialize};
+//! # use telecine::activity::{Activity, ActivityError, Context};
+//! # #[derive(Debug, Deserialize, JsonSchema)]
+//! # struct Input { name: String }
+//! # #[derive(Debug, Serialize, JsonSchema)]
+//! # struct Output { text: String }
+//! # #[derive(Debug)]
+//! # struct Hello;
+//! # impl Activity for Hello {
+//! #     const NAME: &'static str = "hello.greet";
+//! #     const VERSION: u32 = 1;
+//! #     const DESCRIPTION: &'static str = "Greets somebody by name.";
+//! #     type Input = Input;
+//! #     type Output = Output;
+//! #     async fn run(&self, _: &Context, input: Input) -> Result<Output, ActivityError> {
+//! #         Ok(Output { text: format!("hello, {}", input.name) })
+//! #     }
+//! # }
+//! use serde_json::json;
+//! use telecine::testing::Stage;
+//!
+//! let made = Stage::new().run(Hello, json!({"name": "world"})).unwrap();
+//! assert_eq!(made.output["text"], "hello, world");
+//! ```
+
+mod stage;
+
+pub use stage::{Performance, Stage};
