@@ -145,8 +145,18 @@ fn product_sources() -> impl Iterator<Item = (String, String)> {
     let paths = files("rs").into_iter().map(|file| (relative(&file), file));
     paths
         .filter(|(name, _)| name.contains("/src/") && !name.ends_with("/tests.rs"))
-        .filter(|(name, _)| !name.starts_with("engine/testkit"))
-        .map(|(name, file)| (name, read(&file)))
+        .filter(|(name, _)| !name.starts_with("engine/testkit") && !name.starts_with("examples"))
+        .map(|(name, file)| (name, without_documentation(&read(&file))))
+}
+
+/// Examples in doc comments make up codes of their own.
+fn without_documentation(source: &str) -> String {
+    let is_documentation = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("///") || line.starts_with("//!")
+    };
+    let kept = source.lines().filter(|line| !is_documentation(line));
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 fn uses_in(source: &str) -> Vec<Use> {
