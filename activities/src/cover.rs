@@ -4,15 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telecine_engine::activity::{Activity, ActivityError, Context};
 
-use crate::child::{Limits, ToolHost};
-use crate::keys::attempt_file;
+use crate::child::ToolHost;
 use crate::media::cover::{Cover, CoverSpec};
 use crate::media::report::VideoTrack;
-use crate::picture::{Picture, nanoseconds};
-use crate::source;
-
-/// MIME type of a cover.
-const COVER_TYPE: &str = "image/jpeg";
+use crate::picture::{self, Picture, nanoseconds};
 
 /// The longest edge: what a television shows full screen.
 const MAX_EDGE: u32 = 1920;
@@ -33,11 +28,11 @@ pub struct VideoCover {
 pub struct Input {
     /// Key of the video in the source store.
     source: String,
-    /// `video` of the probe's report.
-    video: VideoTrack,
+    /// `video` of the probe's report; `null` is refused with `no_video`.
+    video: Option<VideoTrack>,
     /// `chunkable` of the probe's report.
     exact_seeks: bool,
-    /// Second of the picture; one that shows something is chosen unless given.
+    /// Second of the picture; the best of several is chosen unless given.
     at_s: Option<f64>,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
     prefix: String,
@@ -55,28 +50,24 @@ impl Activity for VideoCover {
     }
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Picture, ActivityError> {
-        let source = source::local(ctx, &input.source).await?;
-        let limits = Limits::for_media(input.video.end_ns as f64 / 1e9);
+        let seen = (input.video, input.exact_seeks);
+        let (footage, limits) = picture::footage(ctx, &input.source, seen).await?;
         let out = ctx.scratch().join("cover.jpg");
         let spec = CoverSpec {
-            source: source.path,
-            video: input.video,
-            exact_seeks: input.exact_seeks,
+            footage,
             at_ns: input.at_s.map(nanoseconds),
             max_edge: MAX_EDGE,
             quality: QUALITY,
             out: out.clone(),
         };
         let made = self.host.run::<Cover>(ctx, spec, limits).await?;
-        let name = attempt_file("cover", ctx.attempt_tag(), "jpg");
-        let object = ctx
-            .put_file(&format!("{}/{name}", input.prefix), &out, COVER_TYPE)
-            .await?;
         Ok(Picture {
-            object,
+            object: picture::store(ctx, &input.prefix, "cover", &out).await?,
             size: made.size,
             at_ns: made.at_ns,
             frames: 1,
+            choice: made.choice,
+            compromise: None,
         })
     }
 }

@@ -6,6 +6,7 @@
 //!     audio/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp}     copies for readers of the bucket
+//! images/{hh}/{hash}/{variant}.{format}                         copies of {variant}_{tag}.{format}
 //! ```
 //!
 //! Objects whose bytes depend on more than the step's input (encoders are not bit-reproducible)
@@ -58,6 +59,39 @@ pub fn check_hash(hash: &str) -> Result<(), ActivityError> {
 pub fn root(hash: &str) -> String {
     let shard = hash.get(..2).unwrap_or(hash);
     format!("videos/{shard}/{hash}")
+}
+
+/// `images/{hh}/{hash}`: where the sizes and formats of a picture are. The hash is checked.
+#[must_use]
+pub fn images(hash: &str) -> String {
+    let shard = hash.get(..2).unwrap_or(hash);
+    format!("images/{shard}/{hash}")
+}
+
+/// Checks the name of a variant: `[a-z0-9][a-z0-9_-]{0,63}`, and not like that of an attempt's
+/// object.
+///
+/// # Errors
+/// `bad_option`.
+pub fn check_variant(variant: &str) -> Result<(), ActivityError> {
+    let allowed = |byte: u8| {
+        byte.is_ascii_digit() || byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_')
+    };
+    let begins_well = !variant.starts_with(['-', '_']);
+    let like_an_attempt = variant
+        .rsplit_once('_')
+        .is_some_and(|(_, tag)| tag.len() == 8 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let short = (1..=64).contains(&variant.len());
+    if short && begins_well && variant.bytes().all(allowed) && !like_an_attempt {
+        return Ok(());
+    }
+    Err(ActivityError::input(
+        "bad_option",
+        format!(
+            "the variant {variant:?} is not 1 to 64 characters of a-z, 0-9, - and _ that begin \
+             with a letter or a digit and do not end with _ and eight hex digits"
+        ),
+    ))
 }
 
 /// `videos/{hh}/{hash}/g{n}`: a generation.
@@ -130,5 +164,23 @@ mod tests {
             assert!(check_hash(hash).is_err(), "{hash:?}");
         }
         assert!(check_hash("ab12cd34").is_ok());
+    }
+
+    #[test]
+    fn variants_are_plain_and_no_attempts() {
+        for variant in [
+            "",
+            "_a",
+            "a/b",
+            "..",
+            "Small",
+            "a_0a1b2c3d",
+            &"a".repeat(65),
+        ] {
+            assert!(check_variant(variant).is_err(), "{variant:?}");
+        }
+        for variant in ["small", "w320-h180", "thumb_small", "a_2x"] {
+            assert!(check_variant(variant).is_ok(), "{variant:?}");
+        }
     }
 }

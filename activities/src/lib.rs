@@ -19,6 +19,7 @@ pub mod preview;
 pub mod probe;
 pub mod publish;
 mod source;
+pub mod thumbnail;
 pub mod tool;
 pub mod validate;
 
@@ -33,6 +34,7 @@ use crate::media::encode_audio::EncodeAudio;
 use crate::media::encode_video::EncodeVideo;
 use crate::media::preview::Preview;
 use crate::media::probe::Probe;
+use crate::media::thumbnail::Thumbnail;
 use crate::tool::Tool;
 
 pub use crate::prerequisites::{Prerequisite, prerequisites};
@@ -48,6 +50,7 @@ pub fn register(registry: &mut Registry, host: &ToolHost) -> Result<(), Register
         .register(allocate::Allocate)?
         .register(cover::VideoCover { host: host() })?
         .register(preview::VideoPreview { host: host() })?
+        .register(thumbnail::ImageThumbnail { host: host() })?
         .register(plan_chunks::PlanChunks)?
         .register(encode::VideoEncode { host: host() })?
         .register(audio::AudioEncode { host: host() })?
@@ -72,6 +75,7 @@ const TOOLS: &[(&str, Serve)] = &[
     (Probe::NAME, child::serve::<Probe>),
     (Cover::NAME, child::serve::<Cover>),
     (Preview::NAME, child::serve::<Preview>),
+    (Thumbnail::NAME, child::serve::<Thumbnail>),
     (EncodeVideo::NAME, child::serve::<EncodeVideo>),
     (EncodeAudio::NAME, child::serve::<EncodeAudio>),
     (CheckRendition::NAME, child::serve::<CheckRendition>),

@@ -12,6 +12,7 @@ pub mod encode_audio;
 pub mod encode_video;
 pub mod encoded;
 pub mod fmp4;
+pub mod footage;
 mod frames;
 pub mod gst;
 mod isobmff;
@@ -24,4 +25,10 @@ pub mod probe;
 pub mod renditions;
 pub mod report;
 pub mod sniff;
+pub mod thumbnail;
 mod vips;
+
+/// The version of libvips, whose change may change what it makes. Asking for it starts nothing.
+pub(crate) fn vips_version() -> String {
+    vips::version()
+}

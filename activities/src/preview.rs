@@ -4,12 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telecine_engine::activity::{Activity, ActivityError, Context};
 
-use crate::child::{Limits, ToolHost};
-use crate::keys::attempt_file;
+use crate::child::ToolHost;
 use crate::media::preview::{Preview, PreviewFormat, PreviewSpec};
 use crate::media::report::VideoTrack;
-use crate::picture::{Picture, nanoseconds};
-use crate::source;
+use crate::picture::{self, Picture, nanoseconds};
 
 /// See the module.
 #[derive(Debug)]
@@ -24,8 +22,8 @@ pub struct VideoPreview {
 pub struct Input {
     /// Key of the video in the source store.
     source: String,
-    /// `video` of the probe's report.
-    video: VideoTrack,
+    /// `video` of the probe's report; `null` is refused with `no_video`.
+    video: Option<VideoTrack>,
     /// `chunkable` of the probe's report.
     exact_seeks: bool,
     /// What it looks like.
@@ -48,6 +46,14 @@ pub struct Options {
     fps: u32,
     /// Its file format.
     format: PreviewFormat,
+    /// The most bytes that it may have: quality, then frames and width are given up to fit.
+    #[serde(default = "default_max_bytes")]
+    max_bytes: u64,
+}
+
+/// What a page of twenty previews can load over a slow line in some seconds.
+fn default_max_bytes() -> u64 {
+    2 << 20
 }
 
 impl Activity for VideoPreview {
@@ -62,36 +68,32 @@ impl Activity for VideoPreview {
     }
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Picture, ActivityError> {
-        let source = source::local(ctx, &input.source).await?;
-        let limits = Limits::for_media(input.video.end_ns as f64 / 1e9);
-        let gif = input.options.format == PreviewFormat::Gif;
-        let extension = if gif { "gif" } else { "webp" };
+        let seen = (input.video, input.exact_seeks);
+        let (footage, limits) = picture::footage(ctx, &input.source, seen).await?;
+        let options = input.options;
+        let extension = match options.format {
+            PreviewFormat::Webp => "webp",
+            PreviewFormat::Gif => "gif",
+        };
         let out = ctx.scratch().join("preview").with_extension(extension);
         let spec = PreviewSpec {
-            source: source.path,
-            video: input.video,
-            exact_seeks: input.exact_seeks,
-            start_ns: nanoseconds(input.options.start_s),
-            duration_ns: nanoseconds(input.options.duration_s),
-            fps: input.options.fps,
-            width: input.options.width,
-            format: input.options.format,
+            footage,
+            start_ns: nanoseconds(options.start_s),
+            duration_ns: nanoseconds(options.duration_s),
+            fps: options.fps,
+            width: options.width,
+            format: options.format,
+            max_bytes: options.max_bytes,
             out: out.clone(),
         };
         let made = self.host.run::<Preview>(ctx, spec, limits).await?;
-        let name = attempt_file("preview", ctx.attempt_tag(), extension);
-        let object = ctx
-            .put_file(
-                &format!("{}/{name}", input.prefix),
-                &out,
-                &format!("image/{extension}"),
-            )
-            .await?;
         Ok(Picture {
-            object,
+            object: picture::store(ctx, &input.prefix, "preview", &out).await?,
             size: made.size,
             at_ns: made.start_ns,
             frames: made.frames,
+            choice: None,
+            compromise: Some(made.compromise),
         })
     }
 }

@@ -25,6 +25,15 @@ pub(crate) struct LocalSource {
 /// The source object of a key as a file: in place if the store has it in one, else downloaded
 /// to the scratch directory.
 pub(crate) async fn local(ctx: &Context, key: &str) -> Result<LocalSource, ActivityError> {
+    local_within(ctx, key, MAX_SOURCE_BYTES).await
+}
+
+/// As [`local`], for sources of at most so many bytes; nothing of a larger one is read.
+pub(crate) async fn local_within(
+    ctx: &Context,
+    key: &str,
+    max_bytes: u64,
+) -> Result<LocalSource, ActivityError> {
     let store = ctx.source();
     let found = store.head(key).await?;
     let size_bytes = found
@@ -32,10 +41,10 @@ pub(crate) async fn local(ctx: &Context, key: &str) -> Result<LocalSource, Activ
             key: key.to_owned(),
         })?
         .size;
-    if size_bytes > MAX_SOURCE_BYTES {
+    if size_bytes > max_bytes {
         return Err(ActivityError::input(
             "source_too_large",
-            format!("the source has {size_bytes} bytes; at most {MAX_SOURCE_BYTES} are taken"),
+            format!("the source has {size_bytes} bytes; at most {max_bytes} are taken"),
         ));
     }
     if let Some(path) = store.local_path(key)? {

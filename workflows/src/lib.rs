@@ -24,6 +24,7 @@ macro_rules! builtin {
 
 /// Every built-in workflow, by name.
 pub const BUILTINS: &[Builtin] = &[
+    builtin!("image:thumbnail", "image-thumbnail.yaml"),
     builtin!("video:cover", "video-cover.yaml"),
     builtin!("video:full", "video-full.yaml"),
     builtin!("video:preview", "video-preview.yaml"),

@@ -210,6 +210,24 @@ impl FrameReader {
         Ok(())
     }
 
+    /// The keyframe at or before a time, which costs one seek and one decoded frame; further times
+    /// are read from there. Only where seeks are exact.
+    ///
+    /// # Errors
+    /// `no_frames` if nothing decodes, `not_seekable`, and those of [`FrameReader::read`].
+    pub(crate) fn keyframe_before(&mut self, time_ns: u64) -> Result<Frame, ToolError> {
+        if self.shown.is_none() {
+            // A pipeline takes seeks once it has given something.
+            self.shown = self.read()?;
+        }
+        self.next = None;
+        self.shown = self.seek(time_ns)?;
+        match &self.shown {
+            Some(frame) => Ok(frame.clone()),
+            None => self.at(time_ns),
+        }
+    }
+
     /// The first frame that decodes after a seek to the keyframe at or before a time. Only after a
     /// frame was read. Its own time may be later than it should be: a decoder moves the frame
     /// that is shown at the time asked for to exactly there.

@@ -1,4 +1,6 @@
-//! A short moving preview of a video: an animated WebP, or a GIF.
+//! A short moving preview of a video: an animated WebP, or a GIF, of at most so many bytes.
+
+mod budget;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,11 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::Progress;
 
-use super::cover;
-use super::paint::Painter;
-use super::report::{Size, VideoTrack};
-use super::vips::Image;
+use super::footage::{self, Footage};
+use super::paint::{Painter, Rgb};
+use super::report::Size;
 use crate::tool::{Emitter, Tool, ToolError};
+
+pub use budget::Compromise;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -48,26 +51,11 @@ pub enum PreviewFormat {
     Gif,
 }
 
-impl PreviewFormat {
-    /// Measured on 100 frames of 320x180: WebP effort 4 takes 1.0 s and is a quarter smaller than
-    /// effort 0 (0.4 s); GIF effort 7 takes four times effort 1 for 3 % less.
-    fn saver(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Webp => ("webp", "Q=60,effort=4"),
-            Self::Gif => ("gif", "effort=3,interframe_maxerror=8"),
-        }
-    }
-}
-
 /// What a preview is made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PreviewSpec {
-    /// The source file.
-    pub source: PathBuf,
-    /// What the probe says of its video.
-    pub video: VideoTrack,
-    /// What the probe says of seeking: [`Report::chunkable`](super::report::Report::chunkable).
-    pub exact_seeks: bool,
+    /// The video.
+    pub footage: Footage,
     /// Where it begins.
     pub start_ns: u64,
     /// How long it is; the end of the video ends it earlier.
@@ -78,6 +66,8 @@ pub struct PreviewSpec {
     pub width: u32,
     /// Encoding.
     pub format: PreviewFormat,
+    /// The most bytes that it may have; quality, speed and width go down until it fits.
+    pub max_bytes: u64,
     /// The file to be written.
     pub out: PathBuf,
 }
@@ -93,6 +83,8 @@ pub struct PreviewMade {
     pub start_ns: u64,
     /// How long it is.
     pub duration_ns: u64,
+    /// What was given up for the size of the file.
+    pub compromise: Compromise,
     /// Length of the file.
     pub bytes: u64,
 }
@@ -104,51 +96,44 @@ impl Tool for Preview {
     type Output = PreviewMade;
 
     /// # Errors
-    /// Class `input`: `bad_option`, `no_frames`, and those of sniffing and decoding.
+    /// Class `input`: `bad_option`, `no_frames`, `preview_too_large`, and those of sniffing and
+    /// decoding.
     fn run(spec: PreviewSpec, emit: &Emitter<()>) -> Result<PreviewMade, ToolError> {
-        super::gst::init()?;
         check(&spec)?;
         let within = Size {
             width: spec.width,
             height: MAX_HEIGHT,
         };
-        let painter = Painter::new(&spec.video, within);
+        let painter = spec.footage.painter(within);
         let moments = Moments::of(&spec, emit);
         moments.check(painter.size())?;
-        let stacked = stack(&spec, &painter, &moments, emit)?;
-        let size = painter.size();
-        let tall = Size {
-            width: size.width,
-            height: size.height * moments.count,
-        };
-        let mut image = Image::from_rgb(tall, &stacked)?;
-        drop(stacked);
-        image.animate(size.height, &moments.delays_ms());
-        let (format, options) = spec.format.saver();
-        let encoded = image.encode(format, options)?;
+        let pictures = take(&spec, &painter, &moments, emit)?;
+        let delays = moments.delays_ms();
+        let fitted = budget::fit(&pictures, &delays, (spec.format, spec.max_bytes), emit)?;
         Ok(PreviewMade {
-            size,
-            frames: moments.count,
+            size: fitted.size,
+            frames: fitted.frames,
             start_ns: moments.start_ns,
             duration_ns: moments.duration_ns,
-            bytes: cover::write(&spec.out, &encoded)?,
+            compromise: fitted.compromise,
+            bytes: footage::write(&spec.out, &fitted.encoded)?,
         })
     }
 }
 
 fn check(spec: &PreviewSpec) -> Result<(), ToolError> {
     if !(1..=MAX_FPS).contains(&spec.fps) {
-        return Err(cover::bad_option(format!(
+        return Err(footage::bad_option(format!(
             "a preview has 1 to {MAX_FPS} pictures per second"
         )));
     }
     if !(1..=MAX_WIDTH).contains(&spec.width) {
-        return Err(cover::bad_option(format!(
+        return Err(footage::bad_option(format!(
             "a preview is 1 to {MAX_WIDTH} pixels wide"
         )));
     }
     if spec.duration_ns == 0 {
-        return Err(cover::bad_option("a preview must last longer than 0 s"));
+        return Err(footage::bad_option("a preview must last longer than 0 s"));
     }
     Ok(())
 }
@@ -165,8 +150,8 @@ struct Moments {
 impl Moments {
     /// As asked, inside the video, at least one.
     fn of(spec: &PreviewSpec, emit: &Emitter<()>) -> Self {
-        let start_ns = cover::inside(&spec.video, spec.start_ns, emit).max(spec.video.start_ns);
-        let left = spec.video.end_ns.saturating_sub(start_ns);
+        let start_ns = spec.footage.inside(spec.start_ns, emit);
+        let left = spec.footage.video.end_ns.saturating_sub(start_ns);
         let duration_ns = spec.duration_ns.min(left).max(1);
         let whole = (u128::from(duration_ns) * u128::from(spec.fps)).div_ceil(SECOND_NS.into());
         Self {
@@ -180,14 +165,14 @@ impl Moments {
     fn check(&self, size: Size) -> Result<(), ToolError> {
         let count = u64::from(self.count);
         if count > MAX_FRAMES {
-            return Err(cover::bad_option(format!(
+            return Err(footage::bad_option(format!(
                 "a preview has at most {MAX_FRAMES} pictures, this one would have {count}; \
                  make it shorter or slower"
             )));
         }
         let pixels = count * u64::from(size.width) * u64::from(size.height);
         if pixels > MAX_PIXELS {
-            return Err(cover::bad_option(format!(
+            return Err(footage::bad_option(format!(
                 "a preview has at most {MAX_PIXELS} pixels over all pictures, this one would have \
                  {pixels}; make it shorter or smaller"
             )));
@@ -207,19 +192,18 @@ impl Moments {
     }
 }
 
-/// The pictures below each other.
-fn stack(
+fn take(
     spec: &PreviewSpec,
     painter: &Painter,
     moments: &Moments,
     emit: &Emitter<()>,
-) -> Result<Vec<u8>, ToolError> {
-    let mut reader = cover::open(&spec.source, &spec.video, spec.exact_seeks)?;
-    let mut stacked = Vec::new();
+) -> Result<Vec<Rgb>, ToolError> {
+    let mut reader = spec.footage.open()?;
+    let mut pictures = Vec::new();
     let mut told = Instant::now();
     for (done, time_ns) in (1..).zip(moments.times_ns()) {
         let frame = reader.at(time_ns)?;
-        stacked.extend(painter.paint(&frame)?.bytes);
+        pictures.push(painter.paint(&frame)?);
         if told.elapsed() > TELL_EVERY {
             told = Instant::now();
             emit.progress(Progress {
@@ -229,5 +213,5 @@ fn stack(
             });
         }
     }
-    Ok(stacked)
+    Ok(pictures)
 }

@@ -4,6 +4,7 @@
 mod attempt;
 mod children;
 mod clips;
+mod covers;
 mod encode;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;

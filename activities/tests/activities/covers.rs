@@ -1,0 +1,151 @@
+//! Which picture becomes the cover when no time is given.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use telecine_activities::media::cover::{Choice, Cover, CoverMade, CoverSpec};
+
+use crate::clips::Clips;
+use crate::pictures::{footage, pixels, run};
+
+fn chosen(source: &Path) -> (CoverMade, PathBuf) {
+    let spec = CoverSpec {
+        footage: footage(source),
+        at_ns: None,
+        max_edge: 1280,
+        quality: 90,
+        out: source.with_extension("jpg"),
+    };
+    let out = spec.out.clone();
+    (run::<Cover>(spec).0.unwrap(), out)
+}
+
+/// The second of the cover, and how it was chosen.
+fn choice(source: &Path) -> (f64, Choice) {
+    let (made, _) = chosen(source);
+    (made.at_ns as f64 / 1e9, made.choice.unwrap())
+}
+
+const CODEC: &str = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p";
+
+/// Ten frames a second of a moving picture with edges and many tones.
+fn scene(seconds: u32) -> String {
+    format!("-f lavfi -i testsrc2=s=320x180:r=10:d={seconds}")
+}
+
+fn card(colour: &str, seconds: u32) -> String {
+    format!("-f lavfi -i color={colour}:s=320x180:r=10:d={seconds}")
+}
+
+#[test]
+fn a_black_beginning_is_left_out() {
+    let clips = Clips::new();
+    let recipe = format!(
+        "{} {} -filter_complex concat {CODEC}",
+        card("black", 6),
+        scene(4)
+    );
+    let (at_s, choice) = choice(&clips.ffmpeg(&recipe, "late.mp4"));
+    assert!((6.0..10.0).contains(&at_s), "{at_s}");
+    assert!(choice.score > 0.5, "{choice:?}");
+}
+
+#[test]
+fn a_picture_in_a_fade_is_left_out() {
+    let clips = Clips::new();
+    let fade = "-vf fade=in:st=0:d=8,fade=out:st=12:d=8";
+    let recipe = format!("{} {fade} {CODEC}", scene(20));
+    let (at_s, _) = choice(&clips.ffmpeg(&recipe, "fade.mp4"));
+    assert!((7.0..12.5).contains(&at_s), "{at_s}");
+}
+
+#[test]
+fn a_blurred_part_is_left_out() {
+    let clips = Clips::new();
+    // Sharp from 14 s to 17 s only.
+    let blur = "-vf boxblur=12:2:enable='not(between(t,14,17))'";
+    let recipe = format!("{} {blur} {CODEC}", scene(20));
+    let (at_s, _) = choice(&clips.ffmpeg(&recipe, "blurred.mp4"));
+    assert!((14.0..17.1).contains(&at_s), "{at_s}");
+}
+
+#[test]
+fn flat_cards_are_left_out() {
+    let clips = Clips::new();
+    let inputs = [card("red", 4), card("white", 4), scene(2), card("navy", 4)].join(" ");
+    let recipe = format!("{inputs} -filter_complex concat=n=4 {CODEC}");
+    let (at_s, _) = choice(&clips.ffmpeg(&recipe, "cards.mp4"));
+    assert!((8.0..10.0).contains(&at_s), "{at_s}");
+}
+
+#[test]
+fn one_good_second_in_a_minute_is_found() {
+    let clips = Clips::new();
+    let inputs = [card("black", 37), scene(1), card("white", 23)].join(" ");
+    // With a keyframe at the cuts, and with one at the start alone.
+    for (keyframes, name) in [("", "cuts.mp4"), ("-sc_threshold 0 -g 9999", "one.mp4")] {
+        let recipe = format!("{inputs} -filter_complex concat=n=3 {CODEC} {keyframes}");
+        let (at_s, choice) = choice(&clips.ffmpeg(&recipe, name));
+        assert!((37.0..38.0).contains(&at_s), "{name}: {at_s}");
+        assert!(choice.candidates > 12, "{choice:?}");
+    }
+}
+
+#[test]
+fn a_black_video_has_a_black_cover() {
+    let clips = Clips::new();
+    let source = clips.ffmpeg(&format!("{} {CODEC}", card("black", 3)), "black.mp4");
+    let (made, out) = chosen(&source);
+    assert!(made.choice.unwrap().score < 0.01, "{made:?}");
+    assert!(pixels(&out, "1:1")[0].iter().all(|value| *value < 4));
+}
+
+#[test]
+fn a_video_of_one_frame_has_that_as_its_cover() {
+    let clips = Clips::new();
+    let (made, _) = chosen(&clips.h264(1, "25", "-frames:v 1", "one.mp4"));
+    assert_eq!((made.at_ns, made.choice.unwrap().candidates), (0, 1));
+}
+
+#[test]
+fn the_same_video_always_has_the_same_cover() {
+    let clips = Clips::new();
+    let source = clips.h264(30, "10", "-g 10", "a.mp4");
+    let (first, out) = chosen(&source);
+    let picture = std::fs::read(&out).unwrap();
+    for _ in 0..2 {
+        assert_eq!(chosen(&source).0, first);
+        assert_eq!(std::fs::read(&out).unwrap(), picture);
+    }
+}
+
+#[test]
+fn a_film_takes_as_long_as_a_clip() {
+    let clips = Clips::new();
+    let minutes = |count: u32, name: &str| {
+        let source = "-f lavfi -i testsrc2=s=320x180:r=5 -vf negate=enable='lt(mod(t,7),3)'";
+        clips.ffmpeg(&format!("{source} -t {} -g 25 {CODEC}", count * 60), name)
+    };
+    let [short, long] = [(1, "clip.mp4"), (40, "film.mp4")].map(|(count, name)| {
+        let footage = footage(&minutes(count, name));
+        let out = clips.path("cover.jpg");
+        move || {
+            let spec = CoverSpec {
+                footage: footage.clone(),
+                at_ns: None,
+                max_edge: 1280,
+                quality: 90,
+                out: out.clone(),
+            };
+            let begun = Instant::now();
+            let made = run::<Cover>(spec).0.unwrap();
+            (begun.elapsed(), made.choice.unwrap().candidates)
+        }
+    });
+    let best =
+        |once: &dyn Fn() -> (std::time::Duration, u32)| (0..3).map(|_| once()).min().unwrap();
+    let ((clip, few), (film, as_few)) = (best(&short), best(&long));
+    assert_eq!(few, as_few);
+    // Forty times as long; what is above one is the larger index, and noise.
+    assert!(film < clip * 5, "{clip:?} and {film:?}");
+}
