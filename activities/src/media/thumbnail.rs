@@ -3,7 +3,7 @@
 //! Nothing is decoded before the kind of the file is known by its bytes and its header has been
 //! held against the limits.
 
-mod jpeg;
+mod complete;
 mod kind;
 mod layout;
 mod output;
@@ -98,7 +98,7 @@ impl Tool for Thumbnail {
     /// # Errors
     /// Class `input`: `bad_option`, `empty_source`, `not_image`, `vector_refused`,
     /// `hdr_unsupported`, `too_many_pixels`, `too_many_frames`, `animation_refused`,
-    /// `codec_unsupported`, `image_damaged`.
+    /// `image_damaged`.
     fn run(spec: ThumbnailSpec, emit: &Emitter<()>) -> Result<ThumbnailMade, ToolError> {
         let kind = kind::of(&spec.source)?;
         let header = vips::header(&spec.source)?;

@@ -36,6 +36,9 @@ const LOADERS: [&CStr; 6] = [
     c"VipsForeignLoadTiff",
 ];
 
+/// How errors of operations begin.
+const FAILED: &str = "libvips could not make the picture: ";
+
 /// Red, green and blue.
 const RGB_BANDS: u32 = 3;
 
@@ -399,9 +402,5 @@ fn take_message() -> String {
 }
 
 fn failed(why: &str) -> ToolError {
-    ToolError::new(
-        ErrorClass::Bug,
-        "vips_failed",
-        format!("libvips could not make the picture: {why}"),
-    )
+    ToolError::new(ErrorClass::Bug, "vips_failed", format!("{FAILED}{why}"))
 }

@@ -6,10 +6,12 @@ mod children;
 mod clips;
 mod covers;
 mod encode;
+mod hostile_pictures;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
 mod orphans;
 mod pictures;
 mod pipeline;
 mod probe;
+mod thumbnails;
 mod validation;

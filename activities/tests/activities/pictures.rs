@@ -86,7 +86,12 @@ pub(crate) fn pixels(picture: &Path, size: &str) -> Vec<[u8; 3]> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(picture)
-        .args(["-vsync", "0", "-vf", &format!("scale={size}:flags=area")])
+        .args([
+            "-vsync",
+            "0",
+            "-vf",
+            &format!("format=rgb24,scale={size}:flags=area"),
+        ])
         .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
         .output()
         .unwrap();

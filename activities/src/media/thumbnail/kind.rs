@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::jpeg;
+use super::complete;
 use crate::tool::ToolError;
 
 /// How much of a file is looked at: drawings declare themselves behind comments, HEIC and AVIF
@@ -101,7 +101,8 @@ pub(super) fn of(path: &Path) -> Result<Kind, ToolError> {
     }
     match raster(&head) {
         Some(Kind::Heif) if is_hdr(&head) => Err(hdr_unsupported()),
-        Some(Kind::Jpeg) if !jpeg::is_complete(path).map_err(failed)? => Err(cut_off()),
+        Some(Kind::Jpeg) if !complete::jpeg(path).map_err(failed)? => Err(cut_off()),
+        Some(Kind::Png) if !complete::png(path).map_err(failed)? => Err(cut_off()),
         Some(kind) => Ok(kind),
         None if is_drawing(&head) => Err(vector_refused()),
         None => Err(not_image()),

@@ -3,12 +3,12 @@
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use libvips::bindings as ffi;
 
-use super::{Image, coordinate, last_error, start, take_message};
+use super::{FAILED, Image, coordinate, last_error, start, take_message};
 use crate::media::report::Size;
 use crate::tool::ToolError;
 
@@ -31,8 +31,7 @@ pub(crate) struct Header {
 /// Reads the header of a file; the name needs no extension.
 ///
 /// # Errors
-/// `codec_unsupported` if no loader that may run takes it, `image_damaged` if its header makes no
-/// sense, class `input`.
+/// `image_damaged`, class `input`, if no loader that may run takes it, or its header makes no sense.
 pub(crate) fn header(path: &Path) -> Result<Header, ToolError> {
     let source = Source::open(path)?;
     let loader = source.loader()?;
@@ -63,6 +62,7 @@ pub(crate) fn first_picture(path: &Path, within: Size) -> Result<Image, ToolErro
     let source = Source::open(path)?;
     let (width, height) = (coordinate(within.width)?, coordinate(within.height)?);
     let managed = needs_profile(&source.image(c"")?);
+    // One that was read from is not at its start any more.
     let source = Source::open(path)?;
     let mut out = ptr::null_mut();
     // SAFETY: the source lives, names and texts are literals that end with NUL, each name is
@@ -90,10 +90,10 @@ pub(crate) fn first_picture(path: &Path, within: Size) -> Result<Image, ToolErro
         )
     };
     if result != 0 {
-        return Err(damaged());
+        return Err(damaged(path));
     }
     let image = Image::owned(out)?.in_srgb()?;
-    image.in_memory().map_err(|error| blame_file(&error))
+    image.in_memory().map_err(|error| blame_file(&error, path))
 }
 
 /// Whether colours mean something else than sRGB: there is a profile, or the picture is CMYK,
@@ -120,6 +120,7 @@ pub(crate) struct Timing {
 /// The pictures of an animation, in order.
 #[derive(Debug)]
 pub(crate) struct Frames {
+    path: PathBuf,
     stack: Image,
     size: Size,
     count: u32,
@@ -149,6 +150,7 @@ pub(crate) fn frames(path: &Path, count: u32) -> Result<Frames, ToolError> {
         stack
     };
     Ok(Frames {
+        path: path.to_owned(),
         stack: stack.in_srgb()?,
         size,
         count,
@@ -169,7 +171,11 @@ impl Iterator for Frames {
         self.next += 1;
         let frame = self.stack.part((0, top), self.size);
         let frame = frame.and_then(|frame| frame.in_memory());
-        Some(frame.map_err(|error| blame_file(&error)).map(single))
+        Some(
+            frame
+                .map_err(|error| blame_file(&error, &self.path))
+                .map(single),
+        )
     }
 }
 
@@ -246,20 +252,21 @@ fn delays(image: &Image, count: u32) -> Vec<u32> {
 
 /// A file that libvips reads.
 #[derive(Debug)]
-struct Source {
+struct Source<'a> {
+    path: &'a Path,
     raw: NonNull<ffi::VipsSource>,
 }
 
-impl Source {
+impl<'a> Source<'a> {
     /// The path is taken as it is: options in brackets, which libvips reads from names of files,
     /// are part of the name.
-    fn open(path: &Path) -> Result<Self, ToolError> {
+    fn open(path: &'a Path) -> Result<Self, ToolError> {
         start()?;
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| last_error())?;
-        // SAFETY: the path ends with NUL and is copied.
-        let raw = unsafe { ffi::vips_source_new_from_file(path.as_ptr()) };
+        let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| last_error())?;
+        // SAFETY: the name ends with NUL and is copied.
+        let raw = unsafe { ffi::vips_source_new_from_file(name.as_ptr()) };
         NonNull::new(raw)
-            .map(|raw| Self { raw })
+            .map(|raw| Self { path, raw })
             .ok_or_else(last_error)
     }
 
@@ -270,8 +277,9 @@ impl Source {
         if name.is_null() {
             take_message();
             return Err(ToolError::input(
-                "codec_unsupported",
-                "no installed decoder reads this picture; convert it to JPEG, PNG or WebP",
+                "image_damaged",
+                "no decoder takes the picture: it is damaged, or the one for HEIC and AVIF is not \
+                 installed; export it again, as JPEG, PNG or WebP",
             ));
         }
         // SAFETY: it is a string that ends with NUL.
@@ -297,11 +305,11 @@ impl Source {
         };
         NonNull::new(raw)
             .map(|raw| Image { raw })
-            .ok_or_else(damaged)
+            .ok_or_else(|| damaged(self.path))
     }
 }
 
-impl Drop for Source {
+impl Drop for Source<'_> {
     fn drop(&mut self) {
         // SAFETY: the one reference that the constructor was given; images hold their own.
         unsafe { ffi::g_object_unref(self.raw.as_ptr().cast()) }
@@ -309,21 +317,22 @@ impl Drop for Source {
 }
 
 /// A file that cannot be decoded, in the words of libvips.
-fn damaged() -> ToolError {
-    explain(&take_message())
+fn damaged(path: &Path) -> ToolError {
+    explain(&take_message(), path)
 }
 
 /// What went wrong while pixels were computed lies in the file that they come from.
-fn blame_file(error: &ToolError) -> ToolError {
-    explain(&error.message)
+fn blame_file(error: &ToolError, path: &Path) -> ToolError {
+    let said = error.message.strip_prefix(FAILED);
+    explain(said.unwrap_or(&error.message), path)
 }
 
-fn explain(said: &str) -> ToolError {
+fn explain(said: &str, path: &Path) -> ToolError {
     let line = said.lines().find(|line| !line.trim().is_empty());
-    let why: String = (line.unwrap_or("no reason was given").trim())
-        .chars()
-        .take(MAX_QUOTE_CHARS)
-        .collect();
+    // Where the worker keeps its files is nobody's business.
+    let line = line.map(|line| line.replace(&*path.to_string_lossy(), "source"));
+    let line = line.unwrap_or_else(|| "no reason was given".to_owned());
+    let why: String = line.trim().chars().take(MAX_QUOTE_CHARS).collect();
     ToolError::input(
         "image_damaged",
         format!("the picture cannot be decoded: {why}; export or upload it again"),
