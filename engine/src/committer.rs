@@ -427,6 +427,14 @@ impl Folding {
         }
         let definition = self.definitions.get(&snapshot.run.definition).await?;
         let plan = plan::compute(PlanId::generate(), &snapshot, &definition, verdicts);
+        let current = batch.tx.load_plan(run).await?;
+        // Who has seen a plan and looks again finds it under the id it was seen under.
+        let known = current.is_some_and(|current| {
+            current.state == PlanState::Proposed && current.digest == plan.digest
+        });
+        if known {
+            return Ok(());
+        }
         batch.tx.save_plan(&plan).await
     }
 }

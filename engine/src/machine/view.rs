@@ -100,6 +100,11 @@ impl View {
         self.steps.get(id)
     }
 
+    /// The loaded steps.
+    pub(super) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.values()
+    }
+
     /// Ids of the loaded steps.
     pub(super) fn step_ids(&self) -> Vec<StepId> {
         self.steps.keys().cloned().collect()

@@ -207,7 +207,7 @@ pub fn compute(
     verdicts: &Verdicts,
 ) -> RetryPlan {
     let mut planner = Planner {
-        snapshot,
+        records: by_node(&snapshot.steps),
         definition,
         verdicts,
         nodes: BTreeMap::new(),
@@ -247,8 +247,20 @@ enum NodeFate {
     Blocked,
 }
 
+/// Steps by their node, each in its order.
+fn by_node(steps: &[StepRecord]) -> BTreeMap<&str, Vec<&StepRecord>> {
+    let mut records: BTreeMap<&str, Vec<&StepRecord>> = BTreeMap::new();
+    for record in steps {
+        records
+            .entry(&record.step.id.node)
+            .or_default()
+            .push(record);
+    }
+    records
+}
+
 struct Planner<'a> {
-    snapshot: &'a Snapshot,
+    records: BTreeMap<&'a str, Vec<&'a StepRecord>>,
     definition: &'a Definition,
     verdicts: &'a Verdicts,
     nodes: BTreeMap<String, NodeFate>,
@@ -434,11 +446,8 @@ impl Planner<'_> {
         Attempts { used, granted }
     }
 
-    fn steps_of<'s>(&'s self, node: &'s str) -> impl Iterator<Item = &'s StepRecord> {
-        self.snapshot
-            .steps
-            .iter()
-            .filter(move |record| record.step.id.node == node)
+    fn steps_of(&self, node: &str) -> impl Iterator<Item = &StepRecord> {
+        self.records.get(node).into_iter().flatten().copied()
     }
 }
 
