@@ -251,6 +251,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         checkpoint: &NewCheckpoint,
     ) -> Result<u64, StoreError>;
 
+    /// Records that a running attempt cannot go on from the checkpoint it was claimed with: the
+    /// checkpoint and what only it stands on are forgotten, the attempt has not resumed, and a
+    /// `step.checkpoint_dropped` event says so.
+    async fn refuse_checkpoint(&self, fence: &Fence) -> Result<(), StoreError>;
+
     /// The generation of `name` that belongs to the run: allocated on the first call, one above
     /// every earlier one of that name and above `above`, and the same on later calls of the same
     /// run.
@@ -281,7 +286,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         lease: Duration,
     ) -> Result<(), StoreError>;
 
-    /// Renews a session's lease; `false` if it was ended: the process must stop its attempts.
+    /// Renews a session's lease; `false` if it was ended: the process must stop its attempts. Waits
+    /// for no transaction of this process: a busy writer is not dead.
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError>;
 
     /// Sessions other than `except` that have not been ended, and whether each can be told dead:

@@ -5,6 +5,7 @@
 //! the store, and looks anyway every [`POLL`], because a bell can be lost.
 
 mod attempt;
+mod board;
 mod port;
 mod scratch;
 mod session;
@@ -29,6 +30,10 @@ pub use session::{LEASE, Session};
 /// How often a worker looks for steps although no bell has rung. Other processes on the same
 /// database ring no bell here, so this bounds how long their steps wait.
 pub const POLL: Duration = Duration::from_millis(250);
+
+/// How often the progress of running attempts is saved, and with it found out which of them have lost
+/// their step; bounds how long the attempts of a cancelled run go on.
+const SAVE: Duration = Duration::from_secs(1);
 
 /// What a worker is made of.
 #[derive(Debug, Clone)]
@@ -123,6 +128,8 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
         let signals = attempt::Signals::default();
         let mut attempts = JoinSet::new();
+        let mut saving = JoinSet::new();
+        saving.spawn(save(signals.board.clone(), self.parts.store.clone()));
         let result = self.work(&mut attempts, &signals, &stop).await;
         if result.is_ok() {
             self.drain(&mut attempts, &signals).await;
@@ -186,6 +193,14 @@ impl Worker {
         if tokio::time::timeout(self.options.grace, all).await.is_err() {
             tracing::warn!("the grace period is over; the steps still running are given back");
         }
+    }
+}
+
+/// Saves what attempts show, for as long as it is not dropped.
+async fn save(board: board::Board, store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(SAVE).await;
+        board.save(store.as_ref()).await;
     }
 }
 

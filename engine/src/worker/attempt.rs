@@ -8,10 +8,12 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::WorkerParts;
+use super::board::{Board, Place};
 use super::port::FencedPort;
 use super::scratch::Scratch;
 use crate::activity::{
-    ActivityError, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, Usage, hex,
+    ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, Usage,
+    hex,
 };
 use crate::committer::CommitError;
 use crate::definition::Timeouts;
@@ -20,18 +22,20 @@ use crate::machine::Command;
 use crate::run::Failure;
 use crate::store::{Claim, Outcome, StoreError};
 
-/// How often progress is saved, and time limits are looked at.
+/// How often time limits are looked at.
 const WATCH: Duration = Duration::from_secs(1);
 /// How long an activity gets to return after it was told to stop, before it is abandoned.
 const STOP: Duration = Duration::from_secs(5);
 
-/// What tells attempts of a worker to stop.
+/// What attempts of a worker share: what tells them to stop, and where they show how far they are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Signals {
     /// At the next checkpoint.
     pub(super) draining: CancellationToken,
     /// At once.
     pub(super) cancelled: CancellationToken,
+    /// Progress.
+    pub(super) board: Board,
 }
 
 /// How an attempt ended, as far as the worker can tell.
@@ -112,6 +116,7 @@ struct Attempt {
     timeouts: Timeouts,
     context: Arc<Context>,
     progress: Arc<ProgressCell>,
+    place: Place,
     cancelled: CancellationToken,
     scratch: Scratch,
 }
@@ -136,6 +141,7 @@ impl Attempt {
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
         let compat = compat(&claim, activity.as_ref());
+        let checkpoint = usable(parts, &claim, &compat).await?;
         let port = FencedPort {
             store: parts.store.clone(),
             fence: claim.fence.clone(),
@@ -150,15 +156,17 @@ impl Attempt {
             scratch: scratch.path().to_owned(),
             source: parts.objects.open(&claim.stores.source)?,
             media: parts.objects.open(&claim.stores.media)?,
-            checkpoint: claim.checkpoint.clone().filter(|c| c.compat == compat),
+            checkpoint,
             cancelled: cancelled.clone(),
             draining: signals.draining.clone(),
             progress: progress.clone(),
             port: Arc::new(port),
         }));
+        let place = signals.board.enter(claim.fence.clone(), progress.clone());
         let parts = parts.clone();
         Ok(Self {
             parts,
+            place,
             claim,
             activity,
             timeouts,
@@ -208,13 +216,14 @@ impl Attempt {
         )
     }
 
-    /// Saves progress and watches the limits; returns when the attempt must not go on.
+    /// Watches the limits; returns when the attempt must not go on.
     async fn watch(&self) -> Ending {
         let started = Instant::now();
         let limit = attempt_limit(&self.timeouts, self.claim.age);
         loop {
             tokio::select! {
                 () = self.cancelled.cancelled() => return self.stopped().await,
+                () = self.place.fenced.cancelled() => return Ending::Fenced,
                 () = tokio::time::sleep(WATCH) => {}
             }
             if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
@@ -226,9 +235,6 @@ impl Attempt {
                 .filter(|stall| self.progress.idle() > *stall);
             if let Some(stall) = stall {
                 return Ending::Failed(stalled(stall));
-            }
-            if self.is_fenced().await {
-                return Ending::Fenced;
             }
         }
     }
@@ -305,6 +311,22 @@ async fn timeouts(parts: &WorkerParts, claim: &Claim) -> Result<Timeouts, StoreE
 fn attempt_limit(timeouts: &Timeouts, age: Duration) -> Option<Duration> {
     let total = timeouts.total.map(|total| total.saturating_sub(age));
     [timeouts.attempt, total].into_iter().flatten().min()
+}
+
+/// The checkpoint that the attempt goes on from; one that it cannot use is forgotten, so that nothing
+/// says that it resumed.
+async fn usable(
+    parts: &WorkerParts,
+    claim: &Claim,
+    compat: &str,
+) -> Result<Option<Checkpoint>, ActivityError> {
+    match &claim.checkpoint {
+        Some(checkpoint) if checkpoint.compat != compat => {
+            let refused = parts.store.refuse_checkpoint(&claim.fence).await;
+            refused.map_err(store_error).map(|()| None)
+        }
+        checkpoint => Ok(checkpoint.clone()),
+    }
 }
 
 /// Hash of what makes a checkpoint usable by an attempt.

@@ -23,9 +23,14 @@ pub(crate) async fn claimable(
 }
 
 impl Writing<'_> {
-    /// Claims steps and writes what belongs to that: attempts, the start of runs, events.
-    pub(crate) async fn claim(&mut self, request: &ClaimRequest) -> Result<Vec<Claim>, Error> {
-        let Some(claimed) = self.claim_steps(request).await? else {
+    /// Claims steps and writes what belongs to that: attempts, the start of runs, events. A session
+    /// that is `live` only has to be there; of another, the row says how long its lease is.
+    pub(crate) async fn claim(
+        &mut self,
+        request: &ClaimRequest,
+        live: bool,
+    ) -> Result<Vec<Claim>, Error> {
+        let Some(claimed) = self.claim_steps(request, live).await? else {
             return Ok(Vec::new());
         };
         let started = self.start(&claimed).await?;
@@ -57,13 +62,18 @@ impl Writing<'_> {
     }
 
     /// The keys of the steps that were claimed, as a JSON array.
-    async fn claim_steps(&mut self, request: &ClaimRequest) -> Result<Option<String>, Error> {
+    async fn claim_steps(
+        &mut self,
+        request: &ClaimRequest,
+        live: bool,
+    ) -> Result<Option<String>, Error> {
         let rows = sqlx::query(include_str!("sql/claim_steps.sql"))
             .bind(request.session.as_str())
             .bind(self.now.timestamp_millis())
             .bind(request.run.as_ref().map(RunId::as_str))
             .bind(serde_json::to_string(&request.activities)?)
             .bind(count(request.limit as u64))
+            .bind(live)
             .fetch_all(&mut *self.connection)
             .await?;
         let keys = rows

@@ -17,6 +17,10 @@ use crate::error::Error;
 use crate::rows::{self, Cells, FullKey, count};
 use crate::save::{Artifacts, Writing};
 
+/// Why an attempt begins at the start although there is a checkpoint.
+const REFUSED: &str =
+    "it was made with other parameters, or another version of the activity or its tools";
+
 impl Writing<'_> {
     pub(crate) async fn set_deadline(
         &mut self,
@@ -94,6 +98,36 @@ impl Writing<'_> {
         self.event(&fence.run, &event("step.checkpoint", fence, data))
             .await?;
         Ok(seq)
+    }
+
+    pub(crate) async fn refuse_checkpoint(&mut self, fence: &Fence) -> Result<(), Error> {
+        self.check(fence).await?;
+        let row = sqlx::query(include_str!("sql/refuse_checkpoint.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .fetch_optional(&mut *self.connection)
+            .await?;
+        let Some(row) = row else { return Ok(()) };
+        let attempt: u32 = Cells(&row).number("n")?;
+        let seq = self.offered(fence).await?;
+        self.forget(&fence.run, std::slice::from_ref(&fence.step))
+            .await?;
+        let data = json!({"attempt": attempt, "seq": seq, "reason": REFUSED});
+        self.event(&fence.run, &event("step.checkpoint_dropped", fence, data))
+            .await
+    }
+
+    /// The number of a step's latest checkpoint.
+    async fn offered(&mut self, fence: &Fence) -> Result<Option<u64>, Error> {
+        let seq = "select seq from checkpoint where run = $1 and node = $2 and item = $3";
+        let row = sqlx::query(seq)
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .fetch_optional(&mut *self.connection)
+            .await?;
+        row.map(|row| Cells(&row).number("seq")).transpose()
     }
 
     async fn number_checkpoint(&mut self, fence: &Fence) -> Result<(u64, u32), Error> {

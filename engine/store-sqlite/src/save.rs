@@ -94,7 +94,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    async fn forget(&mut self, run: &RunId, steps: &[StepId]) -> Result<(), Error> {
+    pub(crate) async fn forget(&mut self, run: &RunId, steps: &[StepId]) -> Result<(), Error> {
         let keys = || steps.iter().map(StepKey::from);
         self.many(include_str!("sql/forget_checkpoints.sql"), run, keys())
             .await?;

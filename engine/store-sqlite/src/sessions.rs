@@ -1,5 +1,6 @@
 //! Sessions: a leased row and a file lock each.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnection;
@@ -13,10 +14,44 @@ use crate::rows::Cells;
 use crate::save::Writing;
 
 /// Takes the lock of a new session.
-pub(crate) fn lock(locks: &SessionLocks, session: &SessionId) -> Result<(), StoreError> {
-    locks.take(session).map_err(|error| {
-        StoreError::Unavailable(format!("cannot make the lock file of {session}: {error}"))
-    })
+pub(crate) fn lock(
+    locks: &SessionLocks,
+    session: &SessionId,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let until = clock::later(clock::now(), lease);
+    locks
+        .take(session, until)
+        .map_err(|error| unusable(session, &error))
+}
+
+/// Renews a lease in its lock file; `false` if the others would not see that.
+pub(crate) fn renew(
+    locks: &SessionLocks,
+    session: &SessionId,
+    lease: Duration,
+) -> Result<bool, StoreError> {
+    let until = clock::later(clock::now(), lease);
+    locks
+        .renew(session, until)
+        .map_err(|error| unusable(session, &error))
+}
+
+fn unusable(session: &SessionId, error: &io::Error) -> StoreError {
+    let message = format!("cannot write the lock file of {session}: {error}");
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(message),
+        _ => StoreError::Unavailable(message),
+    }
+}
+
+/// Whether a session has a row.
+pub(crate) async fn is_there(db: &mut SqliteConnection, id: &SessionId) -> Result<bool, Error> {
+    let row = sqlx::query("select 1 from session where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
 }
 
 impl Writing<'_> {
@@ -73,10 +108,13 @@ pub(crate) async fn others(
     let now = clock::now();
     let judge = |row| {
         let row = Cells(row);
+        let id: SessionId = row.text("id")?.into();
+        // A lease is renewed in the file; where that is gone, in the row.
+        let renewed = locks.until(&id);
         let session = Session {
-            id: row.text("id")?.into(),
             name: row.text("name")?,
-            expires_at: row.time("expires_at")?,
+            expires_at: row.time("expires_at")?.max(renewed.unwrap_or_default()),
+            id,
         };
         let dead = session.expires_at <= now || locks.owner_is_gone(&session.id);
         Ok((session, dead))

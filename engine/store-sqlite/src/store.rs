@@ -43,6 +43,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// One connection: `data_version` compares two looks of the same one.
     watcher: SqlitePool,
+    /// One connection: beats of sessions read the database, and wait for nobody else here.
+    beats: SqlitePool,
     locks: Arc<SessionLocks>,
 }
 
@@ -72,6 +74,7 @@ impl SqliteStore {
         Ok(Self {
             writer: pool(1, &options),
             readers: pool(READERS, &options),
+            beats: pool(1, &options),
             watcher,
             locks: Arc::new(SessionLocks::new(directory.sessions)),
         })
@@ -180,7 +183,9 @@ impl Store for SqliteStore {
         if !claim::claimable(&mut *self.reader().await?, request).await? {
             return Ok(Vec::new());
         }
-        self.write(async |writing| writing.claim(request).await)
+        let renewed = self.locks.until(&request.session);
+        let live = renewed.is_some_and(|until| until > clock::now());
+        self.write(async |writing| writing.claim(request, live).await)
             .await
     }
 
@@ -206,6 +211,11 @@ impl Store for SqliteStore {
         checkpoint: &NewCheckpoint,
     ) -> Result<u64, StoreError> {
         self.write(async |writing| writing.checkpoint(fence, checkpoint).await)
+            .await
+    }
+
+    async fn refuse_checkpoint(&self, fence: &Fence) -> Result<(), StoreError> {
+        self.write(async |writing| writing.refuse_checkpoint(fence).await)
             .await
     }
 
@@ -239,7 +249,7 @@ impl Store for SqliteStore {
         name: &str,
         lease: Duration,
     ) -> Result<(), StoreError> {
-        sessions::lock(&self.locks, id)?;
+        sessions::lock(&self.locks, id, lease)?;
         let opened = self
             .write(async |writing| writing.open_session((id, name), lease).await)
             .await;
@@ -250,6 +260,13 @@ impl Store for SqliteStore {
     }
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
+        let there = {
+            let mut connection = self.beats.acquire().await.map_err(Error::from)?;
+            sessions::is_there(&mut connection, id).await?
+        };
+        if !there || sessions::renew(&self.locks, id, lease)? {
+            return Ok(there);
+        }
         self.write(async |writing| writing.renew_session(id, lease).await)
             .await
     }
@@ -380,7 +397,7 @@ mod tests {
     async fn commits_are_synchronous_and_rules_are_kept_on_every_connection() {
         let home = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(home.path()).await.unwrap();
-        for pool in [&store.writer, &store.readers, &store.watcher] {
+        for pool in [&store.writer, &store.readers, &store.watcher, &store.beats] {
             let mut connection = pool.acquire().await.unwrap();
             let row = sqlx::query(
                 "select (select journal_mode from pragma_journal_mode), \

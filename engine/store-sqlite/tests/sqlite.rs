@@ -35,6 +35,28 @@ impl StoreFactory for DataDirectory {
 }
 
 const LEASE: Duration = Duration::from_secs(600);
+/// Longer than anything here takes that waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A transaction may take longer than a lease: opening a fan-out of 100,000 steps, or a slow disk.
+#[tokio::test]
+async fn a_busy_writer_does_not_let_its_session_die() {
+    let home = tempfile::tempdir().unwrap();
+    let (mine, theirs) = (
+        SqliteStore::open(home.path()).await.unwrap(),
+        SqliteStore::open(home.path()).await.unwrap(),
+    );
+    let session = SessionId::generate();
+    mine.open_session(&session, "busy", Duration::ZERO)
+        .await
+        .unwrap();
+    let _transaction = mine.begin().await.unwrap();
+    let renewed = tokio::time::timeout(PATIENCE, mine.renew_session(&session, LEASE)).await;
+    assert!(renewed.expect("renewing waits for nobody").unwrap());
+    let others = theirs.other_sessions(&SessionId::generate()).await.unwrap();
+    assert_eq!(others.len(), 1);
+    assert!(!others[0].1, "{others:?}");
+}
 
 #[tokio::test]
 async fn stores_that_open_a_new_directory_at_once_all_work() {

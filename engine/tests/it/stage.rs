@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 /// No test of this suite waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Does what its input says.
+/// Does what its input says. What it is made with is what a checkpoint has to fit.
 #[derive(Debug)]
-pub(crate) struct Act;
+pub(crate) struct Act(&'static str);
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +48,10 @@ impl Activity for Act {
     const DESCRIPTION: &'static str = "Does what its input says.";
     type Input = Role;
     type Output = Value;
+
+    fn tool_fingerprint(&self) -> String {
+        self.0.to_owned()
+    }
 
     async fn run(&self, ctx: &Context, role: Role) -> Result<Value, ActivityError> {
         let early = ctx.attempt() <= role.times;
@@ -116,6 +120,11 @@ impl Stage {
 
     /// Another process on the same directory.
     pub(crate) async fn on(root: Arc<tempfile::TempDir>) -> Self {
+        Self::with_tool(root, "tool 1").await
+    }
+
+    /// A process whose activity uses another version of its tool.
+    pub(crate) async fn with_tool(root: Arc<tempfile::TempDir>, tool: &'static str) -> Self {
         let store = SqliteStore::open(root.path()).await.expect("a store");
         let store: Arc<dyn Store> = Arc::new(store);
         let definitions = Arc::new(Definitions::new(store.clone()));
@@ -123,7 +132,7 @@ impl Stage {
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
         let objects = Arc::new(FsStores);
         let mut registry = Registry::default();
-        registry.register(Act).expect("registered once");
+        registry.register(Act(tool)).expect("registered once");
         let parts = WorkerParts {
             store: store.clone(),
             committer: committer.clone(),

@@ -246,3 +246,61 @@ async fn two_workers_share_a_fan_out_and_run_each_item_once() {
     one.stop().await;
     two.stop().await;
 }
+
+#[tokio::test]
+async fn an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit("  a: {activity: test.act@1, with: {what: count}}")
+        .await;
+    stage
+        .until(&run, |snapshot| {
+            snapshot.steps[0]
+                .step
+                .checkpoint
+                .is_some_and(|checkpoint| checkpoint.seq == 3)
+        })
+        .await;
+    worker.stop().await;
+
+    let other = Stage::with_tool(stage.root.clone(), "tool 2").await;
+    let worker = other.work().await;
+    let begun = other
+        .until(&run, |snapshot| {
+            let step = &snapshot.steps[0].step;
+            step.checkpoint
+                .is_some_and(|checkpoint| checkpoint.attempt == 2 && checkpoint.seq == 6)
+        })
+        .await;
+    assert_eq!(begun.steps[0].attempts[1].resumed_from, None);
+    let store = &other.coordinator.store;
+    let events = store.events(&run, 0, 1000).await.unwrap();
+    let dropped: Vec<_> = events
+        .iter()
+        .filter(|event| event.event.kind == "step.checkpoint_dropped")
+        .map(|event| &event.event.data)
+        .collect();
+    assert_eq!(dropped.len(), 1, "{events:?}");
+    assert_eq!(
+        (&dropped[0]["attempt"], &dropped[0]["seq"]),
+        (&json!(2), &json!(3))
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn looking_at_a_stopped_run_again_changes_nothing() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, retry: {max_attempts: 1}, with: {what: fail, times: 1}}",
+        )
+        .await;
+    stage.stopped(&run).await;
+    worker.stop().await;
+    let first = stage.coordinator.verify_plan(&run).await.unwrap();
+    let second = stage.coordinator.verify_plan(&run).await.unwrap();
+    assert_eq!(second, first, "the same plan has the same id");
+}

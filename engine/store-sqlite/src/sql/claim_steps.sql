@@ -17,7 +17,7 @@ where rowid in (
         status = 'ready'
         and run between coalesce($3, '') and coalesce($3, '~')
         and activity in (select value from json_each($4))
-        and exists (select 1 from session where id = $1 and expires_at > $2)
+        and exists (select 1 from session where id = $1 and ($6 or expires_at > $2))
     order by run, position, item
     limit $5
 )

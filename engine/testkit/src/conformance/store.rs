@@ -437,12 +437,14 @@ macro_rules! store_conformance {
                 a_dropped_checkpoint_is_not_offered
                 a_checkpoint_outlives_failures_of_its_surroundings
                 a_checkpoint_event_names_its_objects
+                a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume
                 artifacts_keep_their_order_and_are_listed_once
             }
             sessions {
                 a_live_session_is_not_dead
                 a_session_is_dead_when_its_lease_is_over
                 a_renewed_session_lives
+                a_renewed_session_can_claim
                 a_session_that_was_ended_cannot_be_renewed
                 ending_a_session_releases_what_it_ran
                 a_session_cannot_end_while_it_runs_something

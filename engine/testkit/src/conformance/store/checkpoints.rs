@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use telecine_engine::activity::{ErrorClass, MediaSpan};
 use telecine_engine::machine::Command;
 use telecine_engine::run::CheckpointHead;
-use telecine_engine::store::{Claim, NewCheckpoint, Outcome};
+use telecine_engine::store::{Claim, NewCheckpoint, Outcome, StoreError};
 
 use super::{Bench, Job, artifact, single};
 
@@ -208,4 +208,36 @@ pub async fn artifacts_keep_their_order_and_are_listed_once(on: Bench) {
     assert_eq!(artifacts(&on, &job).await, ["z", "m", "a", "0"]);
     let kept = &on.store.snapshot(&job.id).await.unwrap().steps[0].artifacts[3];
     assert_eq!(*kept, artifact("0"));
+}
+
+/// See the name.
+pub async fn a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&first.fence, &checkpoint(json!(1), &["a"]))
+        .await
+        .unwrap();
+    lose(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    on.store.refuse_checkpoint(&second.fence).await.unwrap();
+
+    let snapshot = on.store.snapshot(&job.id).await.unwrap();
+    assert_eq!(snapshot.steps[0].attempts[1].resumed_from, None);
+    assert_eq!(snapshot.steps[0].step.checkpoint, None);
+    assert!(artifacts(&on, &job).await.is_empty());
+    let dropped = on.data(&job, "step.checkpoint_dropped").await;
+    assert_eq!(dropped.len(), 1);
+    assert_eq!(
+        (&dropped[0]["attempt"], &dropped[0]["seq"]),
+        (&json!(2), &json!(1))
+    );
+    // The next one has a number of its own.
+    let next = checkpoint(json!(2), &[]);
+    let seq = on.store.save_checkpoint(&second.fence, &next).await;
+    assert_eq!(seq.unwrap(), 2);
+    let stale = on.store.refuse_checkpoint(&first.fence).await;
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+    assert!(on.step(&job, "only").await.checkpoint.is_some());
 }

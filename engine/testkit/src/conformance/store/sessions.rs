@@ -65,6 +65,19 @@ pub async fn a_renewed_session_lives(on: Bench) {
 }
 
 /// See the name.
+pub async fn a_renewed_session_can_claim(on: Bench) {
+    on.submit(single()).await;
+    let mine = SessionId::generate();
+    on.store
+        .open_session(&mine, "mine", Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(on.claim(&mine, 1).await.is_empty(), "its lease is over");
+    assert!(on.store.renew_session(&mine, LEASE).await.unwrap());
+    assert_eq!(on.claim(&mine, 1).await.len(), 1);
+}
+
+/// See the name.
 pub async fn a_session_that_was_ended_cannot_be_renewed(on: Bench) {
     let (mine, theirs) = (on.session().await, on.session().await);
     let mut tx = on.store.begin().await.unwrap();
