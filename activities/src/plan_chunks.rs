@@ -13,9 +13,11 @@ use crate::media::report::{Ratio, Report, VideoTrack};
 /// A segment shorter than this is joined to the one before it: players stumble over slivers.
 const SHORTEST_SEGMENT_NS: u64 = 500_000_000;
 
+const NS_PER_SECOND: u64 = 1_000_000_000;
+
 /// Shortest chunk. Restarting rate control costs 1.3 % of the bytes at 4-8 s and nothing that can
 /// be measured at 30 s; starting a decoder costs 0.15 s.
-const SHORTEST_CHUNK_NS: u64 = 30_000_000_000;
+const SHORTEST_CHUNK_NS: u64 = 30 * NS_PER_SECOND;
 
 /// A chunk spans at least so many of the source's longest GOP: what is decoded in vain before its
 /// first frame is then at most a quarter of it.
@@ -40,6 +42,10 @@ pub struct PlanChunks;
 pub struct Input {
     /// Output of `media.probe`.
     probe: Report,
+    /// Shortest length of a chunk in seconds; 30 if not given. More than the video lasts makes one
+    /// chunk of it.
+    #[schemars(range(min = 6, max = 86_400))]
+    chunk_s: Option<u32>,
 }
 
 impl Activity for PlanChunks {
@@ -57,18 +63,23 @@ impl Activity for PlanChunks {
                 "the file has no video track: it cannot become a video",
             ));
         };
-        Ok(plan(video, input.probe.chunkable))
+        let shortest_ns = input.chunk_s.map_or(SHORTEST_CHUNK_NS, |seconds| {
+            u64::from(seconds) * NS_PER_SECOND
+        });
+        Ok(plan(video, input.probe.chunkable, shortest_ns))
     }
 }
 
-/// Plans the encoding of a video track.
+/// Plans the encoding of a video track, in chunks of `shortest_ns` or more if it can be divided.
 #[must_use]
-pub fn plan(video: &VideoTrack, chunkable: bool) -> EncodePlan {
+pub fn plan(video: &VideoTrack, chunkable: bool, shortest_ns: u64) -> EncodePlan {
     let frame_rate = output_frame_rate(video.frame_rate);
     let cuts = cuts(video);
-    let chunks = match shortest_chunk(video) {
-        shortest if chunkable => chunks(&cuts, video.end_ns, shortest),
-        _ => vec![chunk(&cuts, 0..cuts.len(), video.end_ns)],
+    let chunks = if chunkable {
+        let shortest_ns = shortest_ns.max(GOPS_PER_CHUNK.saturating_mul(video.longest_gop_ns));
+        chunks(&cuts, video.end_ns, shortest_ns)
+    } else {
+        vec![chunk(&cuts, 0..cuts.len(), video.end_ns)]
     };
     EncodePlan {
         rungs: ladder(video.display, frame_rate),
@@ -102,10 +113,6 @@ fn cuts(video: &VideoTrack) -> Vec<Cut> {
         }
     }
     cuts
-}
-
-fn shortest_chunk(video: &VideoTrack) -> u64 {
-    SHORTEST_CHUNK_NS.max(GOPS_PER_CHUNK.saturating_mul(video.longest_gop_ns))
 }
 
 /// Splits the segments into chunks of one to two times the shortest length, each border where the
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn chunks_cover_the_video_without_gap_or_overlap() {
         for seconds in [1, 7, 52, 301, 3600] {
-            let plan = plan(&video(seconds, 2), true);
+            let plan = plan(&video(seconds, 2), true, SHORTEST_CHUNK_NS);
             let starts: Vec<u64> = plan
                 .chunks
                 .iter()
@@ -239,8 +246,11 @@ mod tests {
 
     #[test]
     fn chunks_take_half_a_minute_to_a_minute() {
-        assert_eq!(lengths(&plan(&video(52, 2), true)), [30, 22]);
-        let plan = plan(&video(3600, 2), true);
+        assert_eq!(
+            lengths(&plan(&video(52, 2), true, SHORTEST_CHUNK_NS)),
+            [30, 22]
+        );
+        let plan = plan(&video(3600, 2), true, SHORTEST_CHUNK_NS);
         assert!(
             lengths(&plan)
                 .iter()
@@ -249,8 +259,14 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_as_long_as_was_asked_for() {
+        let chunks = |shortest| plan(&video(52, 2), true, shortest * SECOND).chunks.len();
+        assert_eq!((chunks(86_400), chunks(12), chunks(6)), (1, 4, 5));
+    }
+
+    #[test]
     fn long_gops_make_long_chunks_that_begin_near_keyframes() {
-        let plan = plan(&video(600, 20), true);
+        let plan = plan(&video(600, 20), true, SHORTEST_CHUNK_NS);
         assert!(
             lengths(&plan)
                 .iter()
@@ -268,7 +284,10 @@ mod tests {
 
     #[test]
     fn a_source_without_exact_seeks_is_one_chunk() {
-        assert_eq!(plan(&video(600, 2), false).chunks.len(), 1);
+        assert_eq!(
+            plan(&video(600, 2), false, SHORTEST_CHUNK_NS).chunks.len(),
+            1
+        );
     }
 
     #[test]
@@ -277,7 +296,10 @@ mod tests {
         track.cuts_ns = vec![6 * SECOND, 12 * SECOND];
         track.seeks_ns.clone_from(&track.cuts_ns);
         track.end_ns = 12 * SECOND + 400_000_000;
-        assert_eq!(plan(&track, true).segment_starts_ns, [0, 6 * SECOND]);
+        assert_eq!(
+            plan(&track, true, SHORTEST_CHUNK_NS).segment_starts_ns,
+            [0, 6 * SECOND]
+        );
     }
 
     #[test]
