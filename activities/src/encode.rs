@@ -1,14 +1,19 @@
 //! `video.encode`: one chunk of a video in every rendition of the ladder.
 //!
 //! Each finished segment is stored at once, and a checkpoint names those that are durable. An
-//! attempt that continues from it encodes none of them again.
+//! attempt that continues from it encodes none of them again. The renditions of a segment come within
+//! moments of each other and share a checkpoint.
 
 mod durable;
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telecine_engine::activity::{Activity, ActivityError, Context};
 use telecine_engine::objects::Artifact;
+
+use tokio::time::Instant;
 
 use crate::child::{Heard, Limits, Running, ToolHost};
 use crate::keys::{TrackKind, segment_file, track_file};
@@ -20,6 +25,10 @@ use crate::package::EncodedChunk;
 use crate::source;
 
 use durable::Durable;
+
+/// How long a stored segment waits for the same segment of the other renditions, so that they
+/// share a checkpoint: one for each made the database write half as much again as the encoders.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// MIME type of a video segment.
 const SEGMENT_TYPE: &str = "video/mp4";
@@ -67,12 +76,18 @@ impl Activity for VideoEncode {
             durable: Durable::resume(ctx.checkpoint()?, &input.chunk, &input.rungs),
             input: &input,
             unsaved: Vec::new(),
+            save_at: None,
         };
         if !attempt.durable.is_complete() {
             let source = source::local(ctx, &input.source).await?;
             let spec = attempt.spec(source)?;
             let running = self.host.start::<EncodeVideo>(ctx, spec, input.limits());
-            attempt.drive(running.await?).await?;
+            let driven = attempt.drive(running.await?).await;
+            if driven.is_err() {
+                // What is stored already need not be made again; that it failed is told anyway.
+                let _ = attempt.save().await;
+            }
+            driven?;
         }
         attempt.durable.finish()
     }
@@ -96,6 +111,8 @@ struct Attempt<'a> {
     durable: Durable,
     /// Segments that are stored but not in a checkpoint yet.
     unsaved: Vec<Artifact>,
+    /// When they are to be, if the same segment of the other renditions is not there before.
+    save_at: Option<Instant>,
 }
 
 impl Attempt<'_> {
@@ -126,6 +143,10 @@ impl Attempt<'_> {
                     last_segment = Some(self.durable.segment_in_work());
                     continue;
                 }
+                () = until(self.save_at) => {
+                    self.save().await?;
+                    continue;
+                }
             };
             match heard {
                 Heard::Event(Encoded::Track(track)) => self.durable.begin(track)?,
@@ -154,14 +175,20 @@ impl Attempt<'_> {
             object,
         };
         self.durable.add(&file.track, segment)?;
-        if self.unsaved.len() >= self.durable.checkpoint_interval() {
-            self.save().await?;
+        if self.unsaved.len() < self.durable.checkpoint_interval() {
+            return Ok(());
         }
+        if self.durable.reaches(file.number) {
+            return self.save().await;
+        }
+        self.save_at
+            .get_or_insert_with(|| Instant::now() + TOGETHER);
         Ok(())
     }
 
     /// Saves a checkpoint, if there is anything new.
     async fn save(&mut self) -> Result<(), ActivityError> {
+        self.save_at = None;
         if self.unsaved.is_empty() {
             return Ok(());
         }
@@ -170,6 +197,14 @@ impl Attempt<'_> {
         self.ctx
             .save_checkpoint(&self.durable, covers, artifacts)
             .await
+    }
+}
+
+/// Resolves at a time, or never.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
