@@ -12,6 +12,7 @@ use crate::activity::{ErrorClass, hex};
 use crate::definition::{Definition, OnFailure};
 use crate::id::{PlanId, RunId, StepId};
 use crate::objects::Artifact;
+use crate::retry::policy::DISK_FULL;
 use crate::run::{CheckpointHead, Failure, Node, Snapshot, StepRecord, StepStatus};
 
 /// What a step would do.
@@ -490,7 +491,15 @@ fn warnings(steps: &[PlannedStep], snapshot: &Snapshot) -> Vec<String> {
     {
         warnings.push(format!("no step has to run again, but {}", error.message));
     }
+    warnings.extend(no_room(steps));
     warnings
+}
+
+/// What to do first when a disk was full: the first step that met it stands for all.
+fn no_room(steps: &[PlannedStep]) -> Option<String> {
+    let mut errors = steps.iter().filter_map(|step| step.error.as_ref());
+    let full = errors.find(|error| error.code == DISK_FULL)?;
+    Some(format!("make room first: {}", full.message))
 }
 
 fn obstacle(step: &PlannedStep) -> String {

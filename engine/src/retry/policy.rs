@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 use crate::definition::{Backoff, Expr, Jitter, RetryPolicy, RetryRule, Scope};
 use crate::run::{Failure, Step};
 
+/// The code of a disk, a quota or a database that is full.
+pub(crate) const DISK_FULL: &str = "disk_full";
+
 /// What follows a failure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
@@ -42,6 +45,9 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
         .iter()
         .find(|rule| applies(rule, error, &holds));
     let wanted = match rule {
+        // Room is made by people, in minutes at best: four attempts in a row would meet the same full
+        // disk and decode the same minutes of video. Only who names the code wants that.
+        _ if error.code == DISK_FULL => rule.is_some_and(|rule| rule.retry && names_code(rule)),
         Some(rule) => rule.retry,
         None => policy.when.as_ref().is_none_or(holds),
     };
@@ -54,6 +60,10 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
             .map(|rule| rule.set.clone().into_iter().collect())
             .unwrap_or_default(),
     }
+}
+
+fn names_code(rule: &RetryRule) -> bool {
+    rule.code.is_some()
 }
 
 fn applies(rule: &RetryRule, error: &Failure, holds: &impl Fn(&Expr) -> bool) -> bool {

@@ -1,5 +1,6 @@
 //! One attempt, from its claim to the report of how it ended.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::committer::CommitError;
 use crate::definition::Timeouts;
 use crate::limits;
 use crate::machine::Command;
+use crate::retry::policy::DISK_FULL;
 use crate::run::Failure;
 use crate::store::{Claim, Outcome, StoreError};
 
@@ -137,7 +139,8 @@ impl Attempt {
                 .map_err(store_error)?;
         }
         let scratch = Scratch::create(&parts.scratch, &claim.fence)
-            .map_err(|e| ActivityError::io("make a scratch directory", e))?;
+            .map_err(|e| ActivityError::io("make a scratch directory", e))
+            .map_err(|e| name_disk(e, &parts.scratch))?;
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
         let compat = compat(&claim, activity.as_ref());
@@ -180,8 +183,12 @@ impl Attempt {
     async fn execute(self, signals: &Signals) -> (Ending, Outcome) {
         let (activity, context) = (self.activity.clone(), self.context.clone());
         let input = self.claim.input.clone();
+        let root = self.parts.scratch.clone();
         // A task of its own: a panic ends the attempt, not the worker.
-        let mut task = tokio::spawn(async move { activity.run(&context, input).await });
+        let mut task = tokio::spawn(async move {
+            let ended = activity.run(&context, input).await;
+            ended.map_err(|error| name_disk(error, &root))
+        });
         let ending = tokio::select! {
             ended = &mut task => ending(flatten(ended), signals, &self.cancelled),
             verdict = self.watch() => {
@@ -344,7 +351,20 @@ fn attempt_tag(claim: &Claim) -> String {
     tag
 }
 
+/// Names the scratch directory in an error about a full disk that names none: stores name their own.
+fn name_disk(mut error: ActivityError, scratch: &Path) -> ActivityError {
+    let names_one = error.message.contains(" /");
+    if error.code == DISK_FULL && !names_one {
+        let place = scratch.display();
+        error.message = format!("{} (scratch is {place})", error.message);
+    }
+    error
+}
+
 fn store_error(error: StoreError) -> ActivityError {
+    if matches!(error, StoreError::Full(_)) {
+        return ActivityError::resource("disk_full", error.to_string()).with_source(error);
+    }
     ActivityError::new(
         ErrorClass::Dependency,
         "database_unavailable",

@@ -1,5 +1,7 @@
 //! What SQLite says, in the words of the port.
 
+use std::path::Path;
+
 use telecine_engine::store::StoreError;
 
 /// The file system does not let the process write.
@@ -87,6 +89,16 @@ fn by_meaning(error: &sqlx::Error) -> StoreError {
 
 fn full() -> StoreError {
     StoreError::Full("the disk or its quota is full".to_owned())
+}
+
+/// Says where the database is that cannot grow.
+pub(crate) fn in_directory(error: StoreError, directory: &Path) -> StoreError {
+    match error {
+        StoreError::Full(_) => {
+            StoreError::Full(format!("there is no room left in {}", directory.display()))
+        }
+        other => other,
+    }
 }
 
 fn without_code(error: &sqlx::Error, message: String) -> StoreError {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use telecine_engine::store::{
     StoreError, Transaction,
 };
 
-use crate::error::Error;
+use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
 use crate::rows::Cells;
 use crate::save::Writing;
@@ -46,6 +46,8 @@ pub struct SqliteStore {
     /// One connection: beats of sessions read the database, and wait for nobody else here.
     beats: SqlitePool,
     locks: Arc<SessionLocks>,
+    /// The data directory, for errors.
+    directory: PathBuf,
 }
 
 impl SqliteStore {
@@ -77,6 +79,7 @@ impl SqliteStore {
             beats: pool(1, &options),
             watcher,
             locks: Arc::new(SessionLocks::new(directory.sessions)),
+            directory: dir.to_owned(),
         })
     }
 
@@ -93,13 +96,21 @@ impl SqliteStore {
         &self,
         work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
+        let written = self.write_unnamed(work).await;
+        written.map_err(|error| in_directory(error.into(), &self.directory))
+    }
+
+    async fn write_unnamed<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut transaction = self.begin_write().await?;
         let mut writing = Writing {
             connection: &mut transaction,
             now: clock::now(),
         };
         let done = work(&mut writing).await?;
-        transaction.commit().await.map_err(Error::from)?;
+        transaction.commit().await?;
         Ok(done)
     }
 }
@@ -171,10 +182,12 @@ impl Store for SqliteStore {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
-        let transaction = self.begin_write().await?;
+        let begun = self.begin_write().await;
+        let transaction = begun.map_err(|error| in_directory(error.into(), &self.directory))?;
         Ok(Box::new(SqliteTransaction::new(
             transaction,
             self.locks.clone(),
+            self.directory.clone(),
         )))
     }
 
@@ -363,6 +376,8 @@ mod tests {
             let large = definition(&format!("large {round}"), 1_000_000);
             let error = store.save_definition(&large).await.unwrap_err();
             assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+            let named = home.path().display().to_string();
+            assert!(error.to_string().contains(&named), "{error}");
             assert_eq!(store.load_definition(&large.digest).await.unwrap(), None);
             // There is room again.
             limit(&store, 10_000).await;

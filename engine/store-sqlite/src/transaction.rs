@@ -1,6 +1,7 @@
 //! One transaction over a few runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use telecine_engine::run::{Snapshot, Step};
 use telecine_engine::store::{Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows};
 
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
 use crate::read;
 use crate::rows::Cells;
@@ -27,17 +28,29 @@ pub(crate) struct SqliteTransaction {
     inner: sqlx::Transaction<'static, Sqlite>,
     now: DateTime<Utc>,
     locks: Arc<SessionLocks>,
+    /// The data directory, for errors.
+    directory: PathBuf,
     ended: Vec<SessionId>,
 }
 
 impl SqliteTransaction {
-    pub(crate) fn new(inner: sqlx::Transaction<'static, Sqlite>, locks: Arc<SessionLocks>) -> Self {
+    pub(crate) fn new(
+        inner: sqlx::Transaction<'static, Sqlite>,
+        locks: Arc<SessionLocks>,
+        directory: PathBuf,
+    ) -> Self {
         Self {
             inner,
             now: clock::now(),
             locks,
+            directory,
             ended: Vec::new(),
         }
+    }
+
+    /// The answer of a write, which says where there is no room.
+    fn named<T>(&self, written: Result<T, Error>) -> Result<T, StoreError> {
+        written.map_err(|error| in_directory(error.into(), &self.directory))
     }
 
     fn writing(&mut self) -> Writing<'_> {
@@ -88,7 +101,8 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn create_run(&mut self, new: &NewRun, force: bool) -> Result<Created, StoreError> {
-        Ok(self.create(new, force).await?)
+        let created = self.create(new, force).await;
+        self.named(created)
     }
 
     async fn load_view(&mut self, run: &RunId) -> Result<ViewRows, StoreError> {
@@ -120,13 +134,15 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
-        self.writing().end_session(session).await?;
+        let ended = self.writing().end_session(session).await;
+        self.named(ended)?;
         self.ended.push(session.clone());
         Ok(())
     }
 
     async fn save(&mut self, run: &RunId, changes: &Changes) -> Result<(), StoreError> {
-        Ok(self.writing().changes(run, changes).await?)
+        let saved = self.writing().changes(run, changes).await;
+        self.named(saved)
     }
 
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {
@@ -134,7 +150,8 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError> {
-        Ok(self.replace_plan(plan).await?)
+        let saved = self.replace_plan(plan).await;
+        self.named(saved)
     }
 
     async fn load_plan(&mut self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
@@ -142,7 +159,8 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.inner.commit().await.map_err(Error::from)?;
+        let committed = self.inner.commit().await.map_err(Error::from);
+        committed.map_err(|error| in_directory(error.into(), &self.directory))?;
         // Only now: a lock file must not go before its row.
         for session in &self.ended {
             self.locks.remove(session);

@@ -32,7 +32,7 @@ pub(crate) struct Act(&'static str);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Role {
-    /// `succeed`, `panic`, `hang`, `fail`, `count`.
+    /// `succeed`, `panic`, `hang`, `fail`, `fill`, `count`.
     what: String,
     /// Attempts that fail before one succeeds.
     #[serde(default)]
@@ -59,6 +59,10 @@ impl Activity for Act {
             "panic" if early => panic!("the test wants it"),
             "fail" if early => Err(ActivityError::transient("wanted", "the test wants it")),
             "refuse" => Err(ActivityError::input("bad_media", "the media is bad")),
+            "fill" if early => {
+                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                Err(ActivityError::io("write a segment", full))
+            }
             "hang" if early => {
                 std::future::pending::<()>().await;
                 Ok(Value::Null)

@@ -304,3 +304,46 @@ async fn looking_at_a_stopped_run_again_changes_nothing() {
     let second = stage.coordinator.verify_plan(&run).await.unwrap();
     assert_eq!(second, first, "the same plan has the same id");
 }
+
+#[tokio::test]
+async fn a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let retry = "retry: {max_attempts: 4, backoff: {initial: 10ms, max: 10ms}}";
+    let run = stage
+        .submit(&format!(
+            "  a: {{activity: test.act@1, {retry}, with: {{what: fill, times: 1}}}}"
+        ))
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Failed);
+    assert_eq!(classes(&snapshot, "a"), [ErrorClass::Resource]);
+    let error = snapshot.run.error.expect("a reason");
+    let scratch = stage.parts.scratch.display().to_string();
+    assert!(error.message.contains(&scratch), "{}", error.message);
+    let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
+    assert!(plan.executable);
+    assert!(
+        plan.warnings[0].starts_with("make room first: "),
+        "{plan:?}"
+    );
+    stage.coordinator.execute(plan).await.expect("executed");
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_names_a_full_disk_is_followed() {
+    let stage = Stage::new().await;
+    let worker = stage.work().await;
+    let steps = |rule: &str| {
+        format!(
+            "  a: {{activity: test.act@1, retry: {{backoff: {{initial: 10ms}}, rules: [{rule}]}}, with: {{what: fill, times: 1}}}}"
+        )
+    };
+    let run = stage.submit(&steps("{code: disk_full}")).await;
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
+    let run = stage.submit(&steps("{class: resource}")).await;
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Failed);
+    worker.stop().await;
+}

@@ -89,8 +89,19 @@ impl Place {
             _ => ObjectError::Io {
                 doing: self.doing,
                 key: self.key.clone(),
-                source,
+                source: self.name_if_full(source),
             },
+        }
+    }
+
+    /// Says which disk is full: who has to make room is seldom who knows where the store is.
+    fn name_if_full(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => io::Error::new(
+                error.kind(),
+                format!("there is no room left in {}", self.root.display()),
+            ),
+            _ => error,
         }
     }
 
@@ -112,4 +123,25 @@ impl Place {
 /// Nothing has that name; a file stands where a directory would be.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let place = Place::new(Path::new("/media/out"), "write", "videos/a.m4s").unwrap();
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let error = place.error(kind.into());
+            let ObjectError::Io { source, .. } = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!(source.kind(), kind, "its kind tells what to do");
+            assert_eq!(
+                error.to_string(),
+                "cannot write videos/a.m4s: there is no room left in /media/out"
+            );
+        }
+    }
 }
