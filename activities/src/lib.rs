@@ -10,6 +10,7 @@ pub mod cover;
 pub mod encode;
 pub mod keys;
 pub mod ladder;
+pub mod lint;
 pub mod media;
 pub mod package;
 pub mod picture;

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::renditions::Rendition;
 
+pub(crate) use language::tag as language_tag;
 pub use multivariant::{AudioEntry, Multivariant, Variant};
 pub use rate::{Rates, rates};
 

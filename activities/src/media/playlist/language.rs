@@ -39,7 +39,7 @@ const SHORTER: [(&str, &str); 36] = [
 ];
 
 /// The language tag of RFC 5646 for a code of ISO 639-2.
-pub(super) fn tag(code: &str) -> &str {
+pub(crate) fn tag(code: &str) -> &str {
     SHORTER
         .iter()
         .find(|(long, _)| *long == code)

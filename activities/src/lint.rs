@@ -1,0 +1,349 @@
+//! Judges a streaming set by stable rules: its playlists, boxes, parameter sets and samples.
+//!
+//! The linter reads everything by itself, from the bytes: it shares no structure with the code
+//! that writes sets, so that it can judge those and foreign ones alike. What it reads may be
+//! hostile. Every read is bounded, nothing recurses, and what makes no sense is a [`Finding`].
+//!
+//! * [`Rule`] is the one table of rules.
+//! * [`SetReader`] is a set as relative paths, wherever it is; [`Directory`] is the plainest.
+//! * [`lint`] reads a set from one playlist on. It does not decode: [`Track`]s of its
+//!   answer can be decoded by the check tool.
+
+mod aac;
+mod across;
+mod bits;
+mod boxes;
+mod fragment;
+mod h264;
+mod header;
+mod m3u8;
+mod media;
+mod multivariant;
+mod recorded;
+mod rendition;
+mod report;
+mod rules;
+mod set;
+
+use std::collections::BTreeSet;
+use std::io;
+
+use across::Renditions;
+use m3u8::Kind;
+use media::{MediaPlaylist, Resource};
+use multivariant::Multivariant;
+use rendition::Rendition;
+
+pub use recorded::Recorded;
+pub use report::{Finding, Place, Report};
+pub use rules::{Rule, Severity};
+pub use set::{Directory, Part, SetError, SetReader, resolve};
+
+/// The largest playlist; one of a day has 0.7 MB.
+pub const MAX_PLAYLIST_BYTES: u64 = 8 << 20;
+
+/// The largest header; they have a kilobyte.
+pub const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// The largest segment: 20 s at 100 Mbit/s.
+pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+
+/// Media playlists of a set that are read.
+const MAX_RENDITIONS: usize = 200;
+
+/// What linting came to.
+#[derive(Debug, Default)]
+pub struct Linted {
+    /// The findings, and how much was looked at.
+    pub report: Report,
+    /// What can be decoded.
+    pub tracks: Vec<Track>,
+}
+
+/// A track whose boxes could be read, so that its samples can be decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    /// Path of its playlist.
+    pub playlist: String,
+    /// Whether it is sound; else it is H.264.
+    pub is_audio: bool,
+    /// Ticks per second.
+    pub timescale: u32,
+    /// Its header.
+    pub header: (String, Part),
+    /// Its segments in order.
+    pub segments: Vec<TrackSegment>,
+}
+
+/// A segment of a [`Track`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackSegment {
+    /// Where it is.
+    pub file: (String, Part),
+    /// Decode time of its first sample, in ticks.
+    pub start_ticks: u64,
+    /// Number of samples.
+    pub samples: u32,
+}
+
+/// Reads a set from the playlist `entry` on and judges it. `tell` is called after each segment.
+///
+/// # Errors
+/// If a file that is there cannot be read. A set that breaks rules is no error.
+pub fn lint(
+    set: &dyn SetReader,
+    entry: &str,
+    recorded: Option<&Recorded>,
+    tell: &mut dyn FnMut(&Report),
+) -> io::Result<Linted> {
+    let mut linter = Linter {
+        set,
+        recorded,
+        report: Report::default(),
+        read: BTreeSet::new(),
+        tell,
+    };
+    let renditions = linter.set(entry)?;
+    if let Some(recorded) = recorded {
+        recorded.check(&linter.read, &renditions, &mut linter.report);
+    }
+    Ok(Linted {
+        tracks: renditions.values().filter_map(track).collect(),
+        report: linter.report,
+    })
+}
+
+/// The media playlists and the files that a playlist leads to, in the order in which it names
+/// them; for fetching a set. What is wrong with the playlist is not told.
+#[must_use]
+pub fn references(file: &str, bytes: &[u8]) -> Vec<(String, Target)> {
+    let mut quiet = Report::default();
+    let mut quiet = quiet.file(file);
+    let Some(playlist) = m3u8::parse(bytes, &mut quiet) else {
+        return Vec::new();
+    };
+    match playlist.kind {
+        Kind::Multivariant => {
+            let read = Multivariant::read(&playlist, &mut quiet);
+            let variants = read.variants.into_iter().map(|variant| variant.path);
+            let media = read.media.into_iter().filter_map(|media| media.path);
+            let i_frames = read.i_frames.into_iter().map(|(_, path)| path);
+            let paths = variants.chain(media).chain(i_frames);
+            paths.map(|path| (path, Target::Playlist)).collect()
+        }
+        Kind::Media => {
+            let read = MediaPlaylist::read(&playlist, &mut quiet);
+            let maps = read.maps.into_iter();
+            let segments = read.entries.into_iter().map(|entry| entry.resource);
+            let maps = maps.map(|map| (map.path, Target::Header));
+            maps.chain(segments.map(|segment| (segment.path, Target::Segment)))
+                .collect()
+        }
+    }
+}
+
+/// What a URI of a playlist leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A media playlist.
+    Playlist,
+    /// A header.
+    Header,
+    /// A media segment.
+    Segment,
+}
+
+/// A file could not be read for a reason that is not the set's.
+type Broken = io::Error;
+
+struct Linter<'a> {
+    set: &'a dyn SetReader,
+    recorded: Option<&'a Recorded>,
+    report: Report,
+    /// Files that were read.
+    read: BTreeSet<String>,
+    tell: &'a mut dyn FnMut(&Report),
+}
+
+impl Linter<'_> {
+    fn set(&mut self, entry: &str) -> Result<Renditions, Broken> {
+        let mut renditions = Renditions::new();
+        let resource = Resource {
+            line: 0,
+            path: entry.to_owned(),
+            part: Part::Whole,
+        };
+        let Some(bytes) = self.fetch(entry, &resource, MAX_PLAYLIST_BYTES)? else {
+            return Ok(renditions);
+        };
+        let Some(playlist) = m3u8::parse(&bytes, &mut self.report.file(entry)) else {
+            return Ok(renditions);
+        };
+        if playlist.kind == Kind::Media {
+            let mut report = self.report.file(entry);
+            let read = MediaPlaylist::read(&playlist, &mut report);
+            read.check(&playlist, &mut report);
+            if !read.independent {
+                let what = "EXT-X-INDEPENDENT-SEGMENTS is missing";
+                report.say(Rule::HlsIndependentSegments, Place::FILE, what);
+            }
+            let rendition = self.rendition(entry, read)?;
+            renditions.insert(entry.to_owned(), rendition);
+            return Ok(renditions);
+        }
+        let multivariant = Multivariant::read(&playlist, &mut self.report.file(entry));
+        media::check_version(&playlist, &mut self.report.file(entry));
+        multivariant.check(&mut self.report.file(entry));
+        self.media_playlists(entry, &multivariant, &mut renditions)?;
+        across::check(entry, &multivariant, &renditions, &mut self.report);
+        Ok(renditions)
+    }
+
+    /// Every media playlist that a multivariant one lists, once.
+    fn media_playlists(
+        &mut self,
+        entry: &str,
+        multivariant: &Multivariant,
+        renditions: &mut Renditions,
+    ) -> Result<(), Broken> {
+        let variants = multivariant.variants.iter();
+        let variants = variants.map(|variant| (variant.line, Some(&variant.path), false, true));
+        let media = multivariant.media.iter().map(|media| {
+            (
+                media.line,
+                media.path.as_ref(),
+                false,
+                media.kind != "SUBTITLES",
+            )
+        });
+        let i_frames = multivariant.i_frames.iter();
+        let i_frames = i_frames.map(|(line, path)| (*line, Some(path), true, false));
+        for (line, path, is_i_frames, judged) in variants.chain(media).chain(i_frames) {
+            let Some(path) = path.filter(|path| !renditions.contains_key(*path)) else {
+                continue;
+            };
+            if renditions.len() >= MAX_RENDITIONS {
+                let what = "playlists from here on are not read";
+                self.report
+                    .file(entry)
+                    .say(Rule::TooMuch, Place::line(line), what);
+                break;
+            }
+            let resource = Resource {
+                line,
+                path: path.clone(),
+                part: Part::Whole,
+            };
+            let Some(playlist) = self.media_playlist(entry, &resource, is_i_frames)? else {
+                continue;
+            };
+            if judged {
+                let rendition = self.rendition(path, playlist)?;
+                renditions.insert(path.clone(), rendition);
+            } else {
+                let what = "its segments are not looked at";
+                self.report
+                    .file(path)
+                    .say(Rule::NotJudged, Place::FILE, what);
+            }
+        }
+        Ok(())
+    }
+
+    fn media_playlist(
+        &mut self,
+        from: &str,
+        resource: &Resource,
+        is_i_frames: bool,
+    ) -> Result<Option<MediaPlaylist>, Broken> {
+        let Some(bytes) = self.fetch(from, resource, MAX_PLAYLIST_BYTES)? else {
+            return Ok(None);
+        };
+        let mut report = self.report.file(&resource.path);
+        let Some(playlist) = m3u8::parse(&bytes, &mut report) else {
+            return Ok(None);
+        };
+        if playlist.kind == Kind::Multivariant {
+            let what = "it is listed as a media playlist, and is a multivariant one";
+            report.say(Rule::M3u8Kind, Place::FILE, what);
+            return Ok(None);
+        }
+        let read = MediaPlaylist::read(&playlist, &mut report);
+        read.check(&playlist, &mut report);
+        if read.i_frames_only != is_i_frames {
+            let what = "EXT-X-I-FRAMES-ONLY does not agree with how the playlist is listed";
+            report.say(Rule::HlsIFrames, Place::FILE, what);
+        }
+        Ok(Some(read))
+    }
+
+    /// Reads what the file `from` refers to; `None` if that is not there or too large.
+    fn fetch(
+        &mut self,
+        from: &str,
+        resource: &Resource,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, Broken> {
+        let Resource { line, path, part } = resource;
+        let place = if *line == 0 {
+            Place::FILE
+        } else {
+            Place::line(*line)
+        };
+        match self.set.read(path, *part, limit) {
+            Ok(bytes) => {
+                self.report.size_bytes += bytes.len() as u64;
+                self.read.insert(path.clone());
+                if let (Some(recorded), Part::Whole) = (self.recorded, part) {
+                    recorded.check_file(path, &bytes, &mut self.report.file(path));
+                }
+                if let Part::Range { len, .. } = part
+                    && (bytes.len() as u64) < *len
+                {
+                    let what = format!("{path} ends before the range does");
+                    self.report.file(from).say(Rule::HlsUriExists, place, what);
+                    return Ok(None);
+                }
+                Ok(Some(bytes))
+            }
+            Err(SetError::NotFound) => {
+                let what = format!("{path} is not there");
+                self.report.file(from).say(Rule::HlsUriExists, place, what);
+                Ok(None)
+            }
+            Err(error @ SetError::TooLarge { .. }) => {
+                let what = format!("{path}: {error}");
+                self.report.file(from).say(Rule::TooMuch, place, what);
+                Ok(None)
+            }
+            Err(SetError::Io(error)) => Err(error),
+        }
+    }
+}
+
+/// What of a rendition can be decoded: one header, and segments that could all be read.
+fn track(rendition: &Rendition) -> Option<Track> {
+    let header = rendition.header()?;
+    let decodable = header.video().is_some_and(|video| video.avc.is_some())
+        || header.audio().is_some_and(|audio| audio.config.is_some());
+    let [map] = rendition.playlist.maps.as_slice() else {
+        return None;
+    };
+    let segments = rendition.whole().filter(|_| decodable)?;
+    let file = |resource: &Resource| (resource.path.clone(), resource.part);
+    let entries = rendition.playlist.entries.iter();
+    Some(Track {
+        playlist: rendition.file.clone(),
+        is_audio: header.audio().is_some(),
+        timescale: header.timescale,
+        header: file(map),
+        segments: entries
+            .zip(&segments)
+            .map(|(entry, segment)| TrackSegment {
+                file: file(&entry.resource),
+                start_ticks: segment.start,
+                samples: segment.samples,
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,223 @@
+//! One media playlist with everything that it leads to.
+
+use super::fragment::{self, Segment, TrackSoFar};
+use super::header::{self, Header};
+use super::media::{Entry, MediaPlaylist, Resource};
+use super::report::{Place, Report};
+use super::rules::Rule;
+use super::{Broken, Linter, MAX_HEADER_BYTES, MAX_SEGMENT_BYTES};
+
+/// How far EXTINF may be from the measured duration: it is written with six decimals at best, and
+/// many write three.
+const EXTINF_TOLERANCE_S: f64 = 0.001;
+
+/// A media playlist, its headers, and what was measured in its segments.
+#[derive(Debug)]
+pub(super) struct Rendition {
+    /// Path of the playlist.
+    pub(super) file: String,
+    pub(super) playlist: MediaPlaylist,
+    /// By the index of their maps.
+    pub(super) headers: Vec<Option<Header>>,
+    /// In the order of the playlist; `None` where one could not be read.
+    pub(super) segments: Vec<Option<Segment>>,
+    /// Shortest, longest and average duration of a sample, in ticks.
+    pub(super) sample_ticks: Option<(u32, u32, f64)>,
+}
+
+/// Measured bit rates, in bits per second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rates {
+    pub(super) peak: f64,
+    pub(super) average: f64,
+}
+
+impl Rendition {
+    /// The only header; `None` if there are more or it could not be read.
+    pub(super) fn header(&self) -> Option<&Header> {
+        self.headers.first()?.as_ref()
+    }
+
+    /// Every segment, if all could be read.
+    pub(super) fn whole(&self) -> Option<Vec<Segment>> {
+        let whole: Option<Vec<_>> = self.segments.iter().copied().collect();
+        whole.filter(|segments| !segments.is_empty())
+    }
+
+    /// Seconds of all segments.
+    pub(super) fn duration_s(&self) -> Option<f64> {
+        let ticks: u64 = self.whole()?.iter().map(|segment| segment.duration).sum();
+        Some(ticks as f64 / f64::from(self.header()?.timescale))
+    }
+
+    /// Bit rates as RFC 8216bis, section 4.1 defines them: the peak is that of any run of segments
+    /// that lasts 0.5 to 1.5 target durations.
+    pub(super) fn rates(&self) -> Option<Rates> {
+        let timescale = f64::from(self.header()?.timescale);
+        let target = self.playlist.target?.1 as f64;
+        let segments = self.whole()?;
+        let seconds = |segment: &Segment| segment.duration as f64 / timescale;
+        let bits = |segment: &Segment| segment.bytes as f64 * 8.0;
+        let all: f64 = segments.iter().map(seconds).sum();
+        let average = segments.iter().map(bits).sum::<f64>() / all.max(f64::MIN_POSITIVE);
+        let mut peak: Option<f64> = None;
+        for from in 0..segments.len() {
+            let (mut length, mut size) = (0.0, 0.0);
+            for segment in &segments[from..] {
+                length += seconds(segment);
+                size += bits(segment);
+                if length > 1.5 * target {
+                    break;
+                }
+                if length >= 0.5 * target && length > 0.0 {
+                    peak = Some(peak.unwrap_or(0.0).max(size / length));
+                }
+            }
+        }
+        let peak = peak.unwrap_or(average);
+        Some(Rates { peak, average })
+    }
+}
+
+impl Linter<'_> {
+    /// Reads a media playlist and everything that it leads to.
+    pub(super) fn rendition(
+        &mut self,
+        file: &str,
+        playlist: MediaPlaylist,
+    ) -> Result<Rendition, Broken> {
+        self.report.renditions += 1;
+        let mut rendition = Rendition {
+            file: file.to_owned(),
+            headers: Vec::new(),
+            segments: Vec::new(),
+            sample_ticks: None,
+            playlist,
+        };
+        if let Some(line) = rendition.playlist.encrypted {
+            let what = "its segments are encrypted";
+            self.report
+                .file(file)
+                .say(Rule::NotJudged, Place::line(line), what);
+            return Ok(rendition);
+        }
+        for map in &rendition.playlist.maps {
+            rendition.headers.push(self.header(file, map)?);
+        }
+        let mut so_far = TrackSoFar::default();
+        let mut map_before = None;
+        for entry in &rendition.playlist.entries {
+            if entry.discontinuity || entry.map != map_before && map_before.is_some() {
+                so_far.break_off();
+            }
+            map_before = entry.map;
+            let header = entry
+                .map
+                .and_then(|map| rendition.headers.get(map)?.as_ref());
+            let segment = match header {
+                Some(header) if !entry.gap => self.segment(file, entry, header, &mut so_far)?,
+                _ => None,
+            };
+            rendition.segments.push(segment);
+            (self.tell)(&self.report);
+        }
+        rendition.sample_ticks = sample_ticks(&so_far);
+        check_stream(&rendition, &mut self.report);
+        Ok(rendition)
+    }
+
+    fn header(&mut self, file: &str, map: &Resource) -> Result<Option<Header>, Broken> {
+        let Some(bytes) = self.fetch(file, map, MAX_HEADER_BYTES)? else {
+            return Ok(None);
+        };
+        Ok(header::read(&bytes, &mut self.report.file(&map.path)))
+    }
+
+    fn segment(
+        &mut self,
+        file: &str,
+        entry: &Entry,
+        header: &Header,
+        so_far: &mut TrackSoFar,
+    ) -> Result<Option<Segment>, Broken> {
+        let Some(bytes) = self.fetch(file, &entry.resource, MAX_SEGMENT_BYTES)? else {
+            so_far.break_off();
+            return Ok(None);
+        };
+        let path = &entry.resource.path;
+        let read = fragment::read(&bytes, header, so_far, &mut self.report.file(path));
+        self.report.segments += 1;
+        let Some(segment) = read else {
+            so_far.break_off();
+            return Ok(None);
+        };
+        self.report.samples += u64::from(segment.samples);
+        let measured = segment.duration as f64 / f64::from(header.timescale);
+        let (line, stated) = entry.duration;
+        if (measured - stated).abs() > EXTINF_TOLERANCE_S {
+            let at = (
+                Place::line(line),
+                "EXTINF is not the duration of the segment",
+            );
+            let (measured, stated) = (format!("{measured:.6} s"), format!("{stated:.6} s"));
+            let mut report = self.report.file(file);
+            report.differs(Rule::HlsExtinf, at, measured, stated);
+        }
+        Ok(Some(segment))
+    }
+}
+
+fn sample_ticks(so_far: &TrackSoFar) -> Option<(u32, u32, f64)> {
+    let (shortest, _) = so_far.durations.first_key_value()?;
+    let (longest, _) = so_far.durations.last_key_value()?;
+    let samples: u64 = so_far.durations.values().sum();
+    let ticks = so_far
+        .durations
+        .iter()
+        .map(|(ticks, count)| u64::from(*ticks) * count);
+    Some((
+        *shortest,
+        *longest,
+        ticks.sum::<u64>() as f64 / samples as f64,
+    ))
+}
+
+/// Samples of which a frame rate is told with an accuracy of a percent.
+const ENOUGH_SAMPLES: u64 = 100;
+
+/// Compares what the parameter sets say of the whole stream with what was measured.
+fn check_stream(rendition: &Rendition, report: &mut Report) {
+    let measured = rendition.header().zip(rendition.sample_ticks);
+    let Some((header, (.., ticks))) = measured else {
+        return;
+    };
+    let avc = header.video().and_then(|video| video.avc.as_ref());
+    let Some(sps) = avc.and_then(|avc| avc.sequence.first()) else {
+        return;
+    };
+    let rate = f64::from(header.timescale) / ticks.max(1.0);
+    let file = &rendition.playlist.maps[0].path;
+    let mut report = report.file(file);
+    if let Some(why) = super::h264::beyond_level(sps, rate) {
+        report.say(Rule::AvcLevel, Place::FILE, why);
+    }
+    let samples = rendition
+        .segments
+        .iter()
+        .flatten()
+        .map(|s| u64::from(s.samples));
+    if let Some((scale, units, true)) = sps.vui.timing
+        && samples.sum::<u64>() >= ENOUGH_SAMPLES
+    {
+        let stated = scale as f64 / units as f64;
+        if (stated / rate - 1.0).abs() > 0.01 {
+            let at = (Place::FILE, "frames per second");
+            report.differs(
+                Rule::AvcTiming,
+                at,
+                format!("{rate:.3}"),
+                format!("{stated:.3}"),
+            );
+        }
+    }
+}
