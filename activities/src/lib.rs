@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use telecine_engine::activity::{RegisterError, Registry};
 
 use crate::child::ToolHost;
-use crate::media::check::CheckRendition;
+use crate::media::check::CheckSet;
 use crate::media::cover::Cover;
 use crate::media::encode_audio::EncodeAudio;
 use crate::media::encode_video::EncodeVideo;
@@ -79,7 +79,7 @@ const TOOLS: &[(&str, Serve)] = &[
     (Thumbnail::NAME, child::serve::<Thumbnail>),
     (EncodeVideo::NAME, child::serve::<EncodeVideo>),
     (EncodeAudio::NAME, child::serve::<EncodeAudio>),
-    (CheckRendition::NAME, child::serve::<CheckRendition>),
+    (CheckSet::NAME, child::serve::<CheckSet>),
 ];
 
 /// Runs a tool as a child process does; the program calls this when it is started as

@@ -3,7 +3,6 @@
 //! Times are **stream time** in nanoseconds (`_ns`): edit lists applied, 0 at the presentation's
 //! start. Ticks (`_ticks`) count in a track's own timescale.
 
-pub mod boxes;
 pub mod check;
 mod colour;
 pub mod cover;

@@ -1,36 +1,31 @@
-//! `media.validate`: a set is read back and decoded before anybody is led to it.
+//! `media.validate`: a set is read back, linted and decoded before anybody is led to it.
 
-mod playlists;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use std::path::PathBuf;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{Activity, ActivityError, Context, ErrorClass};
 use telecine_engine::objects::{Artifact, ObjectError};
 
 use crate::child::{Limits, ToolHost};
-use crate::keys::{TrackKind, track_file};
-use crate::media::check::{CheckRendition, Spec, StoredSegment};
+use crate::keys::track_file;
+use crate::lint::{Finding, Recorded, Report, Rule, Severity};
+use crate::media::check::{CheckSet, Spec};
 use crate::media::encode_video::SourceFacts;
-use crate::media::playlist::seconds;
-use crate::media::renditions::{Rendition, Segment};
+use crate::media::renditions::Rendition;
 use crate::package::{EncodedChunk, PackagedSet, join_chunks, tracks};
 use crate::source;
 
-/// The largest header or playlist; a playlist of a day has 0.7 MB.
-const MAX_SMALL_OBJECT_BYTES: usize = 8 << 20;
+/// The playlist that leads to everything else.
+const ENTRY: &str = "master.m3u8";
 
-/// How far the end of the video may be from that of the source, beside one frame: what
-/// containers round.
-const END_TOLERANCE_S: f64 = 0.002;
+/// Findings that the message of the error lists; the first tell what went wrong, and all of them
+/// may be a thousand.
+const LISTED_FINDINGS: usize = 5;
 
-/// How far the end of the sound may be from that of the video: sound ends with a whole packet
-/// (21 ms at 48 kHz).
-const AUDIO_TOLERANCE_S: f64 = 0.050;
+/// Warnings that are passed on.
+const MAX_WARNINGS: usize = 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -45,13 +40,13 @@ pub struct Validate {
 pub struct Input {
     /// Output of `video.package_hls`.
     set: PackagedSet,
-    /// Output of each chunk of `video.encode`, in order of time.
+    /// Output of each chunk of `video.encode`, in order of time; empty without video.
     chunks: Vec<EncodedChunk>,
     /// Output of `audio.encode`; `null` if there is no sound.
     audio: Option<Rendition>,
-    /// What was known about the source.
-    video: SourceFacts,
-    /// End of the source's video, in nanoseconds.
+    /// What was known about the source's video; `null` if it has none.
+    video: Option<SourceFacts>,
+    /// End of the source's video, or of its sound without video, in nanoseconds.
     duration_ns: u64,
 }
 
@@ -72,7 +67,7 @@ impl Activity for Validate {
     const NAME: &'static str = "media.validate";
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str =
-        "Reads a streaming set back: playlists, boxes, digests, and every frame decoded.";
+        "Lints a streaming set as it is stored: digests, playlists, boxes, every frame decoded.";
     type Input = Input;
     type Output = Validated;
 
@@ -82,150 +77,145 @@ impl Activity for Validate {
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Validated, ActivityError> {
         let video = join_chunks(&input.chunks)?;
-        let audio = input.audio.as_ref();
-        check_durations(&input, &video)?;
-        playlists::check(ctx, &input.set, (&video, audio)).await?;
-        let total = tracks(&video, audio)
-            .map(|(_, rendition)| samples(rendition))
-            .sum();
-        let mut decoded = 0;
-        for (kind, rendition) in tracks(&video, audio) {
-            let files = Files {
-                prefix: &input.set.prefix,
-                kind,
-                rendition,
-            };
-            let spec = files.spec(ctx, (decoded, total)).await?;
-            let limits = Limits::for_media(duration_s(rendition));
-            decoded += self.host.run::<CheckRendition>(ctx, spec, limits).await?;
-        }
-        let segments = || tracks(&video, audio).flat_map(|(_, rendition)| &rendition.segments);
+        let recorded = recorded(&input, &video);
+        let spec = Spec {
+            root: root(ctx, &input.set.prefix, &recorded).await?,
+            entry: ENTRY.to_owned(),
+            decode: true,
+            recorded: Some(recorded),
+        };
+        let renditions = video.len() + usize::from(input.audio.is_some());
+        let limits = Limits::for_media(input.duration_ns as f64 / 1e9 * renditions as f64);
+        let report = self.host.run::<CheckSet>(ctx, spec, limits).await?;
+        judge(ctx, &report)?;
         Ok(Validated {
-            renditions: u32::try_from(tracks(&video, audio).count()).unwrap_or(u32::MAX),
-            segments: u32::try_from(segments().count()).unwrap_or(u32::MAX),
-            samples: decoded,
-            size_bytes: segments().map(|segment| segment.object.size).sum(),
+            renditions: report.renditions,
+            segments: report.segments,
+            samples: report.decoded,
+            size_bytes: report.size_bytes,
         })
     }
 }
 
-/// A set breaks a rule.
-fn invalid(rule: &str, what: impl std::fmt::Display) -> ActivityError {
-    ActivityError::bug(
-        "package_invalid",
-        format!("the set breaks the rule {rule}: {what}"),
-    )
-}
-
-/// Checks that durations add up to the source's.
-fn check_durations(input: &Input, video: &[Rendition]) -> Result<(), ActivityError> {
-    let source_s = input.duration_ns as f64 / 1e9;
-    let rate = input.video.frame_rate;
-    let frame_s = f64::from(rate.den) / f64::from(rate.num.max(1));
-    for rendition in video {
-        let name = &rendition.track.name;
-        let video_s = duration_s(rendition);
-        if (video_s - source_s).abs() > frame_s + END_TOLERANCE_S {
-            let what = format!("{name} lasts {video_s:.3} s, the source {source_s:.3} s");
-            return Err(invalid("duration", what));
+/// What the earlier steps say of the set.
+fn recorded(input: &Input, video: &[Rendition]) -> Recorded {
+    let prefix = format!("{}/", input.set.prefix);
+    let written = input.set.files.iter().filter_map(|file| {
+        let path = file.key.strip_prefix(&prefix)?;
+        Some((path.to_owned(), file.clone()))
+    });
+    let mut files: BTreeMap<String, Artifact> = written.collect();
+    let mut renditions = BTreeMap::new();
+    for (kind, rendition) in tracks(video, input.audio.as_ref()) {
+        let path = |file| track_file(kind, &rendition.track.name, file);
+        for segment in &rendition.segments {
+            let name = segment.object.key.rsplit('/').next().unwrap_or_default();
+            files.insert(path(name), segment.object.clone());
         }
+        renditions.insert(path("playlist.m3u8"), rendition.clone());
     }
-    let audio_s = input.audio.as_ref().map_or(source_s, duration_s);
-    if (audio_s - source_s).abs() > AUDIO_TOLERANCE_S {
-        let what = format!("the sound lasts {audio_s:.3} s, the source {source_s:.3} s");
-        return Err(invalid("duration", what));
-    }
-    Ok(())
-}
-
-fn duration_s(rendition: &Rendition) -> f64 {
-    let ticks = rendition
-        .segments
-        .iter()
-        .map(|segment| segment.duration_ticks);
-    seconds(ticks.sum(), rendition.track.timescale)
-}
-
-fn samples(rendition: &Rendition) -> u64 {
-    rendition
-        .segments
-        .iter()
-        .map(|segment| u64::from(segment.samples))
-        .sum()
-}
-
-/// The objects of a rendition, as files.
-struct Files<'a> {
-    prefix: &'a str,
-    kind: TrackKind,
-    rendition: &'a Rendition,
-}
-
-impl Files<'_> {
-    /// What the tool is asked to check; objects that the store has in no file are fetched.
-    async fn spec(
-        &self,
-        ctx: &Context,
-        (samples_before, samples_total): (u64, u64),
-    ) -> Result<Spec, ActivityError> {
-        let mut segments = Vec::with_capacity(self.rendition.segments.len());
-        for segment in &self.rendition.segments {
-            segments.push(stored(ctx, segment).await?);
-        }
-        Ok(Spec {
-            track: self.rendition.track.clone(),
-            header: self.header(ctx).await?,
-            segments,
-            samples_before,
-            samples_total,
-        })
-    }
-
-    /// The header, which is the one that the encoder gave.
-    async fn header(&self, ctx: &Context) -> Result<PathBuf, ActivityError> {
-        let track = &self.rendition.track;
-        let file = track_file(self.kind, &track.name, "init.mp4");
-        let key = format!("{}/{file}", self.prefix);
-        let recorded = BASE64.decode(&track.init_base64).unwrap_or_default();
-        if small_object(ctx, &key).await? != recorded {
-            return Err(invalid(
-                "header",
-                format!("{key} is not the encoder's header"),
-            ));
-        }
-        local(ctx, &key, &format!("{}_init.mp4", track.name)).await
+    let rate = input.video.as_ref().map(|video| video.frame_rate);
+    Recorded {
+        files,
+        renditions,
+        duration_s: input.duration_ns as f64 / 1e9,
+        frame_s: rate.map_or(0.0, |rate| f64::from(rate.den) / f64::from(rate.num.max(1))),
     }
 }
 
-async fn stored(ctx: &Context, segment: &Segment) -> Result<StoredSegment, ActivityError> {
-    let Artifact { key, .. } = &segment.object;
-    let name = key.replace('/', "_");
-    Ok(StoredSegment {
-        segment: segment.clone(),
-        file: local(ctx, key, &name).await?,
-    })
+/// The directory of the set: in place if the store has every object in a file, else fetched.
+async fn root(ctx: &Context, prefix: &str, recorded: &Recorded) -> Result<PathBuf, ActivityError> {
+    if let Some(root) = root_in_place(ctx, prefix, recorded)? {
+        return Ok(root);
+    }
+    let root = source::scratch_dir(ctx, "set")?;
+    for (path, Artifact { key, .. }) in &recorded.files {
+        fetch(ctx, key, &root.join(path)).await?;
+    }
+    Ok(root)
 }
 
-/// An object of the media store as a file.
-async fn local(ctx: &Context, key: &str, scratch_name: &str) -> Result<PathBuf, ActivityError> {
+fn root_in_place(
+    ctx: &Context,
+    prefix: &str,
+    recorded: &Recorded,
+) -> Result<Option<PathBuf>, ActivityError> {
+    let mut root = None;
+    for (path, Artifact { key, .. }) in &recorded.files {
+        let file = ctx.media().local_path(key).map_err(lost)?;
+        let Some(file) = file.filter(|_| *key == format!("{prefix}/{path}")) else {
+            return Ok(None);
+        };
+        root = root.or_else(|| above(&file, path));
+    }
+    Ok(root)
+}
+
+/// The directory below which a file has a path.
+fn above(file: &Path, path: &str) -> Option<PathBuf> {
+    let depth = path.split('/').count();
+    file.ancestors().nth(depth).map(Path::to_owned)
+}
+
+/// Copies an object of the media store to a file.
+async fn fetch(ctx: &Context, key: &str, to: &Path) -> Result<(), ActivityError> {
     let store = ctx.media();
-    if let Some(path) = store.local_path(key).map_err(lost)? {
-        return Ok(path);
-    }
     let not_found = || ObjectError::NotFound {
         key: key.to_owned(),
     };
     let found = store.head(key).await.map_err(lost)?;
     let size = found.ok_or_else(|| lost(not_found()))?.size;
-    let path = source::scratch_dir(ctx, "set")?.join(scratch_name);
-    source::fetch(ctx, store.as_ref(), (key, size), &path).await?;
-    Ok(path)
+    if let Some(directory) = to.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|e| ActivityError::io("make a scratch directory", e))?;
+    }
+    source::fetch(ctx, store.as_ref(), (key, size), to).await
 }
 
-/// A header or a playlist of the media store.
-async fn small_object(ctx: &Context, key: &str) -> Result<Bytes, ActivityError> {
-    let read = ctx.media().read_range(key, 0, MAX_SMALL_OBJECT_BYTES);
-    read.await.map_err(lost)
+/// Passes warnings on, and fails if there are errors.
+fn judge(ctx: &Context, report: &Report) -> Result<(), ActivityError> {
+    let warnings = report.findings.iter();
+    let warnings = warnings.filter(|finding| finding.severity == Severity::Warning);
+    for finding in warnings.take(MAX_WARNINGS) {
+        ctx.warn(finding.to_string());
+    }
+    let is_corrupt = |finding: &&Finding| finding.rule == Rule::RecordedDigest;
+    let corrupt: Vec<&Finding> = report.errors().filter(is_corrupt).collect();
+    if !corrupt.is_empty() {
+        let message = "stored objects do not hold the bytes that were written";
+        let message = format!("{message}: {}", listed(&corrupt));
+        return Err(ActivityError::new(
+            ErrorClass::Dependency,
+            "object_corrupt",
+            message,
+        ));
+    }
+    let errors: Vec<&Finding> = report.errors().collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the set breaks {} rules: {}",
+        rules(&errors),
+        listed(&errors)
+    );
+    Err(ActivityError::bug("package_invalid", message))
+}
+
+fn rules(findings: &[&Finding]) -> usize {
+    let rules: std::collections::BTreeSet<_> = findings.iter().map(|found| found.rule).collect();
+    rules.len()
+}
+
+/// The first findings, and how many more there are.
+fn listed(findings: &[&Finding]) -> String {
+    let first = findings.iter().take(LISTED_FINDINGS);
+    let mut text: Vec<String> = first.map(ToString::to_string).collect();
+    let more = findings.len().saturating_sub(LISTED_FINDINGS);
+    if more > 0 {
+        text.push(format!("and {more} more"));
+    }
+    text.join("; ")
 }
 
 /// An object that a step made is gone: that is no fault of the source.

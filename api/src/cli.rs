@@ -7,6 +7,7 @@ mod exit;
 mod follow;
 mod interrupt;
 mod jobs;
+mod lint;
 mod logging;
 mod output;
 mod run;
@@ -93,6 +94,8 @@ enum Command {
     /// Installed activities
     #[command(subcommand)]
     Activity(activity::ActivityCommand),
+    /// Judge a streaming set: playlists, boxes, every frame
+    Lint(lint::LintArgs),
     /// Check that this machine has what the media code needs
     Doctor,
     /// Settings
@@ -163,6 +166,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, CliError>
         Command::Jobs(command) => jobs::run(command, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Activity(command) => activity::run(command, session),
+        Command::Lint(arguments) => lint::run(arguments, session).await,
         Command::Doctor => doctor::run(session).await,
         Command::Config(command) => settings::run(&command, session),
     }

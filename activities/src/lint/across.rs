@@ -332,12 +332,9 @@ fn compare_audio(video: &Rendition, audio: &Rendition, report: &mut Report) {
     let sample_s = longest(video, a).max(longest(audio, b));
     let mut report = report.file(&audio.file);
     // With an edit, sound begins before what is heard first: the packet that primes the decoder.
-    let edit = |header: &Header| {
-        if header.audio().is_some() {
-            header.edit_start as f64
-        } else {
-            0.0
-        }
+    let edit = |header: &Header| match header.media {
+        super::header::Media::Audio(_) => header.edit_start.unwrap_or(0) as f64,
+        _ => 0.0,
     };
     let at =
         |ticks: u64, header: &Header| (ticks as f64 - edit(header)) / f64::from(header.timescale);

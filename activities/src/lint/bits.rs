@@ -68,7 +68,7 @@ impl<'a> Bits<'a> {
         if self.bit() != Some(true) {
             return false;
         }
-        while self.at % 8 != 0 {
+        while !self.at.is_multiple_of(8) {
             if self.bit() != Some(false) {
                 return false;
             }

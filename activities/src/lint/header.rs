@@ -18,8 +18,8 @@ pub(super) struct Header {
     pub(super) timescale: u32,
     /// ISO 639-2.
     pub(super) language: String,
-    /// Composition time at which the presentation begins.
-    pub(super) edit_start: u64,
+    /// Composition time at which the presentation begins; `None` if the edit list does not tell.
+    pub(super) edit_start: Option<u64>,
     pub(super) defaults: Defaults,
     /// Type of the sample entry.
     pub(super) entry: Kind,
@@ -126,7 +126,7 @@ pub(super) fn read(bytes: &[u8], report: &mut FileReport<'_>) -> Option<Header> 
         track: track.id,
         timescale: track.timescale,
         language: track.language,
-        edit_start: track.edit.map_or(0, |(_, start)| start),
+        edit_start: track.edit.map_or(Some(0), |(_, start)| start),
         defaults,
         entry: track.entry,
         media: track.media,

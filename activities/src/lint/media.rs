@@ -193,7 +193,8 @@ impl MediaPlaylist {
         };
         for entry in &self.entries {
             let (line, duration) = entry.duration;
-            if duration.round() > target as f64 {
+            // Which way half a second is rounded, the standard does not say.
+            if duration > target as f64 + 0.5 {
                 let at = (
                     Place::line(line),
                     "a segment is longer than the target duration",

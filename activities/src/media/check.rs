@@ -1,114 +1,151 @@
-//! Checks one rendition as it is stored: every byte, box and frame of it.
+//! Checks a set as it is stored: lints every file of it, then decodes every frame.
 
 mod decode;
-mod rules;
 
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use telecine_engine::activity::{ErrorClass, Progress};
-use telecine_engine::objects::Artifact;
+use telecine_engine::activity::Progress;
 
-use super::boxes::{Header, read_header, read_segment};
-use super::renditions::{Segment, Track};
+use crate::lint::{
+    Directory, Finding, MAX_HEADER_BYTES, MAX_SEGMENT_BYTES, Part, Place, Recorded, Report, Rule,
+    SetError, SetReader, Track, lint,
+};
 use crate::tool::{Emitter, Tool, ToolError};
-use decode::Decoding;
-use rules::{Rule, Violation};
+use decode::{DecodeError, Decoding};
 
-/// Reads, compares and decodes the segments of a rendition.
+/// Lints a set, and decodes what can be decoded.
 #[derive(Debug)]
-pub struct CheckRendition;
+pub struct CheckSet;
 
-/// Which rendition, and where it is.
+/// Which set, and where it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
-    /// What was recorded of it.
-    pub track: Track,
-    /// Its header.
-    pub header: PathBuf,
-    /// Its segments in order of time.
-    pub segments: Vec<StoredSegment>,
-    /// Samples of the renditions that were checked before this one.
-    pub samples_before: u64,
-    /// Samples of all renditions.
-    pub samples_total: u64,
+    /// The directory of the set.
+    pub root: PathBuf,
+    /// The playlist to begin with, relative to it.
+    pub entry: String,
+    /// What was recorded when the set was made, if that is known.
+    pub recorded: Option<Recorded>,
+    /// Whether to decode.
+    pub decode: bool,
 }
 
-/// A segment as recorded, and as a file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StoredSegment {
-    /// What was recorded of it.
-    pub segment: Segment,
-    /// Its bytes.
-    pub file: PathBuf,
-}
-
-impl Tool for CheckRendition {
+impl Tool for CheckSet {
     const NAME: &'static str = "check";
     type Spec = Spec;
     type Event = ();
-    /// Number of samples that were decoded.
-    type Output = u64;
+    type Output = Report;
 
     /// # Errors
-    /// Class `bug`: `package_invalid`, naming the rule. Class `dependency`: `object_corrupt`.
-    fn run(spec: Spec, emit: &Emitter<()>) -> Result<u64, ToolError> {
-        super::gst::init()?;
-        let name = spec.track.name.clone();
-        let broken = |violation: Violation| violation.in_rendition(&name);
-        let init = read(&spec.header)?;
-        let header = read_header(&init).map_err(|e| broken(Rule::HeaderReadable.says(e)))?;
-        rules::check_header(&header, &spec.track).map_err(broken)?;
-        let decoding = Decoding::start(&spec, &header, init)?;
-        for stored in &spec.segments {
-            let bytes = checked_bytes(stored)?;
-            check_segment(&bytes, &header, &stored.segment).map_err(broken)?;
-            decoding.push(bytes)?;
-            emit.progress(progress(&spec, decoding.decoded()));
+    /// If a file that is there cannot be read. A set that breaks rules is no error.
+    fn run(spec: Spec, emit: &Emitter<()>) -> Result<Report, ToolError> {
+        let set = Directory::open(&spec.root).map_err(unreadable)?;
+        let mut tell = |report: &Report| emit.progress(linted(report));
+        let recorded = spec.recorded.as_ref();
+        let linted = lint(&set, &spec.entry, recorded, &mut tell).map_err(unreadable)?;
+        let mut report = linted.report;
+        if !spec.decode {
+            return Ok(report);
         }
-        let decoded = decoding.finish(|decoded| emit.progress(progress(&spec, decoded)))?;
-        rules::check_decoded(&spec, &decoded).map_err(broken)?;
-        Ok(decoded.iter().sum())
+        super::gst::init()?;
+        for track in &linted.tracks {
+            decode(&set, track, &mut report, emit)?;
+        }
+        Ok(report)
     }
 }
 
-fn check_segment(bytes: &[u8], header: &Header, segment: &Segment) -> Result<(), Violation> {
-    let unreadable = |e| Rule::SegmentReadable.says(e).in_segment(segment.number);
-    let fragment = read_segment(bytes, header).map_err(unreadable)?;
-    rules::check_segment(&fragment, segment)
+fn unreadable(error: io::Error) -> ToolError {
+    ToolError::io("read a file of the set", error)
 }
 
-/// The bytes of a segment, which are those that were recorded.
-fn checked_bytes(stored: &StoredSegment) -> Result<Vec<u8>, ToolError> {
-    let bytes = read(&stored.file)?;
-    let Artifact {
-        key, size, sha256, ..
-    } = &stored.segment.object;
-    let digest = Sha256::digest(&bytes);
-    let found = digest
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    if bytes.len() as u64 == *size && found == *sha256 {
-        return Ok(bytes);
+/// Decodes a track, and notes what of it does not decode.
+fn decode(
+    set: &Directory,
+    track: &Track,
+    report: &mut Report,
+    emit: &Emitter<()>,
+) -> Result<(), ToolError> {
+    let before = report.clone();
+    let tell = |decoded: u64| emit.progress(progress(&before, decoded));
+    match decoded(set, track, tell) {
+        Ok(counts) => {
+            report.decoded += counts.iter().sum::<u64>();
+            compare(track, &counts, report);
+            Ok(())
+        }
+        Err(DecodeError::Undecodable(message)) => {
+            report.add(finding(&track.playlist, message, None));
+            Ok(())
+        }
+        Err(DecodeError::Tool(error)) => Err(error),
     }
-    Err(ToolError::new(
-        ErrorClass::Dependency,
-        "object_corrupt",
-        format!("the stored object {key} does not hold the bytes that were written"),
-    ))
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, ToolError> {
-    std::fs::read(path).map_err(|error| ToolError::io("read a stored object", error))
+/// How many samples came out of each segment.
+fn decoded(set: &Directory, track: &Track, tell: impl Fn(u64)) -> Result<Vec<u64>, DecodeError> {
+    let (path, part) = &track.header;
+    let decoding = Decoding::start(track, read(set, (path, *part), MAX_HEADER_BYTES)?)?;
+    for segment in &track.segments {
+        let (path, part) = &segment.file;
+        decoding.push(read(set, (path, *part), MAX_SEGMENT_BYTES)?)?;
+        tell(decoding.decoded());
+    }
+    decoding.finish(tell)
 }
 
-fn progress(spec: &Spec, decoded: u64) -> Progress {
-    let counter = spec.samples_before + decoded;
+/// Reads a file again that was read before.
+fn read(set: &Directory, (path, part): (&str, Part), limit: u64) -> Result<Vec<u8>, ToolError> {
+    set.read(path, part, limit).map_err(|error| match error {
+        SetError::Io(error) => unreadable(error),
+        other => unreadable(io::Error::other(format!("{path}: {other}"))),
+    })
+}
+
+/// Every sample has to come out. Which segment lacks some is told by their times, which foreign
+/// edits and priming may shift by a few: only the sum is a rule.
+fn compare(track: &Track, counts: &[u64], report: &mut Report) {
+    let samples = |samples: u32| u64::from(samples);
+    let expected: u64 = track.segments.iter().map(|s| samples(s.samples)).sum();
+    let found: u64 = counts.iter().sum();
+    if expected == found {
+        return;
+    }
+    let mut pairs = track.segments.iter().zip(counts);
+    let short = pairs.find(|(segment, count)| samples(segment.samples) != **count);
+    let file = short.map_or(&track.playlist, |(segment, _)| &segment.file.0);
+    let message = "samples that decode without an error".to_owned();
+    report.add(finding(file, message, Some((expected, found))));
+}
+
+fn finding(file: &str, message: String, values: Option<(u64, u64)>) -> Finding {
+    let (expected, measured) = values.unzip();
+    Finding {
+        rule: Rule::Decode,
+        severity: Rule::Decode.severity(),
+        file: file.to_owned(),
+        place: Place::default(),
+        message,
+        expected: expected.map(|count| count.to_string()),
+        measured: measured.map(|count| count.to_string()),
+    }
+}
+
+/// Segments that were read, and samples that were decoded. Decoding takes nearly all of the time.
+fn progress(report: &Report, decoded: u64) -> Progress {
+    let done = report.decoded + decoded;
     Progress {
-        counter,
-        percent: Some(100.0 * counter as f64 / spec.samples_total.max(1) as f64),
+        counter: u64::from(report.segments) + done,
+        percent: Some(100.0 * done as f64 / report.samples.max(1) as f64),
+        ..Progress::default()
+    }
+}
+
+fn linted(report: &Report) -> Progress {
+    Progress {
+        counter: report.segments.into(),
         ..Progress::default()
     }
 }

@@ -3,3 +3,4 @@
 mod definitions;
 mod error_codes;
 mod links;
+mod lint_rules;

@@ -79,15 +79,14 @@ impl TrackSoFar {
         if shown.windows(2).any(|pair| pair[0] == pair[1]) {
             report.say(rule, place(), "two samples are shown at one time");
         }
-        let edit = header.edit_start as i64;
-        let delay = first - edit - fragment.start as i64;
         if last - first >= duration as i64 {
-            report.say(
-                rule,
-                place(),
-                "a sample is shown after the end of the segment",
-            );
+            let what = "a sample is shown after the end of the segment";
+            report.say(rule, place(), what);
         }
+        let Some(edit) = header.edit_start else {
+            return;
+        };
+        let delay = first.saturating_sub_unsigned(edit) - fragment.start as i64;
         match self.delay {
             None => {
                 if header.video().is_some() && delay != 0 {

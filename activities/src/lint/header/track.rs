@@ -8,8 +8,8 @@ pub(super) struct Track {
     pub(super) id: u32,
     pub(super) timescale: u32,
     pub(super) language: String,
-    /// Where its edit begins.
-    pub(super) edit: Option<(Place, u64)>,
+    /// Its edit list, and where the only edit begins.
+    pub(super) edit: Option<(Place, Option<u64>)>,
     pub(super) entry: Kind,
     pub(super) media: Media,
 }
@@ -184,8 +184,8 @@ impl TrackHeader {
     }
 }
 
-/// Where the only edit begins.
-fn edit(edts: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<(Place, u64)> {
+/// The edit list, and where the only edit begins; `None` if there are others.
+fn edit(edts: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<(Place, Option<u64>)> {
     let boxes = edts.children(&EDTS, report);
     let list = boxes.one(b"elst")?;
     let (version, edits) = list.read(report, |fields| {
@@ -204,18 +204,18 @@ fn edit(edts: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<(Place, u64)>
     let [(duration, start, rate)] = edits.as_slice() else {
         let what = format!("there are {} edits", edits.len());
         report.say(rule, list.place(), what);
-        return None;
+        return Some((list.place(), None));
     };
     report.equal(rule, (list.place(), "the rate"), 0x1_0000, *rate);
     if is_unknown(*start, version) {
         report.say(rule, list.place(), "the edit is empty");
-        return None;
+        return Some((list.place(), None));
     }
     if *duration != 0 {
         let what = "the edit ends before the track does";
         report.say(rule, list.place(), what);
     }
-    Some((list.place(), *start))
+    Some((list.place(), Some(*start)))
 }
 
 /// Timescale and language.

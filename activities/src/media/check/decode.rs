@@ -10,8 +10,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use telecine_engine::activity::ErrorClass;
 
-use super::Spec;
-use crate::media::boxes::{Header, Media};
+use crate::lint::Track;
 use crate::media::encoded::ticks_of;
 use crate::media::fmp4::AAC_PACKET_SAMPLES;
 use crate::media::gst::{Failure, Feed, Pipeline, bug, element, stream_time_ns};
@@ -22,6 +21,28 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long nothing may come out of the decoder. What is queued are three segments at most.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a track was not decoded to its end.
+#[derive(Debug)]
+pub(super) enum DecodeError {
+    /// The decoder refuses it, and says why.
+    Undecodable(String),
+    /// Something else went wrong.
+    Tool(ToolError),
+}
+
+/// Marks errors of the decoder on their way through the pipeline.
+const UNDECODABLE: &str = "package_invalid";
+
+impl From<ToolError> for DecodeError {
+    fn from(error: ToolError) -> Self {
+        if error.code == UNDECODABLE {
+            Self::Undecodable(error.message)
+        } else {
+            Self::Tool(error)
+        }
+    }
+}
 
 /// A decoder at work. It counts what comes out, by segment.
 pub(super) struct Decoding {
@@ -35,21 +56,18 @@ pub(super) struct Decoding {
 
 impl Decoding {
     /// Starts decoding, with the header.
-    pub(super) fn start(spec: &Spec, header: &Header, init: Vec<u8>) -> Result<Self, ToolError> {
+    pub(super) fn start(track: &Track, init: Vec<u8>) -> Result<Self, ToolError> {
         let failure = Failure::default();
         let pipeline = Pipeline::new(&failure, undecodable);
         let format = gst::Caps::builder("video/quicktime")
             .field("variant", "iso-fragmented")
             .build();
         let feed = Feed::bytes(&format, &failure);
-        let counts = Arc::new(Counts::new(spec, header));
+        let counts = Arc::new(Counts::new(track));
         let (end, ended) = channel();
         let sink = sink(Arc::clone(&counts), end);
         let demuxer = element("qtdemux")?;
-        let decoder = element(match header.media {
-            Media::Video { .. } => "avdec_h264",
-            Media::Audio { .. } => "avdec_aac",
-        })?;
+        let decoder = decoder(track)?;
         pipeline.chain(&[feed.element(), &demuxer])?;
         pipeline.chain(&[&decoder, sink.upcast_ref()])?;
         link_when_known(&demuxer, &decoder, &failure);
@@ -76,7 +94,7 @@ impl Decoding {
     }
 
     /// Waits for the last sample; the number that came out of each segment.
-    pub(super) fn finish(&self, mut tell: impl FnMut(u64)) -> Result<Vec<u64>, ToolError> {
+    pub(super) fn finish(&self, tell: impl Fn(u64)) -> Result<Vec<u64>, DecodeError> {
         self.feed.end()?;
         let mut grew = (self.decoded(), Instant::now());
         while self.ended.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
@@ -85,17 +103,25 @@ impl Decoding {
             if decoded > grew.0 {
                 grew = (decoded, Instant::now());
             } else if grew.1.elapsed() > SILENCE_LIMIT {
-                return Err(ToolError::new(
-                    ErrorClass::Stalled,
-                    "no_progress",
-                    "the decoder has given nothing for 60 s",
-                ));
+                let silent = "the decoder has given nothing for 60 s";
+                return Err(ToolError::new(ErrorClass::Stalled, "no_progress", silent).into());
             }
             tell(decoded);
         }
         self.failure.check()?;
         Ok(self.counts.by_segment())
     }
+}
+
+/// A decoder that gives no frame that it had to guess at.
+fn decoder(track: &Track) -> Result<gst::Element, ToolError> {
+    if track.is_audio {
+        return element("avdec_aac");
+    }
+    let decoder = element("avdec_h264")?;
+    decoder.set_property("output-corrupt", false);
+    decoder.set_property("discard-corrupted-frames", true);
+    Ok(decoder)
 }
 
 /// Links the demuxer's only stream.
@@ -132,14 +158,7 @@ fn sink(counts: Arc<Counts>, end: Sender<()>) -> AppSink {
 }
 
 fn undecodable(error: &gst::glib::Error) -> ToolError {
-    ToolError::new(
-        ErrorClass::Bug,
-        "package_invalid",
-        format!(
-            "the set breaks the rule segment_decodes: {}",
-            error.message()
-        ),
-    )
+    ToolError::new(ErrorClass::Bug, UNDECODABLE, error.message())
 }
 
 /// How many samples came out of each segment, told by their time.
@@ -152,16 +171,13 @@ struct Counts {
 }
 
 impl Counts {
-    fn new(spec: &Spec, header: &Header) -> Self {
-        let starts = spec
-            .segments
-            .iter()
-            .map(|stored| stored.segment.start_ticks);
+    fn new(track: &Track) -> Self {
+        let starts = track.segments.iter().map(|segment| segment.start_ticks);
         Self {
-            timescale: header.timescale,
-            is_audio: matches!(header.media, Media::Audio { .. }),
+            timescale: track.timescale,
+            is_audio: track.is_audio,
             starts_ticks: starts.collect(),
-            counts: Mutex::new(vec![0; spec.segments.len()]),
+            counts: Mutex::new(vec![0; track.segments.len()]),
             total: AtomicU64::new(0),
         }
     }

@@ -2,9 +2,9 @@
 
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
-    Audio, Avc1, Avcc, Codec, Colr, Decode as _, Dinf, Dref, Edts, Elst, ElstEntry, Encode as _,
-    Esds, Ftyp, Hdlr, Matrix, Mdhd, Mp4a, Mvex, Mvhd, Pasp, Smhd, Stbl, Stco, Stsd, Tkhd, Trex,
-    Url, Visual, Vmhd,
+    Audio, Avc1, Avcc, AvccExt, Codec, Colr, Decode as _, Dinf, Dref, Edts, Elst, ElstEntry,
+    Encode as _, Esds, Ftyp, Hdlr, Matrix, Mdhd, Mp4a, Mvex, Mvhd, Pasp, Smhd, Stbl, Stco, Stsd,
+    Tkhd, Trex, Url, Visual, Vmhd,
 };
 
 use super::{AAC_PACKET_SAMPLES, BoxError, DEPENDENT_FLAGS, SYNC_FLAGS, TRACK_ID, container};
@@ -254,7 +254,7 @@ fn avc1(header: &VideoHeader<'_>, width: u16, height: u16) -> Result<Codec, BoxE
             height,
             ..Visual::default()
         },
-        avcc: Avcc::decode(&mut record.as_slice())?,
+        avcc: complete(Avcc::decode(&mut record.as_slice())?),
         colr: Some(Colr::new(
             header.colour.primaries,
             header.colour.transfer,
@@ -265,6 +265,18 @@ fn avc1(header: &VideoHeader<'_>, width: u16, height: u16) -> Result<Codec, BoxE
         ..Avc1::default()
     };
     Ok(entry.into())
+}
+
+/// Profiles whose record also tells chroma format and bit depth (ISO/IEC 14496-15, 5.3.3.1.2).
+const EXTENDED_PROFILES: [u8; 4] = [100, 110, 122, 144];
+
+/// Adds what h264parse leaves out of the record of a high profile. Encoders here are only given
+/// 4:2:0 with 8 bits, which is the default.
+fn complete(mut avcc: Avcc) -> Avcc {
+    if EXTENDED_PROFILES.contains(&avcc.avc_profile_indication) {
+        avcc.ext.get_or_insert_with(AvccExt::default);
+    }
+    avcc
 }
 
 fn mp4a(header: &AudioHeader<'_>) -> Result<Codec, BoxError> {
