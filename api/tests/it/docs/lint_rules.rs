@@ -14,7 +14,9 @@ fn every_lint_rule_is_documented_as_it_is() {
     let path = root().join("docs/reference/lint-rules.md");
     let page = read(&path);
     let (before, rest) = page.split_once(BEGIN).expect("the page marks the table");
-    let (found, after) = rest.split_once(END).expect("the page marks the table's end");
+    let (found, after) = rest
+        .split_once(END)
+        .expect("the page marks the table's end");
     let table = table();
     if std::env::var_os("TELECINE_UPDATE_DOCS").is_some() {
         std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
