@@ -368,6 +368,9 @@ pub struct Snapshot {
     pub nodes: Vec<Node>,
     /// Steps in the order of the definition, items in the order of their list.
     pub steps: Vec<StepRecord>,
+    /// Attempts of items that are there no longer: their list was, or will be, read anew in a later
+    /// round. In order of their steps.
+    pub former: Vec<(StepId, Attempt)>,
 }
 
 /// A step with its attempts and artifacts.

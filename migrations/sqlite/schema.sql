@@ -20,10 +20,11 @@ CREATE TABLE artifact (
     constraint artifact_from_checkpoint check (from_checkpoint in (0, 1))
 ) strict;
 
-CREATE TABLE attempt (
+CREATE TABLE "attempt" (
     run           text    not null,
     node          text    not null,
     item          integer not null,
+    -- Goes on where the attempts of an earlier step of that name ended.
     n             integer not null,
     round         integer not null,
     outcome       text,
@@ -36,8 +37,7 @@ CREATE TABLE attempt (
     resumed_from  integer,
     error         text,
     constraint attempt_pk primary key (run, node, item, n),
-    constraint attempt_step
-        foreign key (run, node, item) references step (run, node, item) on delete cascade,
+    constraint attempt_node foreign key (run, node) references node (run, name),
     constraint attempt_n check (n >= 1),
     constraint attempt_outcome check (
         outcome in ('succeeded', 'failed', 'lost', 'released', 'cancelled')

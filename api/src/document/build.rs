@@ -151,14 +151,47 @@ fn steps(sources: &Sources) -> Vec<StepDocument> {
             .or_default()
             .push(record);
     }
+    let mut former = former(snapshot);
     let mut steps = Vec::with_capacity(snapshot.steps.len());
     for node in &snapshot.nodes {
         match records.get(node.name.as_str()) {
             Some(records) => steps.extend(records.iter().map(|record| (*record).into())),
             None => steps.push(of_node(node, definition)),
         }
+        for (id, attempts) in former.remove(node.name.as_str()).into_iter().flatten() {
+            steps.push(of_former(id, attempts, of_node(node, definition)));
+        }
     }
     steps
+}
+
+/// Attempts by item, and items by node.
+type Former<'a> = BTreeMap<&'a str, BTreeMap<&'a StepId, Vec<&'a Attempt>>>;
+
+/// The attempts of items that are there no longer.
+fn former(snapshot: &Snapshot) -> Former<'_> {
+    let mut former = Former::new();
+    for (id, attempt) in &snapshot.former {
+        let items = former.entry(&id.node).or_default();
+        items.entry(id).or_default().push(attempt);
+    }
+    former
+}
+
+/// An item of an earlier round, whose attempts are all that is left of it.
+fn of_former(id: &StepId, attempts: Vec<&Attempt>, node: StepDocument) -> StepDocument {
+    let (status, reason) = match node.status {
+        StepStatus::Pending => (StepStatus::Pending, "its list is read again first"),
+        _ => (StepStatus::Skipped, "it is no longer in the list"),
+    };
+    StepDocument {
+        id: id.clone(),
+        status,
+        reason: Some(reason.to_owned()),
+        attempts: attempts.into_iter().map(AttemptDocument::from).collect(),
+        output: None,
+        ..node
+    }
 }
 
 fn of_node(node: &Node, definition: &Definition) -> StepDocument {
@@ -282,6 +315,93 @@ impl From<&PlannedStep> for PlannedStepDocument {
             reason: step.reason,
             because: step.because.clone(),
             checkpoint: step.checkpoint.map(CheckpointDocument::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use telecine_engine::id::{RunId, SessionId};
+    use telecine_engine::run::{AttemptOutcome, StoreUrls};
+
+    use super::*;
+
+    fn attempt() -> Attempt {
+        Attempt {
+            n: 1,
+            round: 1,
+            outcome: Some(AttemptOutcome::Succeeded),
+            worker: SessionId::generate(),
+            started_at: DateTime::UNIX_EPOCH,
+            ended_at: Some(DateTime::UNIX_EPOCH),
+            usage: None,
+            resumed_from: None,
+            error: None,
+        }
+    }
+
+    fn sources(node: Node) -> Sources {
+        let text = json!({"workflow": "t:x", "version": 1, "steps": {
+            "each": {"activity": "t.a@1", "for_each": "input.list"},
+        }});
+        let definition = Definition::from_canonical(&text.to_string()).expect("a definition");
+        let run = Run {
+            id: RunId::generate(),
+            workflow: "t:x".to_owned(),
+            version: 1,
+            definition: definition.digest(),
+            status: RunStatus::Running,
+            round: 2,
+            revision: 1,
+            input: json!({}),
+            fingerprint: String::new(),
+            stores: StoreUrls {
+                source: String::new(),
+                media: String::new(),
+            },
+            labels: BTreeMap::new(),
+            output: None,
+            error: None,
+            created_at: DateTime::UNIX_EPOCH,
+            started_at: None,
+            ended_at: None,
+        };
+        Sources {
+            snapshot: Snapshot {
+                run,
+                nodes: vec![node],
+                steps: Vec::new(),
+                former: vec![(StepId::item("each", 3), attempt())],
+            },
+            definition: Arc::new(definition),
+            plan: None,
+            now: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn attempts_of_an_earlier_round_stay_visible() {
+        let pending = Node::pending("each", true);
+        let emptied = Node {
+            status: StepStatus::Succeeded,
+            total: Some(0),
+            ..pending.clone()
+        };
+        for (node, status) in [
+            (pending, StepStatus::Pending),
+            (emptied, StepStatus::Skipped),
+        ] {
+            let document = JobDocument::complete(&sources(node));
+            let [_, former] = document.steps.as_slice() else {
+                panic!("the node, and what was in its list: {document:?}")
+            };
+            assert_eq!(
+                (former.id.to_string().as_str(), former.status),
+                ("each[3]", status)
+            );
+            assert_eq!(former.attempts.len(), 1);
+            assert!(former.reason.is_some() && former.output.is_none());
         }
     }
 }

@@ -135,6 +135,7 @@ fn phase(snapshot: &Snapshot) -> Option<String> {
 /// somebody notices.
 fn worked_s(snapshot: &Snapshot, now: DateTime<Utc>) -> f64 {
     let attempts = snapshot.steps.iter().flat_map(|record| &record.attempts);
+    let attempts = attempts.chain(snapshot.former.iter().map(|(_, attempt)| attempt));
     let known = |attempt: &&Attempt| attempt.outcome != Some(AttemptOutcome::Lost);
     let mut spans: Vec<_> = attempts
         .filter(known)

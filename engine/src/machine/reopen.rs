@@ -203,6 +203,7 @@ mod tests {
             run,
             nodes: nodes.collect(),
             steps: singles.chain(items).map(record).collect(),
+            former: Vec::new(),
         };
         (snapshot, Arc::new(definition))
     }

@@ -135,9 +135,14 @@ pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Sn
     let ViewRows { run, nodes } = view(db, id).await?;
     let steps = steps(db, id, &StepSet::All).await?;
     let mut records = Records::new(steps);
+    let mut former = Vec::new();
     for row in &of_run(db, include_str!("sql/load_attempts.sql"), id).await? {
         let row = Cells(row);
-        records.of(&row.step_id()?)?.attempts.push(row.attempt()?);
+        let (id, attempt) = (row.step_id()?, row.attempt()?);
+        match records.find(&id) {
+            Some(record) => record.attempts.push(attempt),
+            None => former.push((id, attempt)),
+        }
     }
     for row in &of_run(db, include_str!("sql/load_artifacts.sql"), id).await? {
         let row = Cells(row);
@@ -147,6 +152,7 @@ pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Sn
         run,
         nodes,
         steps: records.steps,
+        former,
     })
 }
 
@@ -182,10 +188,13 @@ impl Records {
         }
     }
 
+    fn find(&mut self, step: &StepId) -> Option<&mut StepRecord> {
+        let place = self.places.get(step)?;
+        self.steps.get_mut(*place)
+    }
+
     fn of(&mut self, step: &StepId) -> Result<&mut StepRecord, Error> {
-        self.places
-            .get(step)
-            .and_then(|place| self.steps.get_mut(*place))
+        self.find(step)
             .ok_or_else(|| StoreError::Corrupt(format!("there is no step {step}")).into())
     }
 }

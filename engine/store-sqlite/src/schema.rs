@@ -12,11 +12,18 @@ const APPLICATION_ID: i64 = 1_952_673_381;
 
 /// The migrations, oldest first: number, what it does, statements. Never change one that was
 /// released; add the next.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "init",
-    include_str!("../../../migrations/sqlite/0001_init.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "init",
+        include_str!("../../../migrations/sqlite/0001_init.sql"),
+    ),
+    (
+        2,
+        "attempts outlive steps",
+        include_str!("../../../migrations/sqlite/0002_attempts_outlive_steps.sql"),
+    ),
+];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write
 /// lock from its beginning: of two processes that open a new database at once, one waits and finds

@@ -2,6 +2,8 @@
 -- jsonb_each, because each of the columns is then found without parsing the row again: 0.8 s for
 -- 100,000 steps where json_each took 2.2 s.
 --
+-- A step that is made anew under the name of an earlier one goes on with its numbers of attempts.
+--
 -- A plain upsert is right, also for columns that the writes of attempts own (fence, progress): this
 -- transaction has held the write lock since before it read the steps, so nothing came in between.
 insert into step (
@@ -21,7 +23,20 @@ select
     s.value -> 'error',
     s.value ->> 'reason',
     s.value ->> 'fence',
-    s.value ->> 'attempts',
+    max(
+        s.value ->> 'attempts',
+        coalesce(
+            (
+                select max(attempt.n)
+                from attempt
+                where
+                    attempt.run = $1
+                    and attempt.node = s.value ->> 'node'
+                    and attempt.item = s.value ->> 'item'
+            ),
+            0
+        )
+    ),
     s.value ->> 'charged',
     s.value ->> 'losses',
     s.value ->> 'checkpoint_failures',

@@ -459,6 +459,7 @@ macro_rules! store_conformance {
                 json_is_kept_exactly
                 pending_steps_of_a_settled_node_take_its_state
                 a_collapsed_node_is_read_anew
+                attempts_outlive_the_list_that_they_were_made_for
                 a_rejected_command_changes_nothing
             }
             outputs {

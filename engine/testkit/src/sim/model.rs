@@ -134,7 +134,6 @@ impl Model {
     fn apply(&mut self, changes: &Changes) {
         for node in &changes.collapsed {
             self.steps.retain(|id, _| id.node != *node);
-            self.attempts.retain(|id, _| id.node != *node);
         }
         if let Some(run) = &changes.run {
             self.run = run.clone();
@@ -145,7 +144,10 @@ impl Model {
             }
         }
         for step in &changes.steps {
-            self.steps.insert(step.id.clone(), step.clone());
+            let made = self.attempts.get(&step.id).map_or(0, Vec::len);
+            let mut step = step.clone();
+            step.attempts = step.attempts.max(u32::try_from(made).unwrap_or(u32::MAX));
+            self.steps.insert(step.id.clone(), step);
         }
         for node in &changes.untouched {
             let pending =
@@ -221,7 +223,15 @@ impl Model {
             run: self.run.clone(),
             nodes: self.nodes.clone(),
             steps: steps.collect(),
+            former: self.former(),
         }
+    }
+
+    fn former(&self) -> Vec<(StepId, Attempt)> {
+        let gone = self.attempts.iter();
+        gone.filter(|(id, _)| !self.steps.contains_key(id))
+            .flat_map(|(id, attempts)| attempts.iter().map(|a| (id.clone(), a.clone())))
+            .collect()
     }
 
     /// The retry plan of the run as it is.

@@ -6,7 +6,7 @@ use telecine_engine::activity::{ErrorClass, Progress};
 use telecine_engine::definition::{OnFailure, StepDef};
 use telecine_engine::id::StepId;
 use telecine_engine::machine::{Command, Rejected};
-use telecine_engine::run::{RunStatus, Step, StepStatus};
+use telecine_engine::run::{AttemptOutcome, RunStatus, Step, StepStatus};
 use telecine_engine::store::{Outcome, StepSet};
 
 use super::{
@@ -155,7 +155,11 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         due_at: Some(now + TimeDelta::milliseconds(1)),
         ..full.clone()
     };
-    let bare = Step::pending(StepId::item("each", 0), "test.step@1".to_owned(), 1);
+    let bare = Step {
+        // The one that was claimed above: the number of attempts never falls.
+        attempts: 1,
+        ..Step::pending(StepId::item("each", 0), "test.step@1".to_owned(), 1)
+    };
     for step in [full, waiting, bare] {
         tx.save(&job.id, &changes_of_steps(vec![step.clone()]))
             .await
@@ -230,8 +234,49 @@ pub async fn a_collapsed_node_is_read_anew(on: Bench) {
     let steps = on.store.snapshot(&job.id).await.unwrap().steps;
     assert_eq!(steps.len(), 1);
     assert_eq!(steps[0].step, anew);
-    assert!(steps[0].attempts.is_empty() && steps[0].artifacts.is_empty());
+    assert!(steps[0].artifacts.is_empty());
     assert_eq!(on.events(&job).await.len(), before);
+}
+
+/// The attempts of an earlier round are its history: they stay with the item of that place, and are
+/// told apart when the list has become shorter.
+pub async fn attempts_outlive_the_list_that_they_were_made_for(on: Bench) {
+    let job = on.submit(fan_out(3)).await;
+    let session = on.session().await;
+    for claim in on.claim(&session, 3).await {
+        on.complete(&job, &claim, json!(1)).await;
+    }
+    let anew = Step {
+        status: StepStatus::Ready,
+        input: Some(json!({})),
+        ..Step::pending(StepId::item("each", 1), "test.step@1".to_owned(), 2)
+    };
+    let changes = telecine_engine::machine::Changes {
+        collapsed: vec!["each".to_owned()],
+        ..changes_of_steps(vec![anew])
+    };
+    let mut tx = on.store.begin().await.unwrap();
+    tx.save(&job.id, &changes).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let claim = on.claim_one(&session).await;
+    assert_eq!(claim.attempt, 2, "attempts are numbered over all rounds");
+    let snapshot = on.store.snapshot(&job.id).await.unwrap();
+    let [step] = snapshot.steps.as_slice() else {
+        panic!("one step: {snapshot:?}")
+    };
+    let numbers: Vec<_> = step.attempts.iter().map(|attempt| attempt.n).collect();
+    assert_eq!(numbers, [1, 2]);
+    let former: Vec<_> = snapshot
+        .former
+        .iter()
+        .map(|(id, _)| id.to_string())
+        .collect();
+    assert_eq!(former, ["each[0]", "each[2]"]);
+    assert_eq!(
+        snapshot.former[0].1.outcome,
+        Some(AttemptOutcome::Succeeded)
+    );
 }
 
 /// See the name.
