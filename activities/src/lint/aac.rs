@@ -8,7 +8,7 @@ const RATES: [u32; 13] = [
     7_350,
 ];
 
-/// Channels by configuration (table 1.19); 0 is told elsewhere.
+/// Channels by configuration (table 1.19); what 0 leaves to the stream is not read.
 const CHANNELS: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
 
 const EXPLICIT_RATE: u32 = 15;
@@ -29,8 +29,7 @@ pub(super) struct AudioConfig {
     pub(super) rate: u32,
     /// Samples per second as heard.
     pub(super) heard_rate: u32,
-    /// `None` if the configuration leaves it to the stream.
-    pub(super) channels: Option<u32>,
+    pub(super) channels: u32,
     /// Samples of the core per packet.
     pub(super) packet: u32,
 }
@@ -41,7 +40,9 @@ impl AudioConfig {
         let mut bits = Bits::of(bytes);
         let object = object(&mut bits)?;
         let rate = rate(&mut bits)?;
-        let channels = *CHANNELS.get(bits.u(4)? as usize)?;
+        let channels = *CHANNELS
+            .get(bits.u(4)? as usize)
+            .filter(|count| **count > 0)?;
         let (mut core, mut heard_rate) = (object, rate);
         if matches!(object, SBR | PS) {
             heard_rate = self::rate(&mut bits)?;
@@ -54,14 +55,14 @@ impl AudioConfig {
         if bits.bit()? {
             bits.u(14)?;
         }
-        if bits.bit()? && channels != 0 {
+        if bits.bit()? {
             return None;
         }
         Some(Self {
             object,
             rate,
             heard_rate,
-            channels: (channels > 0).then_some(channels),
+            channels,
             packet: if short { 960 } else { 1024 },
         })
     }
@@ -90,7 +91,7 @@ mod tests {
     fn configurations_are_read() {
         let lc = AudioConfig::read(&[0x11, 0x90, 0x56, 0xe5, 0]).unwrap();
         assert_eq!((lc.object, lc.rate, lc.heard_rate), (2, 48_000, 48_000));
-        assert_eq!((lc.channels, lc.packet), (Some(2), 1024));
+        assert_eq!((lc.channels, lc.packet), (2, 1024));
         let sbr = AudioConfig::read(&[0x2b, 0x11, 0x88, 0x00]).unwrap();
         assert_eq!((sbr.object, sbr.rate, sbr.heard_rate), (5, 24_000, 48_000));
     }

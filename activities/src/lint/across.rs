@@ -128,7 +128,14 @@ impl Checked<'_> {
             return;
         };
         let headers = std::iter::once(self.own).chain(self.audio.iter().copied());
-        let known: Option<Vec<String>> = headers.map(|r| r.header()?.codec()).collect();
+        let headers: Option<Vec<&Header>> = headers.map(Rendition::header).collect();
+        let Some(headers) = headers else { return };
+        if let Some(entry) = headers.iter().find_map(|header| unlisted(header, stated)) {
+            let at = (place(), "CODECS");
+            report.differs(Rule::HlsCodecs, at, format!("{entry} among them"), stated);
+            return;
+        }
+        let known: Option<Vec<String>> = headers.iter().map(|header| header.codec()).collect();
         let Some(mut known) = known else { return };
         let mut listed: Vec<String> = stated
             .split(',')
@@ -202,6 +209,18 @@ impl Checked<'_> {
             Some(_) => {}
         }
     }
+}
+
+/// The sample entry of a codec that is not judged further, if CODECS does not begin with it.
+fn unlisted(header: &Header, stated: &str) -> Option<String> {
+    if !matches!(header.media, super::header::Media::Other) {
+        return None;
+    }
+    let entry = super::boxes::name(&header.entry);
+    let listed = stated
+        .split(',')
+        .any(|codec| codec.trim().starts_with(&entry));
+    (!listed).then_some(entry)
 }
 
 fn check_media(media: &Media, renditions: &Renditions, report: &mut FileReport<'_>) {

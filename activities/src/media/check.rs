@@ -1,5 +1,6 @@
 //! Checks a set as it is stored: lints every file of it, then decodes every frame.
 
+mod complaints;
 mod decode;
 
 use std::io;
@@ -13,6 +14,7 @@ use crate::lint::{
     SetError, SetReader, Track, lint,
 };
 use crate::tool::{Emitter, Tool, ToolError};
+use complaints::Complaints;
 use decode::{DecodeError, Decoding};
 
 /// Lints a set, and decodes what can be decoded.
@@ -50,8 +52,13 @@ impl Tool for CheckSet {
             return Ok(report);
         }
         super::gst::init()?;
+        let complaints = Complaints::listen();
         for track in &linted.tracks {
             decode(&set, track, &mut report, emit)?;
+            if let Some(complaint) = complaints.take() {
+                let message = format!("the decoder had to guess: {complaint}");
+                report.add(finding(&track.playlist, message, None));
+            }
         }
         Ok(report)
     }

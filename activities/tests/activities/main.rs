@@ -9,6 +9,7 @@ mod encode;
 mod hostile_pictures;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
+mod mutants;
 mod orphans;
 mod pictures;
 mod pipeline;

@@ -47,19 +47,15 @@ pub(super) fn read(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<A
     });
     if let Some(config) = config {
         let rule = Rule::AacConfig;
-        if let Some(coded) = config.channels {
-            let at = (found.place(), "the channels of the sample entry");
-            report.equal(rule, at, coded, channels);
-        }
+        let at = (found.place(), "the channels of the sample entry");
+        report.equal(rule, at, config.channels, channels);
         if rate != config.rate && rate != config.heard_rate && rate != 0 {
             let at = (found.place(), "the sample rate of the sample entry");
             report.equal(rule, at, config.rate, rate);
         }
     }
     Some(AudioEntry {
-        channels: config
-            .and_then(|config| config.channels)
-            .unwrap_or(channels),
+        channels: config.map_or(channels, |config| config.channels),
         rate,
         config,
     })
@@ -101,7 +97,11 @@ const IN_MP4: u64 = 2;
 fn read_descriptor(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<AudioConfig> {
     let mut fields = found.fields();
     let (version, flags) = fields.full()?;
-    check_fixed(found, (version, &[("flags", flags.into(), 0)]), report);
+    let fixed = [
+        ("version", u64::from(version), 0),
+        ("flags", flags.into(), 0),
+    ];
+    check_fixed(found, (version, &fixed), report);
     let mut broken = |what: &str| report.say(Rule::AacDescriptor, found.place(), what);
     let Some(mut stream) = descriptor(&mut fields, ES) else {
         broken("there is no elementary stream descriptor");
