@@ -3,6 +3,7 @@
 //! ```text
 //! videos/{hh}/{hash}/g{n}/           one generation: a complete, immutable set
 //!     cover.jpg  preview.webp  master.m3u8
+//!     sprites/{sprites.vtt, sheet_001_{tag}.jpg ...}
 //!     audio/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp}     copies for readers of the bucket
@@ -59,6 +60,12 @@ pub fn check_hash(hash: &str) -> Result<(), ActivityError> {
 pub fn root(hash: &str) -> String {
     let shard = hash.get(..2).unwrap_or(hash);
     format!("videos/{shard}/{hash}")
+}
+
+/// `{prefix}/sprites`: where the sheets of a generation are.
+#[must_use]
+pub fn sprites(prefix: &str) -> String {
+    format!("{prefix}/sprites")
 }
 
 /// `images/{hh}/{hash}`: where the sizes and formats of a picture are. The hash is checked.

@@ -20,6 +20,7 @@ pub mod preview;
 pub mod probe;
 pub mod publish;
 mod source;
+pub mod sprites;
 pub mod thumbnail;
 pub mod tool;
 pub mod validate;
@@ -35,6 +36,7 @@ use crate::media::encode_audio::EncodeAudio;
 use crate::media::encode_video::EncodeVideo;
 use crate::media::preview::Preview;
 use crate::media::probe::Probe;
+use crate::media::sprites::Sprites;
 use crate::media::thumbnail::Thumbnail;
 use crate::tool::Tool;
 
@@ -51,6 +53,7 @@ pub fn register(registry: &mut Registry, host: &ToolHost) -> Result<(), Register
         .register(allocate::Allocate)?
         .register(cover::VideoCover { host: host() })?
         .register(preview::VideoPreview { host: host() })?
+        .register(sprites::VideoSprites { host: host() })?
         .register(thumbnail::ImageThumbnail { host: host() })?
         .register(plan_chunks::PlanChunks)?
         .register(encode::VideoEncode { host: host() })?
@@ -76,6 +79,7 @@ const TOOLS: &[(&str, Serve)] = &[
     (Probe::NAME, child::serve::<Probe>),
     (Cover::NAME, child::serve::<Cover>),
     (Preview::NAME, child::serve::<Preview>),
+    (Sprites::NAME, child::serve::<Sprites>),
     (Thumbnail::NAME, child::serve::<Thumbnail>),
     (EncodeVideo::NAME, child::serve::<EncodeVideo>),
     (EncodeAudio::NAME, child::serve::<EncodeAudio>),

@@ -24,6 +24,7 @@ pub mod probe;
 pub mod renditions;
 pub mod report;
 pub mod sniff;
+pub mod sprites;
 pub mod thumbnail;
 mod vips;
 

@@ -12,6 +12,7 @@ use crate::allocate::Allocation;
 use crate::keys;
 use crate::package::PackagedSet;
 use crate::picture::Picture;
+use crate::sprites::SpriteSheets;
 
 /// See the module.
 #[derive(Debug)]
@@ -29,6 +30,9 @@ pub struct Input {
     cover: Option<Picture>,
     /// Output of `video.preview`; `null` if there is no preview.
     preview: Option<Picture>,
+    /// Output of `video.sprites`; `null` if there are no sprites.
+    #[serde(default)]
+    sprites: Option<SpriteSheets>,
 }
 
 /// What readers find, as object keys. `null` for what the set does not have.
@@ -40,6 +44,8 @@ pub struct Published {
     pub cover: Option<String>,
     /// The preview.
     pub preview: Option<String>,
+    /// The WebVTT of the sprites.
+    pub sprites: Option<String>,
     /// Key prefix of the generation.
     pub prefix: String,
     /// Number of the generation.
@@ -57,7 +63,7 @@ impl Activity for Publish {
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Published, ActivityError> {
         let pictures = pictures(&input);
-        if pictures.is_empty() && input.set.is_none() {
+        if pictures.is_empty() && input.set.is_none() && input.sprites.is_none() {
             return Err(ActivityError::input(
                 "nothing_to_publish",
                 "there is neither a streaming set nor a picture to publish",
@@ -70,6 +76,10 @@ impl Activity for Publish {
         } = &input.allocation;
         for picture in &pictures {
             picture.copy_to(ctx, prefix).await?;
+        }
+        if let Some(sprites) = &input.sprites {
+            let key = vtt_key(prefix);
+            ctx.put_bytes(&key, sprites.vtt(""), VTT_TYPE).await?;
         }
         let moved = ctx.publish(hash, *generation).await?;
         ctx.progress(Progress {
@@ -87,6 +97,11 @@ impl Activity for Publish {
         for picture in pictures.iter().filter(|_| shown) {
             picture.copy_to(ctx, &root).await?;
         }
+        if let Some(sprites) = input.sprites.as_ref().filter(|_| shown) {
+            // Seen from beside the copy, as the playlist's addresses are.
+            let text = sprites.vtt(&format!("../g{generation}/sprites/"));
+            ctx.media().put_bytes(&vtt_key(&root), text.into()).await?;
+        }
         if let Some(set) = input.set.as_ref().filter(|_| shown) {
             write_playlist(ctx, &root, set, *generation).await?;
         }
@@ -98,12 +113,16 @@ impl Activity for Publish {
             playlist: input.set.as_ref().map(|_| playlist_key(&root)),
             cover: published(COVER),
             preview: published(PREVIEW),
+            sprites: input.sprites.as_ref().map(|_| vtt_key(&root)),
             prefix: prefix.clone(),
             generation: *generation,
             previous_generation: moved.previous,
         })
     }
 }
+
+/// MIME type of WebVTT.
+const VTT_TYPE: &str = "text/vtt";
 
 const COVER: &str = "cover";
 const PREVIEW: &str = "preview";
@@ -153,6 +172,10 @@ async fn write_playlist(
         .put_bytes(&playlist_key(root), text.into())
         .await?;
     Ok(())
+}
+
+fn vtt_key(directory: &str) -> String {
+    format!("{}/sprites.vtt", keys::sprites(directory))
 }
 
 fn playlist_key(directory: &str) -> String {

@@ -68,4 +68,15 @@ impl Clips {
         let first = counted.lines().find(|line| !line.trim().is_empty());
         first.unwrap().trim_matches([',', ' ']).parse().unwrap()
     }
+
+    /// Width and height of a picture as ffmpeg sees it: `320x180`.
+    pub(crate) fn size_of(&self, path: &Path) -> String {
+        let output = Command::new("ffprobe")
+            .args(["-v", "error", "-select_streams", "v:0"])
+            .args(["-show_entries", "stream=width,height", "-of", "csv=p=0:s=x"])
+            .arg(path)
+            .output()
+            .expect("ffprobe is installed");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
 }

@@ -14,5 +14,6 @@ mod orphans;
 mod pictures;
 mod pipeline;
 mod probe;
+mod sprites;
 mod thumbnails;
 mod validation;

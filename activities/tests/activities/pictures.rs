@@ -100,14 +100,14 @@ pub(crate) fn pixels(picture: &Path, size: &str) -> Vec<[u8; 3]> {
 }
 
 /// Ten seconds at 10 fps; frame n has the luma 20 + 2 n.
-fn ramp(clips: &Clips, name: &str) -> PathBuf {
+pub(crate) fn ramp(clips: &Clips, name: &str) -> PathBuf {
     let source = "-f lavfi -i nullsrc=s=64x64:r=10:d=10,geq=lum=20+2*N:cb=128:cr=128";
     let codec = "-c:v libx264 -preset ultrafast -crf 4 -bf 2 -g 30 -pix_fmt yuv420p";
     clips.ffmpeg(&format!("{source} {codec}"), name)
 }
 
 /// The frame of the ramp that a grey value shows.
-fn frame_of(pixel: [u8; 3]) -> f64 {
+pub(crate) fn frame_of(pixel: [u8; 3]) -> f64 {
     let luma = f64::from(pixel[1]) * 219.0 / 255.0 + 16.0;
     (luma - 20.0) / 2.0
 }
@@ -253,6 +253,50 @@ fn a_preview_lasts_as_long_as_asked() {
     let made = preview(spec);
     let (width, height) = (160, 90);
     assert_eq!((made.frames, made.size), (21, Size { width, height }));
+    assert_eq!(webp_delays(&out).iter().sum::<u32>(), 3000);
+}
+
+#[test]
+fn a_preview_fits_its_bytes_and_says_what_it_gave_up() {
+    let clips = Clips::new();
+    let source = clips.h264(4, "25", "", "a.mp4");
+    for format in [PreviewFormat::Webp, PreviewFormat::Gif] {
+        let spec = |max_bytes| PreviewSpec {
+            fps: 10,
+            format,
+            max_bytes,
+            ..preview_spec(&source, 0, 3 * SECOND_NS)
+        };
+        let free = preview(spec(u64::MAX));
+        assert_eq!((free.compromise.step, free.compromise.every), (0, 1));
+        let mut width = free.size.width;
+        for part in [2, 4, 8] {
+            let max_bytes = free.bytes / part;
+            let made = preview(spec(max_bytes));
+            assert!(made.bytes <= max_bytes, "{} of {max_bytes}", made.bytes);
+            assert!(made.compromise.step > 0 && made.size.width <= width);
+            width = made.size.width;
+            assert_eq!(made, preview(spec(max_bytes)), "not the same again");
+        }
+        let refused = run::<Preview>(spec(50)).0.unwrap_err();
+        assert_eq!(refused.code, "preview_too_large");
+    }
+}
+
+#[test]
+fn a_preview_with_fewer_pictures_lasts_as_long() {
+    let clips = Clips::new();
+    let source = clips.h264(4, "25", "", "a.mp4");
+    let spec = |max_bytes| PreviewSpec {
+        fps: 10,
+        max_bytes,
+        ..preview_spec(&source, 0, 3 * SECOND_NS)
+    };
+    let free = preview(spec(u64::MAX));
+    let small = spec(free.bytes / 6);
+    let out = small.out.clone();
+    let made = preview(small);
+    assert!(made.frames < free.frames, "{made:?}");
     assert_eq!(webp_delays(&out).iter().sum::<u32>(), 3000);
 }
 

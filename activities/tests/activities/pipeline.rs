@@ -313,8 +313,11 @@ async fn pictures_are_published_under_the_names_that_readers_know() {
         .step("video.preview", picture(json!({"options": options})))
         .await;
     assert_eq!(preview["frames"], 5);
+    let options = json!({"interval_s": 2, "short_edge": 45});
+    let sprites = run.step("video.sprites", picture(options)).await;
     let publish = json!({
         "allocation": prepared.allocation, "set": null, "cover": cover, "preview": preview,
+        "sprites": sprites,
     });
     let published = run.step("media.publish", publish).await;
     assert_eq!(published["playlist"], Value::Null);
@@ -328,6 +331,21 @@ async fn pictures_are_published_under_the_names_that_readers_know() {
             published[name.split('.').next().unwrap()],
             format!("videos/te/testhash/{name}")
         );
+    }
+    assert_eq!(
+        published["sprites"],
+        "videos/te/testhash/sprites/sprites.vtt"
+    );
+    for place in ["sprites", "g1/sprites"] {
+        let directory = run.published(place);
+        let vtt = std::fs::read_to_string(directory.join("sprites.vtt")).unwrap();
+        let tiles = vtt.lines().filter_map(|line| line.split_once("#xywh="));
+        let sheets: Vec<&str> = tiles.map(|(sheet, _)| sheet).collect();
+        assert!(vtt.starts_with("WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n"));
+        assert!(!sheets.is_empty());
+        for sheet in sheets {
+            assert!(directory.join(sheet).is_file(), "{place}: {sheet}");
+        }
     }
 }
 

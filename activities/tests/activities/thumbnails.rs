@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use telecine_activities::media::report::Size;
 use telecine_activities::media::thumbnail::{
     Animation, Fit, Format, Output, Thumbnail, ThumbnailMade, ThumbnailSpec,
@@ -10,6 +12,7 @@ use telecine_activities::tool::ToolError;
 
 use crate::clips::Clips;
 use crate::pictures::{pixels, run};
+use crate::pipeline::Run;
 
 pub(crate) fn output(format: Format) -> Output {
     Output {
@@ -271,4 +274,56 @@ fn outputs_that_cannot_be_are_refused_before_decoding() {
     ] {
         assert_eq!(make(&source, outputs).unwrap_err().code, "bad_option");
     }
+}
+
+#[tokio::test]
+async fn thumbnails_are_published_under_the_names_that_readers_know() {
+    let clips = Clips::new();
+    let job = Run::new(&quarters(&clips, "", "a.png"));
+    let input = |width: u32| {
+        json!({
+            "source": "source.mp4",
+            "hash": "testhash",
+            "outputs": [
+                {"variant": "small", "width": width},
+                {"variant": "small", "width": 20, "format": "jpg", "quality": 70},
+            ],
+        })
+    };
+    let made = job.step("image.thumbnail", input(40)).await;
+    assert_eq!(made["images"][0]["key"], "images/te/testhash/small.webp");
+    assert_eq!(made["images"][1]["key"], "images/te/testhash/small.jpg");
+    let file = |key: &Value| job.bench.media_dir().join(key.as_str().unwrap());
+    let image = &made["images"][0];
+    let published = std::fs::read(file(&image["key"])).unwrap();
+    assert_eq!(
+        published,
+        std::fs::read(file(&image["object"]["key"])).unwrap()
+    );
+    assert_eq!(clips.size_of(&file(&image["key"])), "40x30");
+    // A later job replaces what readers see, and nothing that the first one refers to.
+    let later = job.step("image.thumbnail", input(80)).await;
+    assert_eq!(clips.size_of(&file(&later["images"][0]["key"])), "80x60");
+    assert_eq!(
+        published,
+        std::fs::read(file(&image["object"]["key"])).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn the_hash_of_a_picture_is_that_of_its_bytes() {
+    let clips = Clips::new();
+    let source = quarters(&clips, "", "a.png");
+    let job = Run::new(&source);
+    let mut input = json!({"source": "source.mp4", "outputs": [{"variant": "small"}]});
+    let made = job.step("image.thumbnail", input.clone()).await;
+    let expected = Sha256::digest(std::fs::read(&source).unwrap());
+    let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(made["hash"], expected);
+    for (variant, code) in [("../x", "bad_activity_input"), ("a_0a1b2c3d", "bad_option")] {
+        input["outputs"][0]["variant"] = json!(variant);
+        assert_eq!(job.failure("image.thumbnail", input.clone()).await.0, code);
+    }
+    input["outputs"] = json!([{"variant": "a"}, {"variant": "a"}]);
+    assert_eq!(job.failure("image.thumbnail", input).await.0, "bad_option");
 }
