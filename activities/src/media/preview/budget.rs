@@ -26,8 +26,8 @@ pub struct Compromise {
 /// What is given up, in this order: first what is hardly seen. WebP quality, colours of a GIF as
 /// bits, one frame of so many, and percent of the width.
 ///
-/// Measured on 52 s of a film trailer, 3 s at 10 fps and 480 pixels: each step takes about a third
-/// off the one before it.
+/// Measured on three seconds of a film trailer at 10 fps and 480 pixels: WebP of 151 KB at step 0,
+/// 45 KB at step 3, 10 KB at step 6, 2 KB at step 8; GIF of 1651 KB and, at step 4, 246 KB.
 const STEPS: [(u32, u32, u32, u32); 9] = [
     (60, 8, 1, 100),
     (45, 7, 1, 100),
