@@ -92,6 +92,25 @@ impl App {
         registry: &Arc<Registry>,
         run: &RunId,
     ) -> Result<Worker, WorkerError> {
+        let options = WorkerOptions {
+            slots: config.worker_concurrency,
+            run: Some(run.clone()),
+            grace: config.worker_shutdown_timeout,
+        };
+        self.open_worker_in(&config.scratch_dir, registry, options)
+            .await
+    }
+
+    /// Opens a worker session whose attempts write below `scratch` while they run.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn open_worker_in(
+        &self,
+        scratch: &Path,
+        registry: &Arc<Registry>,
+        options: WorkerOptions,
+    ) -> Result<Worker, WorkerError> {
         let Coordinator {
             store,
             definitions,
@@ -105,12 +124,7 @@ impl App {
             dispatcher: self.dispatcher.clone(),
             registry: registry.clone(),
             objects,
-            scratch: config.scratch_dir.clone(),
-        };
-        let options = WorkerOptions {
-            slots: config.worker_concurrency,
-            run: Some(run.clone()),
-            grace: config.worker_shutdown_timeout,
+            scratch: scratch.to_owned(),
         };
         Worker::open(parts, options).await
     }

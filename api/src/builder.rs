@@ -9,6 +9,7 @@ use telecine_activities::child::{TOOL_ARGUMENT, serve};
 use telecine_engine::activity::{Activity, RegisterError, Registry};
 
 use crate::cli;
+use crate::testing::rehearsal::{self, REHEARSE};
 use crate::tool::{Tool, ToolHost};
 
 /// How a program exits that was put together or called wrongly.
@@ -109,7 +110,11 @@ impl AppBuilder {
         {
             return self.serve_tool(&name.to_string_lossy());
         }
+        let rehearses = std::env::args_os()
+            .nth(1)
+            .is_some_and(|word| word == REHEARSE);
         match self.build() {
+            Ok(program) if rehearses => rehearsal::serve(&program.registry),
             Ok(program) => cli::run(program),
             Err(error) => {
                 eprintln!("error: cannot set up the activities: {error}");

@@ -165,7 +165,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, CliError>
         Command::Run(arguments) => run::run(arguments, session).await,
         Command::Jobs(command) => jobs::run(command, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
-        Command::Activity(command) => activity::run(command, session),
+        Command::Activity(command) => activity::run(command, session).await,
         Command::Lint(arguments) => lint::run(arguments, session).await,
         Command::Doctor => doctor::run(session).await,
         Command::Config(command) => settings::run(&command, session),

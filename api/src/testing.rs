@@ -1,4 +1,4 @@
-//! Tests of activities: a [`Stage`] runs one quickly.
+//! Tests of activities: a [`Stage`] runs one quickly, a [`Check`] runs it for real and breaks it.
 //!
 //! ```
 //! # use schemars::JsonSchema;
@@ -27,6 +27,9 @@
 //! assert_eq!(made.output["text"], "hello, world");
 //! ```
 
+mod check;
+pub(crate) mod rehearsal;
 mod stage;
 
+pub use check::{Check, CheckError, Finding, Report, Trial};
 pub use stage::{Performance, Stage};

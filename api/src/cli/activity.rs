@@ -1,3 +1,4 @@
+mod check;
 mod scaffold;
 
 use std::path::PathBuf;
@@ -19,6 +20,22 @@ pub(super) enum ActivityCommand {
         #[arg(value_name = "NAME[@VERSION]")]
         activity: String,
     },
+    /// Run an activity for real, kill it, resume it, cancel it, feed it bad input, and say what it
+    /// got wrong
+    Check {
+        /// `hello.greet`, or `hello.greet@1` for one of several versions
+        #[arg(value_name = "NAME[@VERSION]")]
+        activity: String,
+        /// A JSON file with an input that the activity can work on
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+        /// The file that the input names as `source`
+        #[arg(long, value_name = "FILE")]
+        source: Option<PathBuf>,
+        /// A directory with what earlier steps have put into the store of results
+        #[arg(long, value_name = "DIR")]
+        media: Option<PathBuf>,
+    },
     /// Write a new crate with an activity, a workflow and tests, ready to run
     Scaffold {
         /// Name of the crate (`face-blur`), or of the activity (`face.blur`)
@@ -32,10 +49,27 @@ pub(super) enum ActivityCommand {
     },
 }
 
-pub(super) fn run(command: ActivityCommand, session: &Session) -> Result<Exit, CliError> {
+pub(super) async fn run(command: ActivityCommand, session: &Session) -> Result<Exit, CliError> {
     let installed = session.program.registry.iter();
     let infos: Vec<_> = installed.map(|activity| activity.info()).collect();
     match command {
+        ActivityCommand::Check {
+            activity,
+            input,
+            source,
+            media,
+        } => {
+            return check::run(
+                activity,
+                check::Given {
+                    input,
+                    source,
+                    media,
+                },
+                session,
+            )
+            .await;
+        }
         ActivityCommand::Scaffold {
             name,
             dir,

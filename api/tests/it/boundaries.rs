@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::repository::{files, read, relative, root};
 
 /// The crates of the workspace and which of the others each may depend on.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("telecine-engine", &[]),
     ("telecine-testkit", &["telecine-engine"]),
     ("telecine-store-sqlite", &["telecine-engine"]),
@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
             "telecine-workflows",
         ],
     ),
+    ("telecine-misbehaving", &["telecine"]),
     ("hello-activity", &["telecine"]),
 ];
 

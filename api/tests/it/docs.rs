@@ -2,5 +2,7 @@
 
 mod definitions;
 mod error_codes;
+mod findings;
 mod links;
 mod lint_rules;
+mod tutorial;

@@ -1,0 +1,273 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use telecine_engine::coordinator::Submission;
+use telecine_engine::definition::{self, ActivityCatalog, Definition};
+use telecine_engine::id::RunId;
+use telecine_engine::run::{Snapshot, StoreUrls};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::{CheckError, Subject, processes};
+use crate::app::App;
+use crate::testing::rehearsal::{Order, Plot, REHEARSE, Seen, Twist};
+
+/// Name of the only step.
+const STEP: &str = "step";
+
+/// How long the last lines of a process that has ended may take to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How much of what a process says to standard error is kept, in bytes.
+const STDERR_BYTES: u64 = 64 * 1024;
+
+/// Where a check takes place: a data directory, stores, and directories for what nobody should
+/// write; all of it temporary.
+#[derive(Debug)]
+pub(super) struct Site {
+    home: tempfile::TempDir,
+    app: App,
+}
+
+/// One process that worked on a run.
+#[derive(Debug)]
+pub(super) struct Performance {
+    /// What it told, and when.
+    pub(super) seen: Vec<(Duration, Seen)>,
+    /// Whether it had to be killed because it took too long.
+    pub(super) hung: bool,
+    /// Processes that outlived it.
+    pub(super) survivors: usize,
+}
+
+/// Objects by key, with the SHA-256 of their bytes.
+pub(super) type Objects = BTreeMap<String, String>;
+
+impl Site {
+    pub(super) async fn new() -> Result<Self, CheckError> {
+        let home = tempfile::tempdir()?;
+        for name in ["media", "tmp", "cwd", "sources"] {
+            std::fs::create_dir(home.path().join(name))?;
+        }
+        let app = App::open(&home.path().join("data"))
+            .await
+            .map_err(|error| CheckError(error.to_string()))?;
+        Ok(Self { home, app })
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Makes a run of one step with that input; `None` if the definition itself is refused.
+    pub(super) async fn submit(
+        &self,
+        subject: &Subject,
+        input: &Value,
+        sources: &Path,
+    ) -> Result<Option<RunId>, CheckError> {
+        let Ok(definition) = definition_for(subject, input) else {
+            return Ok(None);
+        };
+        let url = |path: &Path| format!("file://{}", path.display());
+        let submission = Submission {
+            definition: Arc::new(definition),
+            input: json!({"with": input}),
+            stores: StoreUrls {
+                source: url(sources),
+                media: url(&self.path("media")),
+            },
+            labels: BTreeMap::new(),
+            force: true,
+        };
+        let submitted = self.app.coordinator.submit(submission).await;
+        let submitted = submitted.map_err(|error| CheckError(error.to_string()))?;
+        Ok(Some(submitted.run))
+    }
+
+    /// Lets a process work on a run until the run stops, the plot is fulfilled or `limit` is over.
+    pub(super) async fn perform(
+        &self,
+        subject: &Subject,
+        (run, plot): (&RunId, Option<Plot>),
+        limit: Duration,
+    ) -> Result<Performance, CheckError> {
+        let order = Order {
+            data: self.path("data"),
+            scratch: self.path("scratch"),
+            run: run.clone(),
+            plot,
+        };
+        let (mut child, stdin) = self.start(&subject.program, &order).await?;
+        let mut seen = Vec::new();
+        let stops_there = plot.is_some_and(|plot| plot.twist == Twist::Hold);
+        let listened = listen(&mut child, &mut seen, stops_there);
+        let hung = tokio::time::timeout(limit, listened).await.is_err();
+        if hung || stops_there {
+            let _ = child.start_kill();
+        }
+        child.wait().await?;
+        drop(stdin);
+        Ok(Performance {
+            seen,
+            hung,
+            survivors: processes::survivors(self.home.path()).await,
+        })
+    }
+
+    /// Starts a process. It ends when its standard input does, which is handed out for that.
+    async fn start(
+        &self,
+        program: &Path,
+        order: &Order,
+    ) -> Result<(Child, ChildStdin), CheckError> {
+        let mut child = Command::new(program)
+            .arg(REHEARSE)
+            .current_dir(self.path("cwd"))
+            .env("TMPDIR", self.path("tmp"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(self.path("stderr"))?)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut line = serde_json::to_vec(order).map_err(|e| CheckError(e.to_string()))?;
+        line.push(b'\n');
+        let stdin = child.stdin.take();
+        let mut stdin = stdin.ok_or_else(|| CheckError("the process has no pipes".to_owned()))?;
+        stdin.write_all(&line).await?;
+        Ok((child, stdin))
+    }
+
+    /// The end of what the last process said to standard error.
+    pub(super) fn stderr(&self) -> String {
+        let text = std::fs::read(self.path("stderr")).unwrap_or_default();
+        let from = text.len().saturating_sub(STDERR_BYTES as usize);
+        String::from_utf8_lossy(&text[from..]).into_owned()
+    }
+
+    pub(super) async fn snapshot(&self, run: &RunId) -> Result<Snapshot, CheckError> {
+        let snapshot = self.app.store().snapshot(run).await;
+        snapshot.map_err(|error| CheckError(error.to_string()))
+    }
+
+    /// Every object in the store of results.
+    pub(super) fn objects(&self) -> Result<Objects, CheckError> {
+        let root = self.path("media");
+        let mut objects = Objects::new();
+        for path in files_below(&root)? {
+            let key = path.strip_prefix(&root).unwrap_or(&path);
+            let digest = Sha256::digest(std::fs::read(&path)?);
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            objects.insert(key.display().to_string(), hex);
+        }
+        Ok(objects)
+    }
+
+    /// Takes away what lies below a directory that is to be empty, and answers the first of it.
+    pub(super) fn clear(&self, name: &str) -> Result<Option<PathBuf>, CheckError> {
+        let directory = self.path(name);
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let first = std::fs::read_dir(&directory)?.next().transpose()?;
+        std::fs::remove_dir_all(&directory)?;
+        std::fs::create_dir(&directory)?;
+        Ok(first.map(|entry| PathBuf::from(entry.file_name())))
+    }
+}
+
+/// Reads what a process tells until it ends, or until the moment to kill it has come.
+async fn listen(child: &mut Child, seen: &mut Vec<(Duration, Seen)>, stops_there: bool) {
+    let Some(stdout) = child.stdout.take() else {
+        return;
+    };
+    let mut ear = Ear {
+        lines: BufReader::new(stdout).lines(),
+        started: Instant::now(),
+        stops_there,
+        seen,
+    };
+    tokio::select! {
+        () = ear.hear() => return,
+        _ = child.wait() => {}
+    }
+    // What it started may keep the pipe open.
+    let _ = tokio::time::timeout(LAST_WORDS, ear.hear()).await;
+}
+
+struct Ear<'a> {
+    lines: Lines<BufReader<ChildStdout>>,
+    started: Instant,
+    stops_there: bool,
+    seen: &'a mut Vec<(Duration, Seen)>,
+}
+
+impl Ear<'_> {
+    async fn hear(&mut self) {
+        while let Ok(Some(line)) = self.lines.next_line().await {
+            // Anything else was printed by the activity.
+            if let Ok(told) = serde_json::from_str::<Seen>(&line) {
+                let is_moment = told == Seen::Reached;
+                self.seen.push((self.started.elapsed(), told));
+                if is_moment && self.stops_there {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A workflow with the activity as its only step. Each member of the input is an expression, so
+/// that what is in it reaches the activity as it is.
+fn definition_for(subject: &Subject, input: &Value) -> Result<Definition, CheckError> {
+    let members = input.as_object().into_iter().flat_map(Map::keys);
+    let with: Map<String, Value> = members
+        .map(|name| {
+            let quoted = Value::from(name.as_str());
+            (
+                name.clone(),
+                format!("${{{{ input.with[{quoted}] }}}}").into(),
+            )
+        })
+        .collect();
+    let text = json!({
+        "workflow": "check:activity",
+        "version": 1,
+        "input": {"type": "object", "properties": {"with": {}}},
+        "steps": {STEP: {"activity": subject.title(), "with": with, "retry": {"max_attempts": 1}}},
+    });
+    definition::validate(&text.to_string(), subject)
+        .map_err(|errors| CheckError(errors.iter().map(|error| error.message.as_str()).collect()))
+}
+
+impl ActivityCatalog for Subject {
+    fn input_schema(&self, name: &str, version: u32) -> Option<Value> {
+        (name == self.name && version == self.version).then(|| self.input_schema.clone())
+    }
+
+    fn output_schema(&self, name: &str, version: u32) -> Option<Value> {
+        (name == self.name && version == self.version).then(|| self.output_schema.clone())
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.title()]
+    }
+}
+
+fn files_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,17 @@
+//! A program whose activities break the rules, each in one way.
+
+mod loose;
+mod wrong;
+
+use std::process::ExitCode;
+
+use telecine::App;
+
+fn main() -> ExitCode {
+    App::builder()
+        .activity(wrong::Wrong)
+        .activity(loose::Unclosed)
+        .activity(loose::Untyped)
+        .activity(loose::Mistyped)
+        .run()
+}

@@ -1,0 +1,117 @@
+//! The conformance kit finds every kind of mistake, and nothing where there is none.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use telecine::testing::Check;
+
+/// Far more than an activity of this program takes.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What the kit finds about an activity.
+fn found(activity: &str, input: Value) -> Vec<&'static str> {
+    let mut check = Check::new(env!("CARGO_BIN_EXE_telecine-misbehaving"), activity);
+    if input["how"]
+        .as_str()
+        .is_some_and(|how| how.starts_with("blame"))
+    {
+        check = check.source(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    }
+    if input["how"] == "hang" {
+        check = check.limit(LIMIT);
+    }
+    let report = check
+        .input(input)
+        .run()
+        .expect("the activity can be checked");
+    report.findings.iter().map(|finding| finding.id).collect()
+}
+
+/// Each way of being wrong, and what is found of it. Most of the time is spent waiting, so all
+/// are checked at once.
+fn assert_found(cases: &[(&str, &[&str])]) {
+    std::thread::scope(|scope| {
+        let checks = cases.iter().map(|(how, expected)| {
+            let check = scope.spawn(move || found("wrong.step", json!({"how": how})));
+            (how, expected, check)
+        });
+        for (how, expected, check) in checks.collect::<Vec<_>>() {
+            assert_eq!(check.join().expect("a check"), *expected, "{how}");
+        }
+    });
+}
+
+#[test]
+fn an_activity_that_behaves_has_no_findings() {
+    assert_found(&[("behave", &[])]);
+}
+
+#[test]
+fn an_activity_that_cannot_run_is_found_out() {
+    assert_found(&[
+        ("fail", &["fails"]),
+        ("panic", &["panics", "fails"]),
+        ("hang", &["hangs", "fails"]),
+        ("cry_with_bad_code", &["bad_error_code", "fails"]),
+    ]);
+}
+
+#[test]
+fn mistakes_with_objects_and_progress_are_found() {
+    assert_found(&[
+        ("lose_artifact", &["artifact_missing"]),
+        ("misstate_artifact", &["artifact_differs"]),
+        ("hide_object", &["unlisted_object"]),
+        ("overwrite_object", &["object_overwritten"]),
+        ("count_backwards", &["progress_falls"]),
+        ("report_too_much", &["bad_percent"]),
+    ]);
+}
+
+#[test]
+fn mistakes_when_it_runs_again_are_found() {
+    assert_found(&[
+        // The attempt that is drained is one more that finds traces.
+        ("trip_over_itself", &["fails_again", "fails_when_drained"]),
+        ("fail_second_time", &["fails_when_resumed"]),
+        ("ignore_checkpoint", &["checkpoint_ignored"]),
+        ("redo_work", &["work_redone"]),
+    ]);
+}
+
+#[test]
+fn mistakes_when_it_is_told_to_stop_are_found() {
+    assert_found(&[
+        ("ignore_cancel", &["ignores_cancel"]),
+        ("ignore_drain", &["ignores_drain"]),
+        ("fail_when_drained", &["fails_when_drained"]),
+    ]);
+}
+
+#[test]
+fn what_it_leaves_behind_is_found() {
+    assert_found(&[
+        ("leave_process", &["leaves_processes"]),
+        ("leave_file", &["leaves_files"]),
+        ("leave_scratch", &["leaves_scratch"]),
+    ]);
+}
+
+#[test]
+fn errors_that_blame_the_wrong_one_are_found() {
+    assert_found(&[
+        ("blame_itself", &["bad_source_is_a_bug"]),
+        ("blame_the_weather", &["bad_source_is_retried"]),
+    ]);
+}
+
+#[test]
+fn schemas_that_are_wrong_are_found() {
+    let unclosed = found("loose.unclosed", json!({"number": 1}));
+    assert_eq!(unclosed, ["unknown_fields_accepted"]);
+    let untyped = found("loose.untyped", json!({"anything": 1}));
+    assert_eq!(untyped, ["bad_input_accepted"]);
+    let mistyped = found("loose.mistyped", json!({}));
+    assert_eq!(mistyped, ["output_breaks_schema"]);
+}
