@@ -166,7 +166,9 @@ impl Course<'_> {
         self.judge_end(name, "fails_when_resumed", &after);
         self.judge_artifacts(name, &after)?;
         self.judge_overwritten(name, &before)?;
-        self.judge_resumption(name, &first, &second);
+        if after.run.status == RunStatus::Succeeded {
+            self.judge_resumption(name, &first, &second);
+        }
         self.judge_leftovers(name)
     }
 
@@ -494,8 +496,10 @@ impl Course<'_> {
     }
 }
 
-/// What a source is replaced by; `None` takes it away.
-fn bad_sources_of(whole: &Path) -> std::io::Result<[(&'static str, Option<Vec<u8>>); 4]> {
+/// What it is called, and what a source is replaced by; `None` takes it away.
+type BadSource = (&'static str, Option<Vec<u8>>);
+
+fn bad_sources_of(whole: &Path) -> std::io::Result<[BadSource; 4]> {
     let mut half = std::fs::read(whole)?;
     half.truncate(half.len() / 2);
     let text = b"this is a text, whatever its name says\n".repeat(64);

@@ -17,6 +17,9 @@ const CONSTRUCTORS: [&str; 6] = [
 /// `ExprError::new("code", ..)`, `Failure { code: "code".to_owned(), .. }`, `=> ("code", ..)`.
 const OTHER_OPENINGS: [&str; 2] = ["Error::new(", "code: "];
 
+/// Where codes are made up.
+const NOT_THE_PRODUCT: [&str; 3] = ["engine/testkit", "api/testkit", "examples"];
+
 /// A code as the source uses it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
@@ -145,7 +148,11 @@ fn product_sources() -> impl Iterator<Item = (String, String)> {
     let paths = files("rs").into_iter().map(|file| (relative(&file), file));
     paths
         .filter(|(name, _)| name.contains("/src/") && !name.ends_with("/tests.rs"))
-        .filter(|(name, _)| !name.starts_with("engine/testkit") && !name.starts_with("examples"))
+        .filter(|(name, _)| {
+            !NOT_THE_PRODUCT
+                .iter()
+                .any(|folder| name.starts_with(folder))
+        })
         .map(|(name, file)| (name, without_documentation(&read(&file))))
 }
 
