@@ -1,4 +1,4 @@
-//! `audio.encode`: the sound of a video, whole: AAC cannot be encoded in chunks.
+//! `audio.encode`: the sound of a source, whole: AAC cannot be encoded in chunks.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -36,7 +36,8 @@ pub struct Input {
     tracks: Vec<AudioTrack>,
     /// Starts of all segments, the first being 0.
     segment_starts_ns: Vec<u64>,
-    /// End of the video, to which the sound is cut or filled with silence; `null` without video.
+    /// End of the presentation, to which the sound is cut or filled with silence; `null` lets it end
+    /// where it does.
     end_ns: Option<u64>,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
     prefix: String,
@@ -54,7 +55,7 @@ impl Activity for AudioEncode {
     }
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Rendition, ActivityError> {
-        let track = choose(&input.tracks)?;
+        let track = main_track(&input.tracks)?;
         if let Some(warning) = left_out(&input.tracks, track) {
             ctx.warn(warning);
         }
@@ -114,8 +115,11 @@ async fn store(ctx: &Context, prefix: &str, file: SegmentFile) -> Result<Segment
     })
 }
 
-/// The track that is encoded.
-fn choose(tracks: &[AudioTrack]) -> Result<&AudioTrack, ActivityError> {
+/// The track that is encoded: the first that the file marks as its default, else the first.
+///
+/// # Errors
+/// `no_audio` if there is none.
+pub(crate) fn main_track(tracks: &[AudioTrack]) -> Result<&AudioTrack, ActivityError> {
     tracks
         .iter()
         .find(|track| track.default)
@@ -165,7 +169,7 @@ mod tests {
             track(1, "deu", true),
             track(2, "jpn", true),
         ];
-        let chosen = choose(&tracks).unwrap();
+        let chosen = main_track(&tracks).unwrap();
         assert_eq!(chosen.language, "deu");
         let warning = left_out(&tracks, chosen).unwrap();
         assert!(
@@ -177,7 +181,7 @@ mod tests {
     #[test]
     fn without_a_default_the_first_track_is_taken() {
         let tracks = [track(0, "eng", false), track(1, "deu", false)];
-        assert_eq!(choose(&tracks).unwrap().language, "eng");
+        assert_eq!(main_track(&tracks).unwrap().language, "eng");
     }
 
     #[test]
@@ -188,6 +192,6 @@ mod tests {
 
     #[test]
     fn no_track_is_the_fault_of_the_source() {
-        assert_eq!(&*choose(&[]).unwrap_err().code, "no_audio");
+        assert_eq!(&*main_track(&[]).unwrap_err().code, "no_audio");
     }
 }

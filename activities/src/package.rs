@@ -15,7 +15,7 @@ use telecine_engine::objects::Artifact;
 
 use crate::keys::{TrackKind, track_file};
 use crate::media::playlist::{
-    AudioEntry, Multivariant, Rates, Variant, media_playlist, rates, seconds,
+    AudioEntry, Multivariant, PictureEntry, Rates, Variant, media_playlist, rates, seconds,
 };
 use crate::media::renditions::{Rendition, Track};
 
@@ -32,7 +32,7 @@ pub struct PackageHls;
 pub struct Input {
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
     prefix: String,
-    /// Output of each chunk of `video.encode`, in order of time.
+    /// Output of each chunk of `video.encode`, in order of time; empty without video.
     chunks: Vec<EncodedChunk>,
     /// Output of `audio.encode`; `null` if there is no sound.
     audio: Option<Rendition>,
@@ -55,9 +55,9 @@ pub struct PackagedSet {
     pub multivariant: Multivariant,
     /// Headers and playlists that were written.
     pub files: Vec<Artifact>,
-    /// Number of video segments of each rendition.
+    /// Number of segments of each video rendition; of the sound, without video.
     pub segments: u32,
-    /// Duration of the video in seconds.
+    /// Duration in seconds: of the video, else of the sound.
     pub duration_s: f64,
     /// Bytes of all segments.
     pub size_bytes: u64,
@@ -73,6 +73,9 @@ impl Activity for PackageHls {
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<PackagedSet, ActivityError> {
         let video = join_chunks(&input.chunks)?;
+        if video.is_empty() && input.audio.is_none() {
+            return Err(invalid("there is no rendition".to_owned()));
+        }
         let mut files = Vec::new();
         for (kind, rendition) in tracks(&video, input.audio.as_ref()) {
             files.extend(write_track(ctx, &input.prefix, kind, rendition).await?);
@@ -132,7 +135,7 @@ async fn write_track(
     ])
 }
 
-/// Joins the chunks of each rendition, and checks that they fit.
+/// Joins the chunks of each rendition, and checks that they fit; no chunks are no renditions.
 ///
 /// # Errors
 /// `package_invalid` (class `bug`), naming the rule.
@@ -153,7 +156,9 @@ pub(crate) fn join_chunks(chunks: &[EncodedChunk]) -> Result<Vec<Rendition>, Act
         .iter()
         .filter_map(|name| joined.remove(name))
         .collect();
-    check_aligned(&renditions)?;
+    if !chunks.is_empty() {
+        check_aligned(&renditions)?;
+    }
     Ok(renditions)
 }
 
@@ -216,6 +221,12 @@ fn invalid(message: String) -> ActivityError {
 }
 
 fn multivariant(video: &[Rendition], audio: Option<&Rendition>) -> Multivariant {
+    if video.is_empty() {
+        return Multivariant {
+            variants: audio.map(sound_alone).into_iter().collect(),
+            audio: None,
+        };
+    }
     let sound = audio.map(|audio| (rates(audio), audio.track.codecs.as_str()));
     Multivariant {
         variants: video
@@ -223,6 +234,18 @@ fn multivariant(video: &[Rendition], audio: Option<&Rendition>) -> Multivariant 
             .filter_map(|rendition| variant(rendition, sound))
             .collect(),
         audio: audio.and_then(audio_entry),
+    }
+}
+
+/// The variant of a set without video: the audio rendition itself.
+fn sound_alone(rendition: &Rendition) -> Variant {
+    let Rates { peak, average } = rates(rendition);
+    Variant {
+        uri: track_file(TrackKind::Audio, &rendition.track.name, "playlist.m3u8"),
+        bandwidth: peak,
+        average_bandwidth: average,
+        codecs: rendition.track.codecs.clone(),
+        picture: None,
     }
 }
 
@@ -244,8 +267,10 @@ fn variant(rendition: &Rendition, sound: Option<(Rates, &str)>) -> Option<Varian
         bandwidth: peak + audio.peak,
         average_bandwidth: average + audio.average,
         codecs,
-        resolution: facts.size,
-        frame_rate: facts.frame_rate,
+        picture: Some(PictureEntry {
+            resolution: facts.size,
+            frame_rate: facts.frame_rate,
+        }),
     })
 }
 
@@ -264,9 +289,10 @@ fn describe(
     files: Vec<Artifact>,
     (video, audio): (&[Rendition], Option<&Rendition>),
 ) -> PackagedSet {
-    let segments = video.first().map_or(&[][..], |first| &first.segments);
+    let first = video.first().or(audio);
+    let segments = first.map_or(&[][..], |first| &first.segments);
     let ticks = segments.iter().map(|segment| segment.duration_ticks).sum();
-    let timescale = video.first().map_or(1, |first| first.track.timescale);
+    let timescale = first.map_or(1, |first| first.track.timescale);
     PackagedSet {
         prefix,
         multivariant,

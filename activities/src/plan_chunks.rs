@@ -1,13 +1,14 @@
 //! `video.plan_chunks`: which renditions a video gets, where its segments are cut, and in which
-//! parts it is encoded.
+//! parts it is encoded. Sound without video is cut on the same grid.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telecine_engine::activity::{Activity, ActivityError, Context};
 
+use crate::audio::main_track;
 use crate::ladder::ladder;
 use crate::media::encode_video::{SourceFacts, output_frame_rate};
-use crate::media::plan::{Chunk, EncodePlan};
+use crate::media::plan::{Chunk, EncodePlan, SEGMENT_NS};
 use crate::media::report::{Ratio, Report, VideoTrack};
 
 /// A segment shorter than this is joined to the one before it: players stumble over slivers.
@@ -57,16 +58,13 @@ impl Activity for PlanChunks {
     type Output = EncodePlan;
 
     async fn run(&self, _ctx: &Context, input: Input) -> Result<EncodePlan, ActivityError> {
-        let Some(video) = &input.probe.video else {
-            return Err(ActivityError::input(
-                "no_video",
-                "the file has no video track: it cannot become a video",
-            ));
-        };
         let shortest_ns = input.chunk_s.map_or(SHORTEST_CHUNK_NS, |seconds| {
             u64::from(seconds) * NS_PER_SECOND
         });
-        Ok(plan(video, input.probe.chunkable, shortest_ns))
+        match &input.probe.video {
+            Some(video) => Ok(plan(video, input.probe.chunkable, shortest_ns)),
+            None => Ok(plan_sound(main_track(&input.probe.audio)?.end_ns)),
+        }
     }
 }
 
@@ -87,7 +85,23 @@ pub fn plan(video: &VideoTrack, chunkable: bool, shortest_ns: u64) -> EncodePlan
         segment_starts_ns: cuts.iter().map(|cut| cut.start_ns).collect(),
         end_ns: video.end_ns,
         timescale: timescale(frame_rate, video.variable_frame_rate),
-        video: SourceFacts::from(video),
+        video: Some(SourceFacts::from(video)),
+    }
+}
+
+/// Plans the segments of sound that ends at `end_ns` and has no video.
+#[must_use]
+pub fn plan_sound(end_ns: u64) -> EncodePlan {
+    let starts = (1..)
+        .map(|n| n * SEGMENT_NS)
+        .take_while(|start_ns| start_ns + SHORTEST_SEGMENT_NS <= end_ns);
+    EncodePlan {
+        rungs: Vec::new(),
+        chunks: Vec::new(),
+        segment_starts_ns: std::iter::once(0).chain(starts).collect(),
+        end_ns,
+        timescale: USUAL_TIMESCALE,
+        video: None,
     }
 }
 
@@ -288,6 +302,14 @@ mod tests {
             plan(&video(600, 2), false, SHORTEST_CHUNK_NS).chunks.len(),
             1
         );
+    }
+
+    #[test]
+    fn sound_without_video_is_cut_on_the_grid_and_leaves_no_sliver() {
+        let plan = plan_sound(18 * SECOND + 400_000_000);
+        assert_eq!(plan.segment_starts_ns, [0, 6 * SECOND, 12 * SECOND]);
+        assert!(plan.chunks.is_empty() && plan.rungs.is_empty() && plan.video.is_none());
+        assert_eq!(plan_sound(300_000_000).segment_starts_ns, [0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! tracks joined from several have a click at every seam.
 
 mod align;
+mod downmix;
 mod packets;
 
 use std::path::PathBuf;
@@ -185,6 +186,8 @@ impl<'a> Encode<'a> {
     }
 
     fn open(&self) -> Result<Decoder, ToolError> {
+        let convert = element("audioconvert")?;
+        downmix::mix_by_position(&convert);
         Decoder::open(DecodeRequest {
             path: &self.spec.source,
             stream: StreamChoice {
@@ -193,7 +196,7 @@ impl<'a> Encode<'a> {
             },
             origin_ns: self.spec.track.origin_ns,
             seek_ns: None,
-            filters: vec![element("audioconvert")?, element("audioresample")?],
+            filters: vec![convert, element("audioresample")?],
             caps: sample_caps(self.rate),
         })
     }
@@ -323,6 +326,9 @@ impl Encoder {
         let feed = Feed::new(&sample_caps(rate), &failure);
         let aac = element("avenc_aac")?;
         aac.set_property("bitrate", i32::try_from(spec.bitrate).unwrap_or(i32::MAX));
+        // Codes middle and side always instead of where it pays, and loses the side: sound from
+        // the left alone came out of both sides at half its level.
+        aac.set_property("aac-ms", false);
         let grid = Grid::new(&spec.segment_starts_ns, rate, spec.end_ns.is_none());
         let facts = packets::Facts {
             sample_rate: rate,

@@ -302,6 +302,6 @@ fn deinterlacer() -> Result<gst::Element, ToolError> {
     let element = demux::element("deinterlace")?;
     element.set_property_from_str("mode", "auto");
     element.set_property_from_str("fields", "top");
-    element.set_property_from_str("method", "greedyh");
+    element.set_property_from_str("method", "greedyl");
     Ok(element)
 }

@@ -9,21 +9,22 @@ use super::report::Size;
 /// Length of a segment on the grid. Apple's HLS authoring rules ask for 6 s.
 pub const SEGMENT_NS: u64 = 6_000_000_000;
 
-/// The plan of one video.
+/// The plan of one source. A source without video has no rungs and no chunks: only its sound is cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EncodePlan {
-    /// The ladder, largest first.
+    /// The ladder, largest first; empty without video.
     pub rungs: Vec<Rung>,
-    /// Chunks in order of time; together they cover the video without gap or overlap.
+    /// Chunks in order of time; together they cover the video without gap or overlap. Empty without
+    /// video.
     pub chunks: Vec<Chunk>,
     /// Starts of all segments, the first being 0; audio is cut at the same times.
     pub segment_starts_ns: Vec<u64>,
-    /// End of the last segment: the end of the video.
+    /// End of the last segment: the end of the video; of the sound that is encoded, without video.
     pub end_ns: u64,
     /// Ticks per second of every video rendition.
     pub timescale: u32,
-    /// What encoding has to know about the source.
-    pub video: SourceFacts,
+    /// What encoding has to know about the source's video; `null` if it has none.
+    pub video: Option<SourceFacts>,
 }
 
 /// One rendition of the ladder.

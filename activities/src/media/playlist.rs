@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::renditions::Rendition;
 
 pub(crate) use language::tag as language_tag;
-pub use multivariant::{AudioEntry, Multivariant, Variant};
+pub use multivariant::{AudioEntry, Multivariant, PictureEntry, Variant};
 pub use rate::{Rates, rates};
 
 /// EXT-X-MAP outside I-frame playlists asks for version 6.

@@ -124,7 +124,7 @@ impl Source {
     /// The length that the header claims.
     fn declared_ns(&self, packets: &Packets) -> Option<u64> {
         match &self.movie {
-            Some(movie) => u64::try_from(movie.duration?.as_nanos()).ok(),
+            Some(movie) => Some(packets.since_origin(movie.duration?)),
             None => packets.declared_ns,
         }
     }
@@ -140,7 +140,7 @@ impl Source {
             | Container::Adts => None,
             container if container.is_isobmff() => {
                 let stated = self.movie.as_ref()?.fragments_duration?;
-                u64::try_from(stated.as_nanos()).ok()
+                Some(packets.since_origin(stated))
             }
             _ => packets.declared_ns,
         }

@@ -18,7 +18,10 @@ const TYPES = {
 const here = dirname(fileURLToPath(import.meta.url));
 const require = createRequire(import.meta.url);
 // The full build: the light one has no alternate audio.
-const player = require.resolve("hls.js/dist/hls.js");
+const PLAYERS = {
+  "/hls.js": require.resolve("hls.js/dist/hls.js"),
+  "/shaka.js": require.resolve("shaka-player/dist/shaka-player.compiled.js"),
+};
 
 /** Starts a server for `directory` on a free port: `{ origin, close }`. */
 export async function serve(directory) {
@@ -51,7 +54,7 @@ function answer(directory, request, response) {
 
 function locate(directory, path) {
   if (path === "/") return join(here, "page.html");
-  if (path === "/hls.js") return player;
+  if (path in PLAYERS) return PLAYERS[path];
   if (!path.startsWith("/media/")) return undefined;
   const inside = normalize(path.slice("/media/".length));
   return inside.startsWith("..") ? undefined : join(directory, sep, inside);

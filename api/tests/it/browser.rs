@@ -1,6 +1,6 @@
 //! Plays streaming sets in headless Chromium; `api/tests/browser/` holds what runs there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,6 +21,29 @@ pub(crate) fn play(dir: &Path) -> Value {
     run_script("play.mjs", &[&dir.display().to_string()])
 }
 
+/// Plays `dir/master.m3u8` with Shaka Player: every variant, and to the end.
+///
+/// Gives `{variants: [{width, height, bandwidth, codecs}], duration_s, ended_at_s}`. Panics, with
+/// what the browser said, on any error that the player reports, and if a step takes longer than
+/// 30 s.
+pub(crate) fn play_with_shaka(dir: &Path) -> Value {
+    run_script("shaka.mjs", &[&dir.display().to_string()])
+}
+
+/// Reads playlists with m3u8-parser. Panics at anything that it warns of.
+///
+/// Gives `{variants, durations: [s], targetDuration, endList}` for each.
+pub(crate) fn read_playlists(files: &[PathBuf]) -> Vec<Value> {
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let told = node("playlists.mjs", &names);
+    let lines = told.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().expect("lines of JSON")
+}
+
 /// At which media time the flash and the beep near `near_s` are seen and heard: `{flash_s, beep_s}`.
 ///
 /// The source is dark but for the flash and hums quietly but for the beep, as
@@ -38,10 +61,16 @@ static BROWSER: Mutex<()> = Mutex::new(());
 /// The scripts end by themselves: each has a deadline of its own.
 fn run_script(name: &str, arguments: &[&str]) -> Value {
     let _only = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = node(name, arguments);
+    serde_json::from_str(&told).unwrap_or_else(|e| panic!("{name}: {e}: {told}"))
+}
+
+/// What a script prints.
+fn node(name: &str, arguments: &[&str]) -> String {
     let scripts = root().join("api/tests/browser");
     assert!(
-        scripts.join("node_modules/hls.js").exists(),
-        "the player is not installed: run ./x test, or npm ci in api/tests/browser"
+        scripts.join("node_modules/shaka-player").exists(),
+        "the players are not installed: run ./x test, or npm ci in api/tests/browser"
     );
     let output = Command::new("node")
         .arg(scripts.join(name))
@@ -50,7 +79,7 @@ fn run_script(name: &str, arguments: &[&str]) -> Value {
         .expect("node is installed (./x doctor)");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {stderr}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{name}: {e}\n{stderr}"))
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// An HLS set of two renditions made by ffmpeg, whose AAC is 1024 samples late by the encoder's

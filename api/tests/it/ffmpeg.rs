@@ -56,6 +56,43 @@ pub(crate) fn decoded_frames(playlist: &Path) -> usize {
     frame_times(playlist, "null").len()
 }
 
+/// Decodes the one stream of a media playlist and counts its frames, or 0 for sound. Panics if
+/// ffmpeg has anything to say.
+pub(crate) fn decoded(playlist: &Path) -> usize {
+    let progress = ["-progress", "-", "-i", path(playlist), "-map", "0"];
+    let output = ffmpeg(
+        &[
+            &progress[..],
+            &["-fps_mode", "passthrough", "-f", "null", "/dev/null"],
+        ]
+        .concat(),
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stderr.is_empty(), "{}: {said}", playlist.display());
+    let progress = String::from_utf8_lossy(&output.stdout);
+    let mut counts = progress
+        .lines()
+        .filter_map(|line| line.strip_prefix("frame=")?.parse().ok());
+    counts.next_back().unwrap_or(0)
+}
+
+/// Whether the first frame holds two fields.
+pub(crate) fn is_interlaced(playlist: &Path) -> bool {
+    let what = "-select_streams v:0 -read_intervals %+#1 -show_entries frame=interlaced_frame";
+    probe(playlist, what)["frames"][0]["interlaced_frame"] != 0
+}
+
+/// The loudest sample of a sound, of 1.
+pub(crate) fn loudness(playlist: &Path) -> f64 {
+    let input = ["-i", path(playlist), "-map", "0:a:0", "-f", "f32le", "-"];
+    let output = ffmpeg(&input);
+    let (samples, _) = output.stdout.as_chunks::<4>();
+    let loud = samples
+        .iter()
+        .map(|sample| f32::from_le_bytes(*sample).abs());
+    f64::from(loud.fold(0.0, f32::max))
+}
+
 fn bright_frames(playlist: &Path) -> Vec<f64> {
     frame_times(
         playlist,
@@ -95,6 +132,32 @@ fn loud_samples(playlist: &Path) -> Vec<f64> {
         .filter(|(_, s)| f32::from_le_bytes(**s).abs() > 0.2);
     loud.map(|(place, _)| f64::from(u32::try_from(place).expect("minutes of sound")) / RATE)
         .collect()
+}
+
+/// Runs ffmpeg in a directory, whatever it warns of.
+pub(crate) fn quietly(directory: &Path, arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-y"])
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .expect("ffmpeg is installed (./x doctor)");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ffmpeg {arguments:?}: {stderr}");
+    output.stdout
+}
+
+/// What ffprobe says of a file, as JSON. `what` are further arguments.
+pub(crate) fn probe(file: &Path, what: &str) -> serde_json::Value {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-of", "json"])
+        .args(what.split_whitespace())
+        .arg(file)
+        .output()
+        .expect("ffprobe is installed (./x doctor)");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ffprobe {what}: {stderr}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Runs ffmpeg; what it warns of is in `stderr`.

@@ -1,6 +1,6 @@
 //! `video:full` on real clips, judged by ffmpeg, Chromium and a second process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -214,49 +214,4 @@ fn bad_sources_fail_at_once_with_a_code_and_publish_nothing() {
         !place.out().join("videos").exists(),
         "nothing was published"
     );
-}
-
-/// All real clips of a folder that is not part of the repository: `TELECINE_TEST_MEDIA`.
-#[test]
-#[ignore = "needs a folder of clips in TELECINE_TEST_MEDIA"]
-fn every_real_clip_succeeds_or_fails_within_five_seconds_with_a_reason() {
-    let folder = std::env::var("TELECINE_TEST_MEDIA").expect("TELECINE_TEST_MEDIA names a folder");
-    let mut clips: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    clips.sort();
-    for clip in clips.iter().filter(|clip| is_video(clip)) {
-        let place = Workplace::new();
-        let began = Instant::now();
-        let output = product::output(place.run("video:full", clip));
-        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
-        let name = clip.file_name().expect("a name").to_string_lossy();
-        let (status, error) = (&document["status"], &document["error"]);
-        eprintln!("{name}: {status} {:.1?} {error}", began.elapsed());
-        if output.status.code() == Some(0) {
-            product::decoded_frames(&place.set());
-        } else {
-            assert_eq!(output.status.code(), Some(1), "{name}");
-            assert!(
-                error["code"].is_string() && error["message"].is_string(),
-                "{name}: {error}"
-            );
-            assert!(began.elapsed() < Duration::from_secs(5), "{name}");
-            assert!(
-                !place.out().join("videos").exists(),
-                "{name}: nothing is published"
-            );
-        }
-        place.assert_no_survivors();
-    }
-}
-
-fn is_video(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .and_then(|text| text.to_str())
-        .unwrap_or_default();
-    ["mp4", "mov", "mkv"].contains(&extension.to_ascii_lowercase().as_str())
 }

@@ -9,3 +9,4 @@ mod full;
 mod kill;
 mod product;
 mod repository;
+mod sources;

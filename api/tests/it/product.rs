@@ -133,7 +133,9 @@ pub(crate) fn finish(mut child: Child) -> Output {
         }
         if Instant::now() > deadline {
             child.kill().expect("a child to kill");
-            panic!("the command did not end within {LONGEST_JOB:?}");
+            let said = stderr.join().expect("a reader");
+            let said = String::from_utf8_lossy(&said);
+            panic!("the command did not end within {LONGEST_JOB:?}: {said}");
         }
         std::thread::sleep(Duration::from_millis(20));
     };

@@ -11,6 +11,10 @@ use crate::media::fmp4::Nclx;
 use crate::media::report::Colour;
 use crate::tool::ToolError;
 
+/// RGB that says no more is sRGB: the primaries and, nearly, the curve of high definition, whatever
+/// its size.
+const HD_HEIGHT: u32 = 1080;
+
 /// How the source's numbers are read, and what the renditions say.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Colours {
@@ -24,13 +28,23 @@ pub(super) struct Colours {
 
 impl Colours {
     /// The colours of decoded frames, given what the source says of itself. What it leaves open
-    /// is guessed once for all renditions: players would guess for each by its own height.
+    /// is guessed once for all renditions, by the height at which the source stores its pictures,
+    /// as players of the source do; players of the renditions would guess for each by its own.
     ///
     /// # Errors
     /// `input` for high dynamic range, which 8-bit renditions cannot show.
-    pub(super) fn of(info: &VideoInfo, said: &Colour) -> Result<Self, ToolError> {
+    pub(super) fn of(
+        info: &VideoInfo,
+        said: &Colour,
+        stored_height: u32,
+    ) -> Result<Self, ToolError> {
         use {VideoColorMatrix as Matrix, VideoColorRange as Range};
-        let read = colour::yuv(said, info.height());
+        let height = if info.is_rgb() {
+            HD_HEIGHT
+        } else {
+            stored_height
+        };
+        let read = colour::yuv(said, height);
         if is_high_dynamic_range(read.transfer()) {
             return Err(ToolError::input(
                 "hdr_unsupported",
@@ -151,7 +165,7 @@ mod tests {
             matrix: said(matrix),
             range: said(range),
         };
-        Colours::of(&info, &colour)
+        Colours::of(&info, &colour, height)
     }
 
     #[test]

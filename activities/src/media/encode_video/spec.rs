@@ -52,6 +52,9 @@ pub struct SourceFacts {
     /// Where the presentation starts in the demuxer's count of time.
     #[serde(default)]
     pub origin_ns: u64,
+    /// Time of the first frame. It lies on the grid of a constant rate, 0 need not.
+    #[serde(default)]
+    pub start_ns: u64,
     /// Clockwise degrees by which the picture is turned for showing: 0, 90, 180 or 270.
     pub rotation: u16,
     /// Whether it is then mirrored left to right.
@@ -73,6 +76,7 @@ impl From<&VideoTrack> for SourceFacts {
         Self {
             index: track.index,
             origin_ns: track.origin_ns,
+            start_ns: track.start_ns,
             rotation: track.rotation,
             mirrored: track.mirrored,
             interlaced: track.interlaced,

@@ -15,13 +15,13 @@ const START_RATE: u64 = 2_000_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Multivariant {
-    /// Video renditions, largest first.
+    /// Video renditions, largest first; the audio rendition alone if there is no video.
     pub variants: Vec<Variant>,
-    /// The audio group, if there is sound.
+    /// The audio group, if there is sound beside video.
     pub audio: Option<AudioEntry>,
 }
 
-/// A video rendition together with the audio that plays with it.
+/// A video rendition together with the audio that plays with it, or audio by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
@@ -33,7 +33,15 @@ pub struct Variant {
     pub average_bandwidth: u64,
     /// RFC 6381, video first.
     pub codecs: String,
-    /// Picture size.
+    /// What is said of the picture, if there is one.
+    pub picture: Option<PictureEntry>,
+}
+
+/// The picture of a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PictureEntry {
+    /// Its size.
     pub resolution: Size,
     /// Frames per second.
     pub frame_rate: Ratio,
@@ -94,19 +102,27 @@ impl AudioEntry {
 
 impl Variant {
     fn render(&self, prefix: &str, has_audio: bool, text: &mut String) {
-        let audio = if has_audio { ",AUDIO=\"audio\"" } else { "" };
-        let rate = f64::from(self.frame_rate.num) / f64::from(self.frame_rate.den.max(1));
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
-             RESOLUTION={}x{},FRAME-RATE={rate:.3},VIDEO-RANGE=SDR{audio},CLOSED-CAPTIONS=NONE\n\
-             {prefix}{}",
-            self.bandwidth,
-            self.average_bandwidth,
-            self.codecs,
-            self.resolution.width,
-            self.resolution.height,
-            self.uri,
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"",
+            self.bandwidth, self.average_bandwidth, self.codecs,
+        );
+        if let Some(picture) = &self.picture {
+            picture.render(has_audio, text);
+        }
+        let _ = writeln!(text, "\n{prefix}{}", self.uri);
+    }
+}
+
+impl PictureEntry {
+    fn render(&self, has_audio: bool, text: &mut String) {
+        let audio = if has_audio { ",AUDIO=\"audio\"" } else { "" };
+        let Size { width, height } = self.resolution;
+        let rate = f64::from(self.frame_rate.num) / f64::from(self.frame_rate.den.max(1));
+        let _ = write!(
+            text,
+            ",RESOLUTION={width}x{height},FRAME-RATE={rate:.3},VIDEO-RANGE=SDR{audio},\
+             CLOSED-CAPTIONS=NONE",
         );
     }
 }

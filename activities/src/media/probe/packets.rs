@@ -69,11 +69,17 @@ pub(super) struct FrameTime {
 pub(super) struct Packets {
     /// Streams in the order of the file.
     pub(super) streams: Vec<StreamLog>,
-    /// What the container's header says of the length.
+    /// Where the presentation starts in the demuxer's count of time.
+    pub(super) origin_ns: u64,
+    /// What the container's header says of the length, counted from there.
     pub(super) declared_ns: Option<u64>,
     /// How the pass ended, if not with the end of the file.
     pub(super) error: Option<ToolError>,
 }
+
+/// The longest run-up of sound that is cut off: two packets of AAC at 44.1 kHz, the priming of
+/// usual encoders.
+const RUN_UP_NS: u64 = 50_000_000;
 
 type Log = Arc<Mutex<StreamLog>>;
 
@@ -97,7 +103,7 @@ pub(super) fn read(
     };
     pipeline.set_state(gst::State::Playing)?;
     let error = drain(&pipeline, &counter, progress)?;
-    let mut declared_ns = (pipeline.inner)
+    let declared_ns = (pipeline.inner)
         .query_duration::<gst::ClockTime>()
         .map(gst::ClockTime::nseconds);
     drop(pipeline);
@@ -108,13 +114,14 @@ pub(super) fn read(
     if streams.is_empty() {
         return Err(error.unwrap_or_else(no_streams));
     }
-    if matches!(container, Container::MpegTs { .. } | Container::MpegPs) {
-        let origin_ns = begin_with_media(&mut streams);
-        declared_ns = declared_ns.map(|end_ns| end_ns.saturating_sub(origin_ns));
+    let origin_ns = origin(&streams);
+    for stream in &mut streams {
+        stream.count_from(origin_ns);
     }
     Ok(Packets {
         streams,
-        declared_ns,
+        origin_ns,
+        declared_ns: declared_ns.map(|end_ns| end_ns.saturating_sub(origin_ns)),
         error,
     })
 }
@@ -226,19 +233,32 @@ fn observe_unparsed(pad: &gst::Pad, log: Log) {
     });
 }
 
-/// Counts the times of all streams from the first picture or sound. The clock of MPEG streams
-/// runs ahead of them, by 0.7 s in camcorder files, which would be shown as a still picture.
-/// Returns by how much.
-fn begin_with_media(streams: &mut [StreamLog]) -> u64 {
+/// Where the presentation starts: with the first picture or sound. The clock of MPEG streams runs
+/// ahead of both, by 0.7 s in camcorder files, and recordings and cuts in any container may begin
+/// at any time; a still picture would be shown up to there.
+///
+/// With the picture, if that follows the sound closely. Containers without edit lists put the
+/// run-up of audio encoders before it (21 ms for AAC), and the first frame would be held for as
+/// long, off the grid of all others.
+fn origin(streams: &[StreamLog]) -> u64 {
     let media = streams
         .iter()
         .filter(|stream| matches!(stream.kind, Kind::Video | Kind::Audio));
-    let first_ns = media.filter_map(|stream| stream.start_ns).min();
-    let origin_ns = first_ns.unwrap_or(0);
-    for stream in streams {
-        stream.count_from(origin_ns);
+    let first_ns = media
+        .filter_map(|stream| stream.start_ns)
+        .min()
+        .unwrap_or(0);
+    let picture_ns = super::picture::find(streams).and_then(|picture| picture.start_ns);
+    let near = |start_ns: &u64| *start_ns - first_ns <= RUN_UP_NS;
+    picture_ns.filter(near).unwrap_or(first_ns)
+}
+
+impl Packets {
+    /// A time that the file's structure states, counted from where the presentation starts.
+    pub(super) fn since_origin(&self, stated: std::time::Duration) -> u64 {
+        let stated_ns = u64::try_from(stated.as_nanos()).unwrap_or(u64::MAX);
+        stated_ns.saturating_sub(self.origin_ns)
     }
-    origin_ns
 }
 
 impl StreamLog {

@@ -38,6 +38,54 @@ fn an_aac_source_with_an_edit_list_is_on_time() {
     assert!(first.abs_diff(48_000) < PACKET, "{first}");
 }
 
+/// How loud each channel of a 5.1 source is in left and right, of a tone at half of full scale.
+fn heard_from(channel: usize) -> (f32, f32) {
+    let tones: Vec<&str> = (0..6)
+        .map(|n| {
+            if n == channel {
+                "0.5*sin(2*PI*440*t)"
+            } else {
+                "0"
+            }
+        })
+        .collect();
+    let clip = make(
+        "surround.mkv",
+        &format!(
+            "-f lavfi -i aevalsrc={}:c=5.1:s=48000:d=2 -c:a flac",
+            tones.join("|")
+        ),
+    );
+    let (_, told) = audio(track(
+        &clip.path,
+        track_facts(6, 48_000, 2_000_000_000),
+        None,
+    ));
+    let file = told.file("eng_aac_2ch");
+    let heard = samples(&file);
+    let steady = 24_000..72_000;
+    (peak(&heard, 0, steady.clone()), peak(&heard, 1, steady))
+}
+
+#[test]
+fn every_channel_of_surround_sound_is_heard_on_its_side_at_its_level() {
+    let front = 0.5 / (1.0 + 2.0_f32.sqrt());
+    let behind = front / 2.0_f32.sqrt();
+    let expected = [
+        ("left", (front, 0.0)),
+        ("right", (0.0, front)),
+        ("centre", (behind, behind)),
+        ("bass", (0.0, 0.0)),
+        ("back left", (behind, 0.0)),
+        ("back right", (0.0, behind)),
+    ];
+    for (channel, (name, (left, right))) in expected.into_iter().enumerate() {
+        let heard = heard_from(channel);
+        let off = (heard.0 - left).abs().max((heard.1 - right).abs());
+        assert!(off < 0.02, "{name}: {heard:?}");
+    }
+}
+
 #[test]
 fn segments_begin_at_the_nearest_packet_and_leave_no_gap() {
     let clip = make(

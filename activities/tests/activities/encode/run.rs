@@ -120,6 +120,7 @@ pub(super) fn facts(num: u32, den: u32) -> SourceFacts {
     SourceFacts {
         index: 0,
         origin_ns: 0,
+        start_ns: 0,
         rotation: 0,
         mirrored: false,
         interlaced: false,

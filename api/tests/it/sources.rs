@@ -1,0 +1,232 @@
+//! Every source: a matrix of containers, codecs, shapes, rates and timelines, each made by recipe,
+//! turned into a set, and judged by tools that are not ours.
+//!
+//! `TELECINE_SOURCES` says which: `all`, names with commas between, or nothing for a sample drawn
+//! with `TELECINE_SEED` (1 unless given). With `all` and `TELECINE_TEST_MEDIA`, every clip of that
+//! folder is tried as well.
+
+mod bad;
+mod judge;
+mod recipes;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use self::judge::Set;
+use self::recipes::{RECIPES, Recipe};
+use crate::browser;
+use crate::product::{self, Workplace};
+
+/// Sources of a sample: half a minute on two quiet cores.
+const SAMPLE: usize = 6;
+
+/// Jobs at a time.
+const WORKERS: usize = 2;
+
+#[test]
+fn every_source_becomes_a_set_that_is_right() {
+    let recipes = chosen();
+    let began = Instant::now();
+    let mut failures = run_all(&recipes, check);
+    let clips = if all() { clips() } else { Vec::new() };
+    failures.extend(run_all(&clips, |clip| check_clip(clip)));
+    let tried = recipes.len() + clips.len();
+    eprintln!(
+        "{} of {tried} sources are right after {:.0?}",
+        tried - failures.len(),
+        began.elapsed()
+    );
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_matrix_is_large_and_its_names_are_unique() {
+    let names: std::collections::BTreeSet<&str> =
+        RECIPES.iter().map(|recipe| recipe.name).collect();
+    assert_eq!(names.len(), RECIPES.len());
+    assert!(names.len() >= 60, "{} sources", names.len());
+}
+
+/// The recipes that this run is about.
+fn chosen() -> Vec<Recipe> {
+    let wanted = std::env::var("TELECINE_SOURCES").unwrap_or_default();
+    if all() {
+        return RECIPES.to_vec();
+    }
+    if !wanted.is_empty() {
+        let names: Vec<&str> = wanted.split(',').collect();
+        let found = RECIPES.iter().filter(|recipe| names.contains(&recipe.name));
+        return found.copied().collect();
+    }
+    let seed = std::env::var("TELECINE_SEED").ok();
+    sample(seed.and_then(|seed| seed.parse().ok()).unwrap_or(1))
+}
+
+/// Whether the whole matrix is asked for.
+fn all() -> bool {
+    std::env::var("TELECINE_SOURCES").is_ok_and(|wanted| wanted == "all")
+}
+
+/// Different recipes drawn with a seed.
+fn sample(seed: u64) -> Vec<Recipe> {
+    let mut state = seed;
+    let mut left: Vec<&Recipe> = RECIPES.iter().collect();
+    let drawn = (0..SAMPLE).map(|_| {
+        // The generator of Knuth's MMIX; its high bits are good.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        *left.swap_remove((state >> 33) as usize % left.len())
+    });
+    drawn.collect()
+}
+
+/// Runs a check on every item, some at a time, and says what failed.
+fn run_all<T: Named + Sync>(items: &[T], check: impl Fn(&T) -> String + Sync) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = Instant::now();
+                    let outcome = catch_unwind(AssertUnwindSafe(|| check(item)));
+                    let took = began.elapsed();
+                    match outcome {
+                        Ok(said) => eprintln!("{:24} right {took:.1?} {said}", item.name()),
+                        Err(panic) => {
+                            let why = format!("{}: {}", item.name(), message(&*panic));
+                            eprintln!("{:24} WRONG {took:.1?}", item.name());
+                            failures.lock().expect("no panic").push(why);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().expect("no panic")
+}
+
+/// What a row is called.
+trait Named {
+    fn name(&self) -> String;
+}
+
+impl Named for PathBuf {
+    fn name(&self) -> String {
+        self.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+impl Named for Recipe {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
+}
+
+/// Makes a source, runs the job, judges what came out.
+fn check(recipe: &Recipe) -> String {
+    let place = Workplace::new();
+    let source = recipe.make(place.path());
+    let workflow = if recipe.picture.is_some() {
+        "video:transcode"
+    } else {
+        "video:full"
+    };
+    let document = product::succeed(place.run(workflow, &source));
+    let set = Set::read(&place.set());
+    set.check(recipe, &source);
+    read_playlists(&place);
+    if recipe.played {
+        play(&place.set());
+    }
+    document["warnings"].to_string()
+}
+
+/// A second parser reads every playlist without a warning.
+fn read_playlists(place: &Workplace) {
+    let mut playlists = Vec::new();
+    collect_playlists(&place.set(), &mut playlists);
+    let told = browser::read_playlists(&playlists);
+    for (file, read) in playlists.iter().zip(told) {
+        let media =
+            read["endList"] == true && read["durations"].as_array().is_some_and(|d| !d.is_empty());
+        let multivariant = read["variants"].as_u64() > Some(0);
+        assert!(media || multivariant, "{}: {read}", file.display());
+    }
+}
+
+fn collect_playlists(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_playlists(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "m3u8")
+        {
+            found.push(path);
+        }
+    }
+}
+
+/// Both players play it to the end.
+fn play(set: &Path) {
+    for played in [browser::play(set), browser::play_with_shaka(set)] {
+        let (end, length) = (played["ended_at_s"].as_f64(), played["duration_s"].as_f64());
+        let near = end
+            .zip(length)
+            .is_some_and(|(end, length)| (end - length).abs() < 0.05);
+        assert!(near, "{played}");
+    }
+}
+
+/// Every clip of a folder becomes a set, or fails within five seconds and says why.
+fn check_clip(clip: &Path) -> String {
+    let place = Workplace::new();
+    let began = Instant::now();
+    let output = product::output(place.run("video:transcode", clip));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    if output.status.code() == Some(0) {
+        Set::read(&place.set()).check_in_general();
+        read_playlists(&place);
+        return document["warnings"].to_string();
+    }
+    bad::assert_refused(&place, &document, began.elapsed());
+    document["error"]["code"].to_string()
+}
+
+/// The clips of `TELECINE_TEST_MEDIA`, without the pictures.
+fn clips() -> Vec<PathBuf> {
+    const NOT_CLIPS: [&str; 10] = [
+        "jpg", "heic", "avif", "gif", "webp", "png", "svg", "md", "sh", "txt",
+    ];
+    let Ok(folder) = std::env::var("TELECINE_TEST_MEDIA") else {
+        return Vec::new();
+    };
+    let entries = std::fs::read_dir(folder).expect("TELECINE_TEST_MEDIA is a folder");
+    let mut clips: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    clips.retain(|clip| {
+        let extension = clip
+            .extension()
+            .and_then(|text| text.to_str())
+            .unwrap_or_default();
+        clip.is_file() && !NOT_CLIPS.contains(&&*extension.to_ascii_lowercase())
+    });
+    clips.sort();
+    clips
+}
