@@ -162,6 +162,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     flash("mpeg4_mp3.avi", "-c:v mpeg4 -q:v 4 -c:a libmp3lame")
         .lasting(9.04)
         .flash(1.04)
+        .uneven()
         .played(),
     flash("mpeg4_packed.avi", "-c:v mpeg4 -bf 2 -q:v 4 -c:a ac3"),
     flash("flv1_mp3.flv", "-c:v flv -q:v 4 -c:a libmp3lame -ar 44100").sound(44_100),
