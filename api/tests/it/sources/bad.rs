@@ -185,10 +185,12 @@ pub(super) fn assert_refused(place: &Workplace, document: &Value, took: Duration
         "{error}"
     );
     assert!(took < AT_ONCE, "it took {took:.1?}: {error}");
-    assert!(
-        !place.out().join("videos").exists(),
-        "something was published"
-    );
+    // Segments of an encode that found the damage may be left; nothing leads to them.
+    let mut playlists = Vec::new();
+    if place.out().exists() {
+        super::collect_playlists(&place.out(), &mut playlists);
+    }
+    assert!(playlists.is_empty(), "something was published");
 }
 
 #[test]
