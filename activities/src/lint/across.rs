@@ -19,6 +19,9 @@ const PEAK_RATIO: f64 = 2.0;
 /// 0.1 % apart.
 const FRAME_RATE_TOLERANCE: f64 = 0.0005;
 
+/// How many times the shortest frame of a constant rate the longest is: rounding to a tick.
+const EVEN: f64 = 1.01;
+
 /// How far sound may end from the picture, in seconds, if a frame is not longer: two packets of
 /// 21 ms, because sound begins and ends with whole packets.
 const AUDIO_TOLERANCE_S: f64 = 0.050;
@@ -192,12 +195,14 @@ impl Checked<'_> {
     }
 
     fn frame_rate(&self, header: &Header, report: &mut FileReport<'_>) {
-        let Some((shortest, _, average)) = self.own.sample_ticks else {
+        let Some((shortest, longest, average)) = self.own.sample_ticks else {
             return;
         };
         let timescale = f64::from(header.timescale);
-        // A varying rate is stated as its average or as its highest.
-        let lowest = timescale / average.max(1.0) * (1.0 - FRAME_RATE_TOLERANCE) - 0.001;
+        // What a varying rate is called is not laid down: average, nominal or highest.
+        let is_even = f64::from(longest) <= f64::from(shortest) * EVEN;
+        let slowest = if is_even { average } else { f64::from(longest) };
+        let lowest = timescale / slowest.max(1.0) * (1.0 - FRAME_RATE_TOLERANCE) - 0.001;
         let highest = timescale / f64::from(shortest.max(1)) * (1.0 + FRAME_RATE_TOLERANCE) + 0.001;
         let expected = format!("{lowest:.3} to {highest:.3}");
         let at = (self.variant.place(), "FRAME-RATE");
