@@ -329,6 +329,9 @@ impl Encoder {
         // Codes middle and side always instead of where it pays, and loses the side: sound from
         // the left alone came out of both sides at half its level.
         aac.set_property("aac-ms", false);
+        // The other coder, `twoloop`, overshoots without it: a tone of 0.73 peaked at 1.30. This one
+        // keeps 0.73, and comes nearer to music as well (21.0 dB against 20.6).
+        aac.set_property_from_str("aac-coder", "fast");
         let grid = Grid::new(&spec.segment_starts_ns, rate, spec.end_ns.is_none());
         let facts = packets::Facts {
             sample_rate: rate,

@@ -12,7 +12,7 @@ use crate::ffmpeg;
 use crate::repository::root;
 
 /// No job on the clips of this suite takes longer.
-const LONGEST_JOB: Duration = Duration::from_secs(300);
+const LONGEST_JOB: Duration = Duration::from_secs(600);
 
 /// The clip shipped for the demo: 20 s of 720p24 with stereo sound.
 pub(crate) fn demo_clip() -> PathBuf {

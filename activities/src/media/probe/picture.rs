@@ -173,7 +173,12 @@ impl Timeline {
         let declared = grid.declared_ns.filter(|_| times.len() == 1);
         let rate = timing::rate(&times, said.or(declared).unwrap_or(0), stated);
         let last = times.last().copied().unwrap_or(0);
-        let end_ns = said.unwrap_or(last + timing::frame_ns(rate.frames));
+        let whole = last + timing::frame_ns(rate.frames);
+        // A cut may leave a part of the last frame; at a constant rate it is shown for all of one.
+        let end_ns = match said {
+            Some(said) if rate.variable => said,
+            said => said.map_or(whole, |said| said.max(whole)),
+        };
         let cuts = timing::cuts(&times, grid.segment_ns);
         Self {
             seeks: timing::seeks(&cuts, &keyframes),
