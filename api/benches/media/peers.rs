@@ -68,7 +68,7 @@ pub(crate) fn bare_pipeline(clip: &Path, plan: &Value) -> Cost {
         } = rung;
         let encoder = format!(
             "x264enc speed-preset={preset} pass=qual quantizer={crf} bitrate={kbps} \
-             vbv-buf-capacity=2000 key-int-max=144"
+             vbv-buf-capacity=2000 key-int-max=144 sync-lookahead=0"
         );
         add(&format!(
             "t{n}. ! queue max-size-buffers=3 ! {encoder} ! fakesink async=false"

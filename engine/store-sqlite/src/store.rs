@@ -27,6 +27,11 @@ use crate::{claim, clock, directory, read, schema, sessions};
 
 /// How long a process waits for another one's transaction. The longest (opening a fan-out of
 /// 100,000 steps) takes a few seconds.
+/// Bytes of a page of a new database. A transaction writes each page that it touched as a whole, and
+/// most touch ten: the job of a clip of 20 s writes 0.76 MB with pages of 1 KiB and 1.6 MB with the
+/// usual 4 KiB. Opening and closing a fan-out of 100,000 steps costs the same CPU with both.
+const PAGE_BYTES: u32 = 1024;
+
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that read beside the writer.
 const READERS: u32 = 4;
@@ -119,6 +124,7 @@ fn options(database: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(true)
+        .page_size(PAGE_BYTES)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
