@@ -18,6 +18,7 @@ use crate::media::playlist::{
     AudioEntry, Multivariant, PictureEntry, Rates, Variant, media_playlist, rates, seconds,
 };
 use crate::media::renditions::{Rendition, Track};
+use crate::media::report::Ratio;
 
 /// MIME type of playlists.
 pub const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -269,9 +270,29 @@ fn variant(rendition: &Rendition, sound: Option<(Rates, &str)>) -> Option<Varian
         codecs,
         picture: Some(PictureEntry {
             resolution: facts.size,
-            frame_rate: facts.frame_rate,
+            frame_rate: shown_rate(rendition, facts.frame_rate),
         }),
     })
+}
+
+/// The rate that the file states, unless what its frames show is more than 1 % off: containers
+/// state any rate for a video whose rate varies.
+fn shown_rate(rendition: &Rendition, stated: Ratio) -> Ratio {
+    let ticks: u64 = rendition.segments.iter().map(|s| s.duration_ticks).sum();
+    let frames: u64 = rendition
+        .segments
+        .iter()
+        .map(|s| u64::from(s.samples))
+        .sum();
+    let shown = frames as f64 * f64::from(rendition.track.timescale) / ticks.max(1) as f64;
+    let told = f64::from(stated.num) / f64::from(stated.den.max(1));
+    if frames == 0 || (shown / told - 1.0).abs() <= 0.01 {
+        return stated;
+    }
+    Ratio {
+        num: (shown * 1000.0).round() as u32,
+        den: 1000,
+    }
 }
 
 fn audio_entry(rendition: &Rendition) -> Option<AudioEntry> {

@@ -16,6 +16,7 @@
 mod colour;
 mod gate;
 mod ladder;
+mod level;
 mod spec;
 mod writer;
 

@@ -11,6 +11,7 @@ use gstreamer_video::{DownstreamForceKeyUnitEvent, VideoInfo, VideoInterlaceMode
 
 use super::colour::{Colours, limit};
 use super::gate::{output_frame_rate, reorder_ticks};
+use super::level::level;
 use super::spec::{RungWork, SourceFacts, Spec};
 use super::writer::{RungWriter, Timeline};
 use crate::media::encoded::{Encoded, Outbox, ns_of};
@@ -322,6 +323,11 @@ impl Step<'_> {
         // The encoders of the other renditions keep the cores busy: a thread that looks ahead would
         // only hold frames (24 MiB at 720p) and cost 3 % CPU.
         encoder.set_property("sync-lookahead", 0);
+        if self.spec.facts.variable_frame_rate {
+            let rate = output_frame_rate(self.spec.facts.frame_rate);
+            let level = level(rung, rate, VBV_MS);
+            encoder.set_property("option-string", format!("level={level}"));
+        }
         if self.reorder_ticks() == 0 {
             encoder.set_property("bframes", 0_u32);
         }
