@@ -1,5 +1,6 @@
 use serde_json::json;
 use telecine_engine::activity::ErrorClass;
+use telecine_engine::id::RunId;
 use telecine_engine::retry::plan::{Action, Reason};
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 
@@ -138,8 +139,8 @@ async fn an_executed_plan_runs_what_failed_and_keeps_the_rest() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint() {
+/// A run whose step has a third checkpoint and whose worker was stopped there.
+async fn stopped_at_three() -> (Stage, RunId) {
     let stage = Stage::new().await;
     let worker = stage.work().await;
     let run = stage
@@ -154,6 +155,12 @@ async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint() {
         })
         .await;
     worker.stop().await;
+    (stage, run)
+}
+
+#[tokio::test]
+async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint() {
+    let (stage, run) = stopped_at_three().await;
     let released = stage
         .until(&run, |s| s.steps[0].step.status == StepStatus::Ready)
         .await;
@@ -249,20 +256,7 @@ async fn two_workers_share_a_fan_out_and_run_each_item_once() {
 
 #[tokio::test]
 async fn an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed() {
-    let stage = Stage::new().await;
-    let worker = stage.work().await;
-    let run = stage
-        .submit("  a: {activity: test.act@1, with: {what: count}}")
-        .await;
-    stage
-        .until(&run, |snapshot| {
-            snapshot.steps[0]
-                .step
-                .checkpoint
-                .is_some_and(|checkpoint| checkpoint.seq == 3)
-        })
-        .await;
-    worker.stop().await;
+    let (stage, run) = stopped_at_three().await;
 
     let other = Stage::with_tool(stage.root.clone(), "tool 2").await;
     let worker = other.work().await;
