@@ -21,10 +21,12 @@ pub mod plan;
 pub mod playlist;
 pub mod preview;
 pub mod probe;
+pub mod raw_video;
 pub mod renditions;
 pub mod report;
 pub mod sniff;
 pub mod sprites;
+pub mod still;
 pub mod thumbnail;
 mod vips;
 

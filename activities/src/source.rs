@@ -22,19 +22,19 @@ pub(crate) struct LocalSource {
     pub(crate) size_bytes: u64,
 }
 
-/// The source object of a key as a file: in place if the store has it in one, else downloaded
-/// to the scratch directory.
-pub(crate) async fn local(ctx: &Context, key: &str) -> Result<LocalSource, ActivityError> {
-    local_within(ctx, key, MAX_SOURCE_BYTES).await
+/// A [source](Context::locate) as a file: in place if the store has it in one, else downloaded to
+/// the scratch directory.
+pub(crate) async fn local(ctx: &Context, source: &str) -> Result<LocalSource, ActivityError> {
+    local_within(ctx, source, MAX_SOURCE_BYTES).await
 }
 
 /// As [`local`], for sources of at most so many bytes; nothing of a larger one is read.
 pub(crate) async fn local_within(
     ctx: &Context,
-    key: &str,
+    source: &str,
     max_bytes: u64,
 ) -> Result<LocalSource, ActivityError> {
-    let store = ctx.source();
+    let (store, key) = ctx.locate(source);
     let found = store.head(key).await?;
     let size_bytes = found
         .ok_or_else(|| ObjectError::NotFound {

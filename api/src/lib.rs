@@ -55,6 +55,7 @@
 //!
 //! * [`activity`] is what an activity is made of: the trait, its context, its errors.
 //! * [`tool`] runs code that may crash, hang or be attacked in a child process.
+//! * [`media`] reads and writes pictures and video safely, and has the types of the built-in steps.
 //! * [`testing`] is what an activity is tested with.
 //! * [`App::builder`] puts a program together.
 
@@ -64,6 +65,7 @@ mod builder;
 mod cli;
 mod config;
 mod document;
+pub mod media;
 pub mod testing;
 pub mod tool;
 

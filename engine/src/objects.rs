@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 /// The longest object key, in bytes. S3 allows no more.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// How a source is named that is a result of an earlier step: `media://KEY` is an object of the
+/// media store. No key begins like that: it would have an empty segment.
+pub const MEDIA_SCHEME: &str = "media://";
+
 /// An object that a step made: what it is called and what is in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
@@ -23,6 +27,14 @@ pub struct Artifact {
     pub sha256: String,
     /// MIME type.
     pub media_type: String,
+}
+
+impl Artifact {
+    /// How another step names it as its source: [`MEDIA_SCHEME`] and the key.
+    #[must_use]
+    pub fn as_source(&self) -> String {
+        format!("{MEDIA_SCHEME}{}", self.key)
+    }
 }
 
 /// What a store says about an object without reading it.

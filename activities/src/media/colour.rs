@@ -57,12 +57,17 @@ pub(crate) fn stated(caps: &gst::CapsRef) -> Colour {
     caps.structure(0)
         .and_then(|structure| structure.get::<&str>("colorimetry").ok())
         .and_then(|text| VideoColorimetry::from_str(text).ok())
-        .map_or_else(Colour::default, |colorimetry| Colour {
-            primaries: name(PRIMARIES, colorimetry.primaries()),
-            transfer: name(TRANSFERS, colorimetry.transfer()),
-            matrix: name(MATRICES, colorimetry.matrix()),
-            range: name(RANGES, colorimetry.range()),
-        })
+        .map_or_else(Colour::default, |colorimetry| names(&colorimetry))
+}
+
+/// A colorimetry in words; `None` for what has no name.
+pub(crate) fn names(colorimetry: &VideoColorimetry) -> Colour {
+    Colour {
+        primaries: name(PRIMARIES, colorimetry.primaries()),
+        transfer: name(TRANSFERS, colorimetry.transfer()),
+        matrix: name(MATRICES, colorimetry.matrix()),
+        range: name(RANGES, colorimetry.range()),
+    }
 }
 
 /// Takes what `first` says, and from `second` what it leaves open.

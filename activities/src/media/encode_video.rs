@@ -33,7 +33,9 @@ use super::gst::{DecodeRequest, Decoded, Decoder, Failure, StreamChoice, StreamK
 use super::renditions::Track;
 use crate::tool::{Emitter, Tool, ToolError};
 
+pub(crate) use gate::ALLOWED_LOSS_NS;
 pub use gate::output_frame_rate;
+pub(crate) use ladder::upright_filters;
 pub use spec::{RungWork, SourceFacts, Spec};
 
 /// The tool. Its events are [`Encoded`].

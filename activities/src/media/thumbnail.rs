@@ -100,10 +100,7 @@ impl Tool for Thumbnail {
     /// `hdr_unsupported`, `too_many_pixels`, `too_many_frames`, `animation_refused`,
     /// `image_damaged`.
     fn run(spec: ThumbnailSpec, emit: &Emitter<()>) -> Result<ThumbnailMade, ToolError> {
-        let kind = kind::of(&spec.source)?;
-        let header = vips::header(&spec.source)?;
-        kind.check_loader(&header.loader)?;
-        let source = describe(kind, &header);
+        let source = inspect(&spec.source)?;
         check(&spec.outputs, &source)?;
         let layouts: Vec<Layout> = (spec.outputs.iter())
             .map(|output| Layout::of(source.size, output))
@@ -130,6 +127,17 @@ impl Tool for Thumbnail {
             source,
         })
     }
+}
+
+/// Tells what a file is by its bytes, and reads its header; nothing is decoded.
+///
+/// # Errors
+/// Class `input`: `empty_source`, `not_image`, `vector_refused`, `hdr_unsupported`, `image_damaged`.
+pub(crate) fn inspect(file: &Path) -> Result<SourcePicture, ToolError> {
+    let kind = kind::of(file)?;
+    let header = vips::header(file)?;
+    kind.check_loader(&header.loader)?;
+    Ok(describe(kind, &header))
 }
 
 /// Whether an output shows more than one picture of a source of so many.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::repository::{files, read, relative, root};
 
 /// The crates of the workspace and which of the others each may depend on.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("telecine-engine", &[]),
     ("telecine-testkit", &["telecine-engine"]),
     ("telecine-store-sqlite", &["telecine-engine"]),
@@ -27,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ),
     ("telecine-misbehaving", &["telecine"]),
     ("hello-activity", &["telecine"]),
+    ("watermark-plugin", &["telecine"]),
 ];
 
 /// What tests of any crate may use beside: test support and the stores it is run on.

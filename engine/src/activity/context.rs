@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
 use crate::limits;
-use crate::objects::{Artifact, ObjectError, ObjectStore};
+use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectStore};
 
 /// How much of a file is hashed at a time.
 const DIGEST_BUFFER_BYTES: usize = 256 * 1024;
@@ -264,35 +264,65 @@ impl Context {
         &self.parts.draining
     }
 
-    /// A file that holds a source object: in place if the store has it in one, else a copy in the
-    /// scratch directory. Read it, never write to it.
+    /// The store that holds a source, and its key there: `media://KEY` is a result of an earlier
+    /// step, see [`Artifact::as_source`]; everything else is a key of the store of sources.
+    #[must_use]
+    pub fn locate<'a>(&'a self, source: &'a str) -> (&'a Arc<dyn ObjectStore>, &'a str) {
+        match source.strip_prefix(MEDIA_SCHEME) {
+            Some(key) => (self.media(), key),
+            None => (self.source(), source),
+        }
+    }
+
+    /// A file that holds a [source](Context::locate): in place if the store has it in one, else a
+    /// copy in the scratch directory. Read it, never write to it.
     ///
     /// # Errors
     /// `input` `object_missing` if there is no such object, else what the store or the disk says.
-    pub async fn source_file(&self, key: &str) -> Result<PathBuf, ActivityError> {
-        if let Some(path) = self.source().local_path(key)? {
+    pub async fn source_file(&self, source: &str) -> Result<PathBuf, ActivityError> {
+        self.source_file_within(source, u64::MAX).await
+    }
+
+    /// As [`Context::source_file`], for sources of at most so many bytes; nothing of a larger one
+    /// is read.
+    ///
+    /// # Errors
+    /// Also `input` `source_too_large`.
+    pub async fn source_file_within(
+        &self,
+        source: &str,
+        max_bytes: u64,
+    ) -> Result<PathBuf, ActivityError> {
+        let (store, key) = self.locate(source);
+        let found = store.head(key).await?;
+        let missing = || ObjectError::NotFound {
+            key: key.to_owned(),
+        };
+        let size = found.ok_or_else(missing)?.size;
+        if size > max_bytes {
+            let message = format!("{key} has {size} bytes; at most {max_bytes} are taken");
+            return Err(ActivityError::input("source_too_large", message));
+        }
+        if let Some(path) = store.local_path(key)? {
             return Ok(path);
         }
-        let path = self.scratch().join("source");
-        self.download(key, &path).await?;
+        let name = hex(&Sha256::digest(source)[..8]);
+        let path = self.scratch().join(format!("source_{name}"));
+        self.download(store.as_ref(), (key, size), &path).await?;
         Ok(path)
     }
 
-    async fn download(&self, key: &str, to: &Path) -> Result<(), ActivityError> {
+    async fn download(
+        &self,
+        store: &dyn ObjectStore,
+        (key, size): (&str, u64),
+        to: &Path,
+    ) -> Result<(), ActivityError> {
         let failed = |e| ActivityError::io("write a scratch file", e);
-        let found = self.source().head(key).await?;
-        let size = found
-            .ok_or_else(|| ObjectError::NotFound {
-                key: key.to_owned(),
-            })?
-            .size;
         let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
         let mut copied = 0;
         while copied < size {
-            let piece = self
-                .source()
-                .read_range(key, copied, DOWNLOAD_PIECE_BYTES)
-                .await?;
+            let piece = store.read_range(key, copied, DOWNLOAD_PIECE_BYTES).await?;
             if piece.is_empty() {
                 let message = format!("the object {key} became shorter while it was read");
                 return Err(ActivityError::transient("object_changed", message));

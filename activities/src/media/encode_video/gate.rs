@@ -10,7 +10,7 @@ use super::spec::{SourceFacts, Spec};
 const MAX_FRAME_RATE: u32 = 60;
 
 /// How much of the end of a source may be missing. Containers round the last duration.
-pub(super) const ALLOWED_LOSS_NS: u64 = 200_000_000;
+pub(crate) const ALLOWED_LOSS_NS: u64 = 200_000_000;
 
 /// How far containers round times: Matroska and FLV count milliseconds, so that two times may be
 /// off by half of one each.

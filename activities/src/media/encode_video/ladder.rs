@@ -162,7 +162,7 @@ impl Running {
 ///
 /// # Errors
 /// `config` if a plugin is missing.
-pub(super) fn upright_filters(facts: &SourceFacts) -> Result<Vec<gst::Element>, ToolError> {
+pub(crate) fn upright_filters(facts: &SourceFacts) -> Result<Vec<gst::Element>, ToolError> {
     let mut filters = Vec::new();
     if facts.interlaced {
         // The deinterlacer takes 8-bit formats only.

@@ -89,7 +89,7 @@ impl From<&VideoTrack> for SourceFacts {
 
 impl SourceFacts {
     /// Length of a frame.
-    pub(super) fn frame_ns(&self) -> u64 {
+    pub(crate) fn frame_ns(&self) -> u64 {
         1_000_000_000 * u64::from(self.frame_rate.den) / u64::from(self.frame_rate.num)
     }
 }
