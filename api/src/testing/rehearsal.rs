@@ -76,6 +76,8 @@ pub(crate) enum Seen {
     ProgressFell { from: u64, to: u64 },
     /// A percentage below 0, above 100, or no number.
     BadPercent(String),
+    /// A generation of a name is published: what lies under that name may change from now on.
+    Published(String),
     /// The moment has come; for [`Twist::Hold`], the attempt waits.
     Reached,
     /// The attempt was told to stop at once.

@@ -3,6 +3,7 @@
 mod boundaries;
 mod browser;
 mod cli;
+mod conformance;
 mod docs;
 mod ffmpeg;
 mod full;

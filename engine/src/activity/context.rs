@@ -57,6 +57,13 @@ pub trait Witness: std::fmt::Debug + Send + Sync {
     fn checkpoint_read(&self);
     /// A checkpoint has become durable; the activity waits until this returns.
     async fn checkpoint_saved(&self);
+    /// The activity is about to publish a generation that an earlier step may have allocated.
+    async fn publishing(
+        &self,
+        port: &dyn AttemptPort,
+        name: &str,
+        generation: u64,
+    ) -> Result<(), ActivityError>;
     /// The activity reported progress; this is what it said, before any correction.
     fn progressed(&self, progress: &Progress);
 }
@@ -425,12 +432,16 @@ impl Context {
     /// Makes `generation` the one that readers of `name` see.
     ///
     /// # Errors
-    /// `cancelled` when the lease is lost.
+    /// `cancelled` when the lease is lost; `bug` `unknown_generation` if nobody has allocated it.
     pub async fn publish(
         &self,
         name: &str,
         generation: u64,
     ) -> Result<PublicationMove, ActivityError> {
+        if let Some(witness) = &self.witness {
+            let port = self.parts.port.as_ref();
+            witness.publishing(port, name, generation).await?;
+        }
         self.parts.port.publish(name, generation).await
     }
 

@@ -65,6 +65,13 @@ impl AttemptPort for FencedPort {
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
         let moved = self.store.publish(&self.fence, name, generation).await;
-        moved.map_err(|error| self.explain(error))
+        moved.map_err(|error| match error {
+            // Trying again for ever, as with a database that is away, would not allocate it.
+            StoreError::Corrupt(_) => {
+                let message = format!("generation {generation} of {name} was never allocated");
+                ActivityError::bug("unknown_generation", message).with_source(error)
+            }
+            _ => self.explain(error),
+        })
     }
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long processes get to be gone.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
-/// Waits until no process works below `home`; kills those that stay and counts them. Where no
+/// Waits, at most for `patience`, until no process works below `home`; kills those that stay and counts them. Where no
 /// `/proc` tells, there are none.
-pub(super) async fn survivors(home: &Path) -> usize {
-    let deadline = Instant::now() + GRACE;
+pub(super) async fn survivors(home: &Path, patience: Duration) -> usize {
+    let deadline = Instant::now() + patience;
     loop {
         let alive = alive(home);
         if alive.is_empty() || Instant::now() > deadline {

@@ -91,11 +91,12 @@ impl Site {
     }
 
     /// Lets a process work on a run until the run stops, the plot is fulfilled or `limit` is over.
+    /// Processes that it started get `patience` to be gone.
     pub(super) async fn perform(
         &self,
         subject: &Subject,
         (run, plot): (&RunId, Option<Plot>),
-        limit: Duration,
+        (limit, patience): (Duration, Duration),
     ) -> Result<Performance, CheckError> {
         let order = Order {
             data: self.path("data"),
@@ -116,7 +117,7 @@ impl Site {
         Ok(Performance {
             seen,
             hung,
-            survivors: processes::survivors(self.home.path()).await,
+            survivors: processes::survivors(self.home.path(), patience).await,
         })
     }
 
@@ -224,7 +225,7 @@ impl Ear<'_> {
 
 /// A workflow with the activity as its only step. Each member of the input is an expression, so
 /// that what is in it reaches the activity as it is.
-fn definition_for(subject: &Subject, input: &Value) -> Result<Definition, CheckError> {
+pub(super) fn definition_for(subject: &Subject, input: &Value) -> Result<Definition, CheckError> {
     let members = input.as_object().into_iter().flat_map(Map::keys);
     let with: Map<String, Value> = members
         .map(|name| {
@@ -241,8 +242,10 @@ fn definition_for(subject: &Subject, input: &Value) -> Result<Definition, CheckE
         "input": {"type": "object", "properties": {"with": {}}},
         "steps": {STEP: {"activity": subject.title(), "with": with, "retry": {"max_attempts": 1}}},
     });
-    definition::validate(&text.to_string(), subject)
-        .map_err(|errors| CheckError(errors.iter().map(|error| error.message.as_str()).collect()))
+    definition::validate(&text.to_string(), subject).map_err(|errors| {
+        let said: Vec<_> = errors.iter().map(|error| error.message.as_str()).collect();
+        CheckError(said.join("; "))
+    })
 }
 
 impl ActivityCatalog for Subject {

@@ -2,6 +2,7 @@
 
 mod mutants;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use telecine_engine::definition;
 use telecine_engine::id::RunId;
 use telecine_engine::run::{Failure, RunStatus, Snapshot};
 
+use super::processes::GRACE;
 use super::report::{Finding, Report, Trial};
-use super::site::{Objects, Performance, Site};
+use super::site::{Objects, Performance, Site, definition_for};
 use super::{CheckError, Subject};
 use crate::testing::rehearsal::{Moment, Plot, Seen, Twist};
 
@@ -36,6 +38,7 @@ pub(super) async fn run(
         input,
         limit,
         checkpoints: 0,
+        published: BTreeSet::new(),
         report: Report {
             activity: subject.title(),
             trials: Vec::new(),
@@ -62,6 +65,8 @@ struct Course<'a> {
     limit: Duration,
     /// How many checkpoints an undisturbed attempt saves.
     checkpoints: u32,
+    /// Names of which it has published a generation.
+    published: BTreeSet<String>,
     report: Report,
 }
 
@@ -70,14 +75,14 @@ impl Course<'_> {
     async fn undisturbed(&mut self) -> Result<bool, CheckError> {
         let (name, started) = ("it runs", Instant::now());
         let before = self.site.objects()?;
-        let run = self.submit(&self.input.clone()).await?;
-        let Some(run) = run else {
-            self.find(
-                "fails",
-                name,
-                "a workflow with this input is refused as it is written",
-            );
+        if let Err(refused) = definition_for(self.subject, &self.input) {
+            let message =
+                format!("a workflow with this input is refused as it is written: {refused}");
+            self.find("fails", name, &message);
             self.tried(name, started);
+            return Ok(false);
+        }
+        let Some(run) = self.submit(&self.input.clone()).await? else {
             return Ok(false);
         };
         let done = self.perform(name, (&run, None)).await?;
@@ -268,7 +273,18 @@ impl Course<'_> {
         name: &str,
         act: (&RunId, Option<Plot>),
     ) -> Result<Performance, CheckError> {
-        let done = self.site.perform(self.subject, act, self.limit).await?;
+        // Who has left a process behind once needs not be given time to clear up again.
+        let patience = match self.found("leaves_processes") {
+            true => Duration::ZERO,
+            false => GRACE,
+        };
+        let limits = (self.limit, patience);
+        let done = self.site.perform(self.subject, act, limits).await?;
+        let published = done.seen.iter().filter_map(|(_, seen)| match seen {
+            Seen::Published(name) => Some(name.clone()),
+            _ => None,
+        });
+        self.published.extend(published);
         if done.hung {
             let message = format!("it did not end within {} s", self.limit.as_secs());
             self.find("hangs", name, &message);
@@ -294,6 +310,18 @@ impl Course<'_> {
             self.find("panics", name, panic.unwrap_or("it panicked"));
         }
         Ok(done)
+    }
+
+    fn found(&self, id: &str) -> bool {
+        let mut findings = self.report.findings.iter();
+        findings.any(|finding| finding.id == id)
+    }
+
+    /// Whether readers find an object under a name that is published: the next publication replaces
+    /// it, so it is nobody's artifact.
+    fn is_published(&self, key: &str) -> bool {
+        let below = |name: &String| format!("/{key}/").contains(&format!("/{name}/"));
+        self.published.iter().any(below)
     }
 
     fn find(&mut self, id: &'static str, trial: &str, message: &str) {
@@ -398,7 +426,8 @@ impl Course<'_> {
             .flat_map(|record| &record.artifacts)
             .collect();
         let unlisted = self.site.objects()?.into_keys().find(|key| {
-            !before.contains_key(key) && listed.iter().all(|artifact| artifact.key != *key)
+            let is_listed = listed.iter().any(|artifact| artifact.key == *key);
+            !before.contains_key(key) && !is_listed && !self.is_published(key)
         });
         if let Some(key) = unlisted {
             let message = format!("it stored {key} and listed it nowhere");
@@ -412,7 +441,7 @@ impl Course<'_> {
         let after = self.site.objects()?;
         let changed = before
             .iter()
-            .find(|(key, digest)| after.get(*key) != Some(digest));
+            .find(|(key, digest)| after.get(*key) != Some(digest) && !self.is_published(key));
         if let Some((key, _)) = changed {
             let message = format!("{key}, which an earlier attempt had stored, is another now");
             self.find("object_overwritten", name, &message);

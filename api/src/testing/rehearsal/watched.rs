@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use telecine_engine::activity::{
-    ActivityError, ActivityInfo, Context, DynActivity, Progress, Witness,
+    ActivityError, ActivityInfo, AttemptPort, Context, DynActivity, Progress, Witness,
 };
 use telecine_engine::coordinator::Coordinator;
 use telecine_engine::id::RunId;
@@ -175,6 +175,20 @@ impl Witness for Onlooker {
         let saved = self.saved.fetch_add(1, Ordering::Relaxed) + 1;
         let moment = Moment::Checkpoint(saved);
         self.stagehand.reach(moment, &self.signals).await;
+    }
+
+    /// In a job, an earlier step may have allocated the generation; here there is none, so it is
+    /// done now.
+    async fn publishing(
+        &self,
+        port: &dyn AttemptPort,
+        name: &str,
+        generation: u64,
+    ) -> Result<(), ActivityError> {
+        let above = u32::try_from(generation.saturating_sub(1)).unwrap_or(u32::MAX);
+        port.allocate_generation(name, above).await?;
+        say(&Seen::Published(name.to_owned()));
+        Ok(())
     }
 
     fn progressed(&self, progress: &Progress) {
