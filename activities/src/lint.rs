@@ -1,10 +1,11 @@
 //! Judges a streaming set by stable rules: its playlists, boxes, parameter sets and samples.
 //!
-//! The linter reads everything by itself, from the bytes: it shares no structure with the code
-//! that writes sets, so that it can judge those and foreign ones alike. What it reads may be
-//! hostile. Every read is bounded, nothing recurses, and what makes no sense is a [`Finding`].
+//! The linter reads everything by itself, from the bytes: it shares no parser with the code that
+//! writes sets, so that it can judge those and foreign ones alike; only [`Recorded`] knows what
+//! that code records. What it reads may be hostile. Every read is bounded, nothing recurses, and
+//! what makes no sense is a [`Finding`].
 //!
-//! * [`Rule`] is the one table of rules.
+//! * [`Rule`] is the one table of rules; a [`Profile`] tells which of them a set has to keep.
 //! * [`SetReader`] is a set as relative paths, wherever it is; [`Directory`] is the plainest.
 //! * [`lint`] reads a set from one playlist on. It does not decode: [`Track`]s of its
 //!   answer can be decoded by the check tool.
@@ -13,9 +14,11 @@ mod aac;
 mod across;
 mod bits;
 mod boxes;
+mod format;
 mod fragment;
 mod h264;
 mod header;
+mod language;
 mod m3u8;
 mod media;
 mod multivariant;
@@ -30,14 +33,14 @@ use std::io;
 
 use across::Renditions;
 use m3u8::Kind;
-use media::{MediaPlaylist, Resource};
+use media::{Map, MediaPlaylist, Resource};
 use multivariant::Multivariant;
 use rendition::Rendition;
 
 pub use recorded::Recorded;
 pub use report::{Finding, Place, Report};
-pub use rules::{Rule, Severity};
-pub use set::{Directory, Part, SetError, SetReader, resolve};
+pub use rules::{Demand, Profile, Rule, Severity};
+pub use set::{Directory, Part, SetError, SetReader, Unresolved, resolve};
 
 /// The largest playlist; one of a day has 0.7 MB.
 pub const MAX_PLAYLIST_BYTES: u64 = 8 << 20;
@@ -47,6 +50,9 @@ pub const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// The largest segment: 20 s at 100 Mbit/s.
 pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+
+/// The latest time in ticks. Beyond this no clock counts, and sums of times cannot overflow.
+const LATEST: u64 = 1 << 60;
 
 /// Media playlists of a set that are read.
 const MAX_RENDITIONS: usize = 200;
@@ -65,14 +71,25 @@ pub struct Linted {
 pub struct Track {
     /// Path of its playlist.
     pub playlist: String,
-    /// Whether it is sound; else it is H.264.
-    pub is_audio: bool,
+    /// What its packets hold if it is sound; else it is H.264.
+    pub audio: Option<Packets>,
     /// Ticks per second.
     pub timescale: u32,
     /// Its header.
     pub header: (String, Part),
     /// Its segments in order.
     pub segments: Vec<TrackSegment>,
+}
+
+/// What a packet of AAC holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packets {
+    /// Samples of the core per packet; replication of the spectrum doubles them.
+    pub samples: u32,
+    /// Samples of the core per second.
+    pub rate: u32,
+    /// Packets at the start that the edit list takes away, which decoders may leave out.
+    pub priming: u64,
 }
 
 /// A segment of a [`Track`].
@@ -86,6 +103,15 @@ pub struct TrackSegment {
     pub samples: u32,
 }
 
+/// What a set is measured by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms<'a> {
+    /// Which rules are errors.
+    pub profile: Profile,
+    /// What was recorded when the set was made, if that is known.
+    pub recorded: Option<&'a Recorded>,
+}
+
 /// Reads a set from the playlist `entry` on and judges it. `tell` is called after each segment.
 ///
 /// # Errors
@@ -93,13 +119,14 @@ pub struct TrackSegment {
 pub fn lint(
     set: &dyn SetReader,
     entry: &str,
-    recorded: Option<&Recorded>,
+    terms: Terms<'_>,
     tell: &mut dyn FnMut(&Report),
 ) -> io::Result<Linted> {
+    let recorded = terms.recorded;
     let mut linter = Linter {
         set,
         recorded,
-        report: Report::default(),
+        report: Report::new(terms.profile),
         read: BTreeSet::new(),
         tell,
     };
@@ -113,10 +140,10 @@ pub fn lint(
     })
 }
 
-/// The media playlists and the files that a playlist leads to, in the order in which it names
-/// them; for fetching a set. What is wrong with the playlist is not told.
+/// What a playlist leads to and the linter reads, in the order in which it names it; for fetching
+/// a set. What is wrong with the playlist is not told.
 #[must_use]
-pub fn references(file: &str, bytes: &[u8]) -> Vec<(String, Target)> {
+pub fn references(file: &str, bytes: &[u8]) -> Vec<Reference> {
     let mut quiet = Report::default();
     let mut quiet = quiet.file(file);
     let Some(playlist) = m3u8::parse(bytes, &mut quiet) else {
@@ -125,21 +152,45 @@ pub fn references(file: &str, bytes: &[u8]) -> Vec<(String, Target)> {
     match playlist.kind {
         Kind::Multivariant => {
             let read = Multivariant::read(&playlist, &mut quiet);
-            let variants = read.variants.into_iter().map(|variant| variant.path);
-            let media = read.media.into_iter().filter_map(|media| media.path);
-            let i_frames = read.i_frames.into_iter().map(|(_, path)| path);
-            let paths = variants.chain(media).chain(i_frames);
-            paths.map(|path| (path, Target::Playlist)).collect()
+            let listed = listed(&read);
+            let playlists = listed.map(|listed| Reference {
+                path: listed.path.to_owned(),
+                part: Part::Whole,
+                target: if listed.is_judged {
+                    Target::Playlist
+                } else {
+                    Target::PlaylistAlone
+                },
+            });
+            playlists.collect()
         }
         Kind::Media => {
             let read = MediaPlaylist::read(&playlist, &mut quiet);
-            let maps = read.maps.into_iter();
-            let segments = read.entries.into_iter().map(|entry| entry.resource);
-            let maps = maps.map(|map| (map.path, Target::Header));
-            maps.chain(segments.map(|segment| (segment.path, Target::Segment)))
-                .collect()
+            let first = read.without_map().map(|entry| &entry.resource);
+            let judged = read.entries.iter();
+            let judged = judged.filter(|entry| matches!(entry.map, Map::At(_)) && !entry.gap);
+            let segments = judged.map(|entry| &entry.resource).chain(first);
+            let maps = read.maps.iter().map(|map| (map, Target::Header));
+            let all = maps.chain(segments.map(|segment| (segment, Target::Segment)));
+            let reference = |(resource, target): (&Resource, Target)| Reference {
+                path: resource.path.clone(),
+                part: resource.part,
+                target,
+            };
+            all.map(reference).collect()
         }
     }
+}
+
+/// Something that a playlist leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Path in the set.
+    pub path: String,
+    /// Which bytes of it.
+    pub part: Part,
+    /// What it is.
+    pub target: Target,
 }
 
 /// What a URI of a playlist leads to.
@@ -147,10 +198,39 @@ pub fn references(file: &str, bytes: &[u8]) -> Vec<(String, Target)> {
 pub enum Target {
     /// A media playlist.
     Playlist,
+    /// A media playlist whose segments are not looked at.
+    PlaylistAlone,
     /// A header.
     Header,
     /// A media segment.
     Segment,
+}
+
+/// A media playlist as a multivariant one lists it.
+struct Listed<'a> {
+    line: u32,
+    path: &'a str,
+    is_i_frames: bool,
+    is_judged: bool,
+}
+
+/// Every media playlist of a multivariant one.
+fn listed(multivariant: &Multivariant) -> impl Iterator<Item = Listed<'_>> {
+    let new = |line, path, is_i_frames, is_judged| Listed {
+        line,
+        path,
+        is_i_frames,
+        is_judged,
+    };
+    let variants = multivariant.variants.iter();
+    let variants = variants.map(move |variant| new(variant.line, &variant.path, false, true));
+    let media = multivariant.media.iter().filter_map(move |media| {
+        let path = media.path.as_ref()?;
+        Some(new(media.line, path, false, media.kind != "SUBTITLES"))
+    });
+    let i_frames = multivariant.i_frames.iter();
+    let i_frames = i_frames.map(move |(line, path)| new(*line, path, true, false));
+    variants.chain(media).chain(i_frames)
 }
 
 /// A file could not be read for a reason that is not the set's.
@@ -182,7 +262,7 @@ impl Linter<'_> {
         if playlist.kind == Kind::Media {
             let mut report = self.report.file(entry);
             let read = MediaPlaylist::read(&playlist, &mut report);
-            read.check(&playlist, &mut report);
+            read.check(&playlist, true, &mut report);
             if !read.independent {
                 let what = "EXT-X-INDEPENDENT-SEGMENTS is missing";
                 report.say(Rule::HlsIndependentSegments, Place::FILE, what);
@@ -206,45 +286,28 @@ impl Linter<'_> {
         multivariant: &Multivariant,
         renditions: &mut Renditions,
     ) -> Result<(), Broken> {
-        let variants = multivariant.variants.iter();
-        let variants = variants.map(|variant| (variant.line, Some(&variant.path), false, true));
-        let media = multivariant.media.iter().map(|media| {
-            (
-                media.line,
-                media.path.as_ref(),
-                false,
-                media.kind != "SUBTITLES",
-            )
-        });
-        let i_frames = multivariant.i_frames.iter();
-        let i_frames = i_frames.map(|(line, path)| (*line, Some(path), true, false));
-        for (line, path, is_i_frames, judged) in variants.chain(media).chain(i_frames) {
-            let Some(path) = path.filter(|path| !renditions.contains_key(*path)) else {
+        let mut tried = BTreeSet::new();
+        for listed in listed(multivariant) {
+            let Listed { line, path, .. } = listed;
+            if !tried.insert(path.to_owned()) {
                 continue;
-            };
-            if renditions.len() >= MAX_RENDITIONS {
+            }
+            if tried.len() > MAX_RENDITIONS {
                 let what = "playlists from here on are not read";
-                self.report
-                    .file(entry)
-                    .say(Rule::TooMuch, Place::line(line), what);
+                let mut report = self.report.file(entry);
+                report.say(Rule::TooMuch, Place::line(line), what);
                 break;
             }
-            let resource = Resource {
-                line,
-                path: path.clone(),
-                part: Part::Whole,
-            };
-            let Some(playlist) = self.media_playlist(entry, &resource, is_i_frames)? else {
+            let Some(playlist) = self.media_playlist(entry, &listed)? else {
                 continue;
             };
-            if judged {
+            if listed.is_judged {
                 let rendition = self.rendition(path, playlist)?;
-                renditions.insert(path.clone(), rendition);
+                renditions.insert(path.to_owned(), rendition);
             } else {
                 let what = "its segments are not looked at";
-                self.report
-                    .file(path)
-                    .say(Rule::NotJudged, Place::FILE, what);
+                let mut report = self.report.file(path);
+                report.say(Rule::NotJudged, Place::FILE, what);
             }
         }
         Ok(())
@@ -253,13 +316,17 @@ impl Linter<'_> {
     fn media_playlist(
         &mut self,
         from: &str,
-        resource: &Resource,
-        is_i_frames: bool,
+        listed: &Listed<'_>,
     ) -> Result<Option<MediaPlaylist>, Broken> {
-        let Some(bytes) = self.fetch(from, resource, MAX_PLAYLIST_BYTES)? else {
+        let resource = Resource {
+            line: listed.line,
+            path: listed.path.to_owned(),
+            part: Part::Whole,
+        };
+        let Some(bytes) = self.fetch(from, &resource, MAX_PLAYLIST_BYTES)? else {
             return Ok(None);
         };
-        let mut report = self.report.file(&resource.path);
+        let mut report = self.report.file(listed.path);
         let Some(playlist) = m3u8::parse(&bytes, &mut report) else {
             return Ok(None);
         };
@@ -269,8 +336,8 @@ impl Linter<'_> {
             return Ok(None);
         }
         let read = MediaPlaylist::read(&playlist, &mut report);
-        read.check(&playlist, &mut report);
-        if read.i_frames_only != is_i_frames {
+        read.check(&playlist, listed.is_judged, &mut report);
+        if read.i_frames_only != listed.is_i_frames {
             let what = "EXT-X-I-FRAMES-ONLY does not agree with how the playlist is listed";
             report.say(Rule::HlsIFrames, Place::FILE, what);
         }
@@ -326,6 +393,7 @@ fn track(rendition: &Rendition) -> Option<Track> {
     let header = rendition.header()?;
     let decodable = header.video().is_some_and(|video| video.avc.is_some())
         || header.audio().is_some_and(|audio| audio.config.is_some());
+    let audio = header.audio().and_then(|audio| audio.config);
     let [map] = rendition.playlist.maps.as_slice() else {
         return None;
     };
@@ -334,7 +402,11 @@ fn track(rendition: &Rendition) -> Option<Track> {
     let entries = rendition.playlist.entries.iter();
     Some(Track {
         playlist: rendition.file.clone(),
-        is_audio: header.audio().is_some(),
+        audio: audio.map(|config| Packets {
+            samples: config.packet,
+            rate: config.rate,
+            priming: priming(header.edit_start, rendition.sample_ticks),
+        }),
         timescale: header.timescale,
         header: file(map),
         segments: entries
@@ -346,4 +418,10 @@ fn track(rendition: &Rendition) -> Option<Track> {
             })
             .collect(),
     })
+}
+
+/// Packets that begin before the presentation does.
+fn priming(edit_start: Option<u64>, sample_ticks: Option<(u32, u32, f64)>) -> u64 {
+    let longest = sample_ticks.map_or(0, |(_, longest, _)| longest);
+    edit_start.unwrap_or(0).div_ceil(u64::from(longest.max(1)))
 }

@@ -10,7 +10,7 @@ use telecine_engine::objects::{Artifact, ObjectError};
 
 use crate::child::{Limits, ToolHost};
 use crate::keys::track_file;
-use crate::lint::{Finding, Recorded, Report, Rule, Severity};
+use crate::lint::{Finding, Profile, Recorded, Report, Rule, Severity};
 use crate::media::check::{CheckSet, Spec};
 use crate::media::encode_video::SourceFacts;
 use crate::media::renditions::Rendition;
@@ -82,6 +82,7 @@ impl Activity for Validate {
             root: root(ctx, &input.set.prefix, &recorded).await?,
             entry: ENTRY.to_owned(),
             decode: true,
+            profile: Profile::House,
             recorded: Some(recorded),
         };
         let renditions = video.len() + usize::from(input.audio.is_some());
@@ -183,21 +184,21 @@ fn judge(ctx: &Context, report: &Report) -> Result<(), ActivityError> {
     let corrupt: Vec<&Finding> = report.errors().filter(is_corrupt).collect();
     if !corrupt.is_empty() {
         let message = "stored objects do not hold the bytes that were written";
-        let message = format!("{message}: {}", listed(&corrupt));
+        let message = format!("{message}: {}", listed(&corrupt, corrupt.len() as u64));
         return Err(ActivityError::new(
             ErrorClass::Dependency,
             "object_corrupt",
             message,
         ));
     }
-    let errors: Vec<&Finding> = report.errors().collect();
-    if errors.is_empty() {
+    if report.error_count == 0 {
         return Ok(());
     }
+    let errors: Vec<&Finding> = report.errors().collect();
     let message = format!(
         "the set breaks {} rules: {}",
         rules(&errors),
-        listed(&errors)
+        listed(&errors, report.error_count)
     );
     Err(ActivityError::bug("package_invalid", message))
 }
@@ -207,11 +208,11 @@ fn rules(findings: &[&Finding]) -> usize {
     rules.len()
 }
 
-/// The first findings, and how many more there are.
-fn listed(findings: &[&Finding]) -> String {
+/// The first findings, and how many more of all there are.
+fn listed(findings: &[&Finding], all: u64) -> String {
     let first = findings.iter().take(LISTED_FINDINGS);
     let mut text: Vec<String> = first.map(ToString::to_string).collect();
-    let more = findings.len().saturating_sub(LISTED_FINDINGS);
+    let more = all.saturating_sub(text.len() as u64);
     if more > 0 {
         text.push(format!("and {more} more"));
     }

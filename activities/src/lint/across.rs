@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fragment::Segment;
 use super::header::Header;
+use super::language;
 use super::multivariant::{Media, Multivariant, Variant};
 use super::rendition::{Rates, Rendition};
 use super::report::{FileReport, Place, Report};
@@ -90,6 +91,7 @@ impl Checked<'_> {
     fn rates(&self, report: &mut FileReport<'_>) {
         if self.variant.average.is_none() {
             let what = "AVERAGE-BANDWIDTH is missing";
+            let mut report = report.house();
             report.say(Rule::HlsAverageBandwidth, self.variant.place(), what);
         }
         let Some(measured) = self.measured() else {
@@ -99,8 +101,12 @@ impl Checked<'_> {
             let Some(stated) = stated else { return };
             if (stated as f64 - measured).abs() > measured * RATE_TOLERANCE + 1.0 {
                 let expected = format!("{measured:.0} bit/s, within 10 %");
-                let at = (self.variant.place(), name);
-                report.differs(rule, at, expected, format!("{stated} bit/s"));
+                let (at, stated_rate) = ((self.variant.place(), name), format!("{stated} bit/s"));
+                if (stated as f64) < measured {
+                    report.differs(rule, at, expected, stated_rate);
+                } else {
+                    report.house().differs(rule, at, expected, stated_rate);
+                }
             }
         };
         near(
@@ -127,12 +133,15 @@ impl Checked<'_> {
     fn codecs(&self, report: &mut FileReport<'_>) {
         let place = || self.variant.place();
         let Some(stated) = &self.variant.codecs else {
+            let mut report = report.house();
             report.say(Rule::HlsCodecs, place(), "CODECS is missing");
             return;
         };
         let headers = std::iter::once(self.own).chain(self.audio.iter().copied());
-        let headers: Option<Vec<&Header>> = headers.map(Rendition::header).collect();
-        let Some(headers) = headers else { return };
+        let headers: Option<Vec<Vec<&Header>>> = headers.map(Rendition::all_headers).collect();
+        let Some(headers) = headers.map(|headers| headers.concat()) else {
+            return;
+        };
         if let Some(entry) = headers.iter().find_map(|header| unlisted(header, stated)) {
             let at = (place(), "CODECS");
             report.differs(Rule::HlsCodecs, at, format!("{entry} among them"), stated);
@@ -144,6 +153,12 @@ impl Checked<'_> {
             .split(',')
             .map(|codec| codec.trim().to_ascii_lowercase())
             .collect();
+        for (header, known) in headers.iter().zip(&mut known) {
+            let also = header.also_codec().filter(|also| listed.contains(also));
+            if let Some(also) = also {
+                *known = also;
+            }
+        }
         for list in [&mut known, &mut listed] {
             list.sort();
         }
@@ -176,7 +191,10 @@ impl Checked<'_> {
         let at = (place(), "VIDEO-RANGE");
         match &self.variant.range {
             Some(stated) => report.equal(Rule::HlsVideoRange, at, range, stated),
-            None => report.differs(Rule::HlsVideoRange, at, range, "nothing"),
+            None => {
+                let mut report = report.house();
+                report.differs(Rule::HlsVideoRange, at, range, "nothing");
+            }
         }
     }
 
@@ -184,6 +202,7 @@ impl Checked<'_> {
         let expected = format!("{}x{}", width.round(), height.round());
         let at = (self.variant.place(), "RESOLUTION");
         let Some(stated) = self.variant.resolution else {
+            let mut report = report.house();
             report.differs(Rule::HlsResolution, at, expected, "nothing");
             return;
         };
@@ -207,7 +226,10 @@ impl Checked<'_> {
         let expected = format!("{lowest:.3} to {highest:.3}");
         let at = (self.variant.place(), "FRAME-RATE");
         match self.variant.frame_rate {
-            None => report.differs(Rule::HlsFrameRate, at, expected, "nothing"),
+            None => {
+                let mut report = report.house();
+                report.differs(Rule::HlsFrameRate, at, expected, "nothing");
+            }
             Some(stated) if stated < lowest || stated > highest => {
                 report.differs(Rule::HlsFrameRate, at, expected, format!("{stated:.3}"));
             }
@@ -222,10 +244,14 @@ fn unlisted(header: &Header, stated: &str) -> Option<String> {
         return None;
     }
     let entry = super::boxes::name(&header.entry);
-    let listed = stated
-        .split(',')
-        .any(|codec| codec.trim().starts_with(&entry));
+    let listed = stated.split(',').any(|codec| begins(codec.trim(), &entry));
     (!listed).then_some(entry)
+}
+
+/// Whether a codec is of a type of sample entry. `Opus` and `fLaC` are spelt in either case.
+fn begins(codec: &str, entry: &str) -> bool {
+    let start = codec.get(..entry.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(entry))
 }
 
 fn check_media(media: &Media, renditions: &Renditions, report: &mut FileReport<'_>) {
@@ -247,10 +273,9 @@ fn check_media(media: &Media, renditions: &Renditions, report: &mut FileReport<'
         && header.language != "und"
     {
         let primary = stated.split('-').next().unwrap_or_default();
-        let track = crate::media::playlist::language_tag(&header.language);
-        if crate::media::playlist::language_tag(primary) != track {
+        if !language::agree(&header.language, primary) {
             let at = (place(), "LANGUAGE");
-            report.differs(Rule::HlsLanguage, at, track, stated);
+            report.differs(Rule::HlsLanguage, at, &header.language, stated);
         }
     }
 }
@@ -301,7 +326,8 @@ fn compare_video(first: &Rendition, other: &Rendition, report: &mut Report) {
     let (Some(a), Some(b)) = (first.header(), other.header()) else {
         return;
     };
-    let mut report = report.file(&other.file);
+    let is_cmaf = a.is_cmaf && b.is_cmaf;
+    let mut report = report.file(&other.file).claiming(is_cmaf);
     let at = (Place::FILE, "the timescale of all video renditions");
     report.equal(Rule::SetTimescale, at, a.timescale, b.timescale);
     let (one, two) = (super::boxes::name(&a.entry), super::boxes::name(&b.entry));

@@ -30,6 +30,11 @@ impl<'a> Bits<'a> {
         Some(value)
     }
 
+    /// Passes over what is left of a byte.
+    pub(super) fn align(&mut self) {
+        self.at = self.at.next_multiple_of(8);
+    }
+
     /// An unsigned Exp-Golomb code.
     pub(super) fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0;

@@ -4,8 +4,9 @@
 use super::report::{FileReport, Place};
 use super::rules::Rule;
 
-/// Boxes side by side beyond these are not read; honest files have a dozen.
-const MAX_SIBLINGS: usize = 1024;
+/// Boxes side by side beyond these are not read; a segment of 20 s at 120 pictures a second, each in a
+/// chunk of its own, has 9,600.
+pub(super) const MAX_SIBLINGS: usize = 16_384;
 
 /// Type of a box.
 pub(super) type Kind = [u8; 4];
@@ -239,7 +240,8 @@ fn split<'a>(
     let mut at = 0;
     while at < bytes.len() {
         if boxes.len() == MAX_SIBLINGS {
-            report.say(Rule::TooMuch, parent.place(), "it has more than 1024 boxes");
+            let what = format!("it has more than {MAX_SIBLINGS} boxes");
+            report.say(Rule::TooMuch, parent.place(), what);
             break;
         }
         let Some((kind, header, size)) = header(&bytes[at..]) else {

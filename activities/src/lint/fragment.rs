@@ -4,7 +4,8 @@ mod run;
 mod track;
 mod video;
 
-use super::boxes::{BoxView, Children, Layout};
+use super::LATEST;
+use super::boxes::{BoxView, Children, Layout, MAX_SIBLINGS};
 use super::header::{Header, Media, brands};
 use super::report::{FileReport, Place};
 use super::rules::Rule;
@@ -24,16 +25,25 @@ pub(super) struct Segment {
     /// Durations of all samples, in ticks.
     pub(super) duration: u64,
     pub(super) samples: u32,
+    /// Ticks per second.
+    pub(super) timescale: u32,
+}
+
+impl Segment {
+    /// How long its samples last.
+    pub(super) fn seconds(&self) -> f64 {
+        self.duration as f64 / f64::from(self.timescale)
+    }
 }
 
 const FILE: Layout = Layout {
     boxes: &[
         (b"styp", 0, 1),
-        (b"sidx", 0, 64),
-        (b"prft", 0, 1024),
-        (b"emsg", 0, 1024),
-        (b"moof", 1, 1024),
-        (b"mdat", 1, 1024),
+        (b"sidx", 0, MAX_SIBLINGS),
+        (b"prft", 0, MAX_SIBLINGS),
+        (b"emsg", 0, MAX_SIBLINGS),
+        (b"moof", 1, MAX_SIBLINGS),
+        (b"mdat", 1, MAX_SIBLINGS),
     ],
     ordered: false,
 };
@@ -88,14 +98,19 @@ pub(super) fn read(
             report.say(Rule::BoxOrder, moof.place(), "no mdat follows it");
             return None;
         };
-        let fragment = fragment(moof, mdat, header, report)?;
+        let before = segment.map_or(0, |segment| segment.samples as usize);
+        let fragment = fragment((moof, mdat, before), header, report)?;
         so_far.check(&fragment, header, segment.is_none(), report);
         if let Media::Video(video) = &header.media
             && let Some(avc) = &video.avc
         {
             video::check(&fragment, (avc, mdat), segment.is_none(), so_far, report);
         }
-        segment = Some(join(segment, &fragment, bytes.len() as u64));
+        let size = bytes.len() as u64;
+        segment = Some(join(segment, &fragment, (size, header.timescale)));
+    }
+    if let (Some(segment), Some(moof)) = (&segment, file.one(b"moof")) {
+        so_far.end_segment(segment, header, (&moof.place(), report));
     }
     if segment.is_none() && file.one(b"moof").is_some() {
         report.say(Rule::BoxOrder, Place::FILE, "no mdat follows the moof");
@@ -103,7 +118,7 @@ pub(super) fn read(
     segment
 }
 
-fn join(before: Option<Segment>, fragment: &Fragment, bytes: u64) -> Segment {
+fn join(before: Option<Segment>, fragment: &Fragment, (bytes, timescale): (u64, u32)) -> Segment {
     let duration: u64 = fragment.samples.iter().map(|s| u64::from(s.duration)).sum();
     let samples = u32::try_from(fragment.samples.len()).unwrap_or(u32::MAX);
     match before {
@@ -118,15 +133,20 @@ fn join(before: Option<Segment>, fragment: &Fragment, bytes: u64) -> Segment {
             start: fragment.start,
             duration,
             samples,
+            timescale,
         },
     }
 }
 
 /// A segment begins with its type.
 fn check_start(file: &Children<'_>, report: &mut FileReport<'_>) {
-    let rule = Rule::CmafBrand;
+    let mut orphans = file.iter().zip(file.iter().skip(1));
+    let orphan = orphans.find(|(a, b)| b.kind == *b"mdat" && a.kind != *b"moof");
+    if let Some((_, orphan)) = orphan {
+        report.say(Rule::BoxOrder, orphan.place(), "no moof stands before it");
+    }
     let Some(styp) = file.one(b"styp") else {
-        report.say(rule, Place::FILE, "the segment has no styp");
+        say_brand(Place::FILE, "the segment has no styp", report);
         return;
     };
     if styp.offset != 0 {
@@ -138,16 +158,16 @@ fn check_start(file: &Children<'_>, report: &mut FileReport<'_>) {
     }
     let found = brands(styp, report).unwrap_or_default();
     if !found.iter().any(|brand| BRANDS.contains(&brand)) {
-        report.say(
-            rule,
-            styp.place(),
-            "the segment has none of the brands cmfs, cmff, cmfl",
-        );
+        let what = "the segment has none of the brands cmfs, cmff, cmfl";
+        say_brand(styp.place(), what, report);
     }
-    let mut orphans = file.iter().zip(file.iter().skip(1));
-    let orphan = orphans.find(|(a, b)| b.kind == *b"mdat" && a.kind != *b"moof");
-    if let Some((_, orphan)) = orphan {
-        report.say(Rule::BoxOrder, orphan.place(), "no moof stands before it");
+}
+
+/// The type of a segment may be left out. Of a track that does not claim CMAF, the header has said
+/// so already.
+fn say_brand(place: Place, what: &str, report: &mut FileReport<'_>) {
+    if report.is_cmaf() {
+        report.house().say(Rule::CmafBrand, place, what);
     }
 }
 
@@ -161,9 +181,9 @@ struct FragmentHeader {
     sample_flags: Option<u32>,
 }
 
+/// Reads a fragment, before which a segment has so many samples.
 fn fragment(
-    moof: &BoxView<'_>,
-    mdat: &BoxView<'_>,
+    (moof, mdat, before): (&BoxView<'_>, &BoxView<'_>, usize),
     header: &Header,
     report: &mut FileReport<'_>,
 ) -> Option<Fragment> {
@@ -175,7 +195,7 @@ fn fragment(
     let trafs = boxes.all(b"traf").count();
     if trafs != 1 {
         let what = format!("there are {trafs} track fragments");
-        report.say(Rule::CmafOneTrack, moof.place(), what);
+        report.one_track(moof.place(), what);
         return None;
     }
     let traf = boxes.one(b"traf")?.children(&TRAF, report);
@@ -185,7 +205,7 @@ fn fragment(
     let mut next_data = mdat.body_offset;
     for trun in traf.all(b"trun") {
         let run = Run::read(trun, report)?;
-        if samples.len() + run.count() > MAX_SAMPLES {
+        if before + samples.len() + run.count() > MAX_SAMPLES {
             report.say(
                 Rule::TooMuch,
                 trun.place(),
@@ -289,8 +309,6 @@ fn start(tfdt: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<u64> {
         let what = format!("it has version {version}");
         report.say(Rule::CmafTfdt, tfdt.place(), what);
     }
-    // Beyond this no clock counts, and sums of times cannot overflow.
-    const LATEST: u64 = 1 << 60;
     if start > LATEST {
         report.say(
             Rule::CmafGap,

@@ -4,7 +4,7 @@ mod audio;
 mod track;
 mod video;
 
-use super::boxes::{BoxView, Children, Kind, Layout};
+use super::boxes::{BoxView, Children, Fields, Kind, Layout};
 use super::report::FileReport;
 use super::rules::Rule;
 
@@ -24,6 +24,8 @@ pub(super) struct Header {
     /// Type of the sample entry.
     pub(super) entry: Kind,
     pub(super) media: Media,
+    /// Whether it claims to follow CMAF.
+    pub(super) is_cmaf: bool,
 }
 
 /// What a track holds.
@@ -44,7 +46,7 @@ pub(super) struct Defaults {
 }
 
 impl Header {
-    /// As CODECS names it; `None` if it is not known.
+    /// As CODECS names it best; `None` if it is not known.
     pub(super) fn codec(&self) -> Option<String> {
         match &self.media {
             Media::Video(video) => {
@@ -54,9 +56,15 @@ impl Header {
                     "{entry}.{profile:02x}{compatibility:02x}{level:02x}"
                 ))
             }
-            Media::Audio(audio) => Some(format!("mp4a.40.{}", audio.config?.object)),
+            Media::Audio(audio) => audio.codec.clone(),
             Media::Other => None,
         }
+    }
+
+    /// What CODECS may say instead: what older decoders make of it.
+    pub(super) fn also_codec(&self) -> Option<String> {
+        let core = self.audio()?.config?.core?;
+        Some(format!("mp4a.40.{core}"))
     }
 
     pub(super) fn video(&self) -> Option<&VideoEntry> {
@@ -102,6 +110,20 @@ const MVEX: Layout = Layout {
 /// The unity matrix.
 const UNITY: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
+/// Whether a file begins with a `ftyp` that claims CMAF. It decides which rules apply, so it is
+/// asked before anything else is read.
+pub(super) fn claims_cmaf(bytes: &[u8]) -> bool {
+    let mut fields = Fields::of(bytes);
+    let Some((size, b"ftyp")) = fields.u32().zip(fields.array().as_ref()) else {
+        return false;
+    };
+    let body = (size as usize)
+        .checked_sub(8)
+        .and_then(|size| fields.bytes(size));
+    let brands = body.unwrap_or_default().chunks_exact(4).skip(2);
+    brands.into_iter().any(|brand| brand == CMAF)
+}
+
 /// Reads a header; `None` if it is none of one track that can be judged further.
 pub(super) fn read(bytes: &[u8], report: &mut FileReport<'_>) -> Option<Header> {
     let file = Children::of_file(bytes, &FILE, report);
@@ -112,7 +134,7 @@ pub(super) fn read(bytes: &[u8], report: &mut FileReport<'_>) -> Option<Header> 
     let tracks = moov.all(b"trak").count();
     if tracks != 1 {
         let what = format!("there are {tracks} tracks");
-        report.say(Rule::CmafOneTrack, movie.place(), what);
+        report.one_track(movie.place(), what);
         return None;
     }
     let track = track::read(moov.one(b"trak")?, report)?;
@@ -130,18 +152,19 @@ pub(super) fn read(bytes: &[u8], report: &mut FileReport<'_>) -> Option<Header> 
         defaults,
         entry: track.entry,
         media: track.media,
+        is_cmaf: report.is_cmaf(),
     })
 }
+
+/// The brand of CMAF.
+const CMAF: &[u8] = b"cmfc";
 
 /// Whether the header has the brand `cmf2`.
 fn check_brands(found: &BoxView<'_>, report: &mut FileReport<'_>) -> bool {
     let brands = brands(found, report).unwrap_or_default();
-    if !brands.contains(b"cmfc") {
-        report.say(
-            Rule::CmafBrand,
-            found.place(),
-            "the header lacks the brand cmfc",
-        );
+    if !brands.iter().any(|brand| brand == CMAF) {
+        let what = "the header lacks the brand cmfc: it does not claim to follow CMAF";
+        report.house().say(Rule::CmafBrand, found.place(), what);
     }
     brands.contains(b"cmf2")
 }
@@ -181,11 +204,20 @@ fn read_movie(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<u32> {
     if fixed.1 != UNITY {
         report.say(Rule::BoxField, found.place(), "the matrix is not unity");
     }
-    if duration != 0 && !is_unknown(duration, version) {
+    check_duration(found, (version, duration), report);
+    Some(next)
+}
+
+/// The durations of a header are those of samples that it does not have.
+fn check_duration(
+    found: &BoxView<'_>,
+    (version, duration): (u8, u64),
+    report: &mut FileReport<'_>,
+) {
+    if !is_unknown(duration, version) {
         let at = (found.place(), "the duration");
         report.equal(Rule::CmafDuration, at, 0, duration);
     }
-    Some(next)
 }
 
 fn times(fields: &mut super::boxes::Fields<'_>, version: u8) -> Option<()> {

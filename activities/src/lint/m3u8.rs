@@ -129,7 +129,10 @@ fn lines<'a>(text: &'a str, report: &mut FileReport<'_>) -> Vec<(u32, &'a str)> 
             report.say(Rule::TooMuch, place, "lines from here on are not read");
             break;
         }
-        if line.trim() != line {
+        // A comment and the title of a segment may end with one.
+        let is_free = line.starts_with("#EXTINF:") && line.contains(',')
+            || line.starts_with('#') && !line.starts_with("#EXT");
+        if line.trim_start() != line || line.trim_end() != line && !is_free {
             report.say(Rule::M3u8Line, place, "it begins or ends with a blank");
         } else if line.chars().any(char::is_control) {
             report.say(Rule::M3u8Encoding, place, "it has a control character");

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::m3u8::{Attributes, Item, Playlist, Tag, What, duration};
 use super::report::{FileReport, Place};
 use super::rules::Rule;
-use super::set::{Part, resolve};
+use super::set::{Part, Unresolved, resolve};
 
 /// A shorter last segment makes players stumble, in seconds.
 const SHORTEST_LAST_S: f64 = 0.5;
@@ -19,8 +19,23 @@ pub(super) struct MediaPlaylist {
     pub(super) i_frames_only: bool,
     /// Line of the first tag that encrypts.
     pub(super) encrypted: Option<u32>,
+    /// Headers, each once.
     pub(super) maps: Vec<Resource>,
     pub(super) entries: Vec<Entry>,
+    /// What applies to the next segment.
+    map: Map,
+}
+
+/// The header of a segment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Map {
+    /// No EXT-X-MAP stands before the segment.
+    #[default]
+    Absent,
+    /// There is one, and what it names cannot be judged.
+    Unknown,
+    /// The header by its place among the maps.
+    At(usize),
 }
 
 /// A file, or a part of one.
@@ -37,8 +52,7 @@ pub(super) struct Entry {
     pub(super) resource: Resource,
     /// EXTINF, with its line.
     pub(super) duration: (u32, f64),
-    /// Index of its header among the maps.
-    pub(super) map: Option<usize>,
+    pub(super) map: Map,
     /// Whether times start anew with it.
     pub(super) discontinuity: bool,
     /// Whether it is absent on purpose.
@@ -67,6 +81,7 @@ impl MediaPlaylist {
             encrypted: None,
             maps: Vec::new(),
             entries: Vec::new(),
+            map: Map::Absent,
         };
         let mut pending = Pending::default();
         for Item { line, what } in &playlist.items {
@@ -104,7 +119,7 @@ impl MediaPlaylist {
             "#EXT-X-KEY" if tag.attributes.word("METHOD") != Some("NONE") => {
                 self.encrypted.get_or_insert(line);
             }
-            "#EXT-X-MAP" => self.maps.extend(map(line, &tag.attributes, report)),
+            "#EXT-X-MAP" => self.follow(map(line, &tag.attributes, report)),
             "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE"
                 if !self.entries.is_empty() =>
             {
@@ -143,10 +158,24 @@ impl MediaPlaylist {
         self.entries.push(Entry {
             resource,
             duration,
-            map: self.maps.len().checked_sub(1),
+            map: self.map,
             discontinuity: pending.discontinuity,
             gap: pending.gap,
         });
+    }
+
+    /// Applies a header to the segments that come. The same one may be named again and again.
+    fn follow(&mut self, map: Option<Resource>) {
+        let Some(map) = map else {
+            self.map = Map::Unknown;
+            return;
+        };
+        let same = |known: &Resource| (&known.path, known.part) == (&map.path, map.part);
+        let known = self.maps.iter().position(same);
+        self.map = Map::At(known.unwrap_or(self.maps.len()));
+        if known.is_none() {
+            self.maps.push(map);
+        }
     }
 
     /// The offset behind the segment before, if it is in the same file.
@@ -158,8 +187,9 @@ impl MediaPlaylist {
         }
     }
 
-    /// The rules that the playlist alone can break.
-    pub(super) fn check(&self, playlist: &Playlist<'_>, report: &mut FileReport<'_>) {
+    /// The rules that the playlist alone can break; `judged` tells whether its segments are looked
+    /// at too, to which some of them belong.
+    pub(super) fn check(&self, playlist: &Playlist<'_>, judged: bool, report: &mut FileReport<'_>) {
         check_version(playlist, report);
         if !playlist.has("#EXT-X-ENDLIST") {
             report.say(Rule::HlsEndlist, Place::FILE, "EXT-X-ENDLIST is missing");
@@ -173,21 +203,22 @@ impl MediaPlaylist {
             report.say(Rule::HlsEmpty, Place::FILE, "it has no segment");
         }
         self.check_target(report);
-        self.check_last(report);
-        self.check_once(report);
-        if let Some(entry) = self.entries.iter().find(|entry| entry.map.is_none()) {
-            let place = Place::line(entry.resource.line);
-            report.say(
-                Rule::HlsMap,
-                place,
-                "no EXT-X-MAP stands before this segment",
-            );
+        if judged {
+            self.check_loose(report);
+            self.check_last(report);
+            self.check_once(report);
         }
+    }
+
+    /// The first segment in the playlist that has no header.
+    pub(super) fn without_map(&self) -> Option<&Entry> {
+        let mut there = self.entries.iter().filter(|entry| !entry.gap);
+        there.find(|entry| entry.map == Map::Absent)
     }
 
     fn check_target(&self, report: &mut FileReport<'_>) {
         let rule = Rule::HlsTargetDuration;
-        let Some((line, target)) = self.target else {
+        let Some((_, target)) = self.target else {
             report.say(rule, Place::FILE, "EXT-X-TARGETDURATION is missing");
             return;
         };
@@ -207,6 +238,12 @@ impl MediaPlaylist {
                 );
             }
         }
+    }
+
+    fn check_loose(&self, report: &mut FileReport<'_>) {
+        let Some((line, target)) = self.target else {
+            return;
+        };
         let longest = self.entries.iter().map(|entry| entry.duration.1);
         let longest = longest.fold(0.0, f64::max);
         if !self.entries.is_empty() && target as f64 > longest.ceil().max(1.0) {
@@ -282,8 +319,18 @@ fn map(line: u32, attributes: &Attributes<'_>, report: &mut FileReport<'_>) -> O
 pub(super) fn path_of(line: u32, uri: &str, report: &mut FileReport<'_>) -> Option<String> {
     match resolve(report.file, uri) {
         Ok(path) => Some(path),
-        Err(why) => {
+        Err(Unresolved::Malformed(why)) => {
             report.say(Rule::HlsUri, Place::line(line), format!("{uri:?}: {why}"));
+            None
+        }
+        Err(Unresolved::Outside(why)) => {
+            let what = format!("{uri:?}: {why}, so what it names is not judged");
+            report.house().say(Rule::HlsUri, Place::line(line), what);
+            None
+        }
+        Err(Unresolved::Variable) => {
+            let what = format!("{uri:?} has variables, so what it names is not judged");
+            report.say(Rule::NotJudged, Place::line(line), what);
             None
         }
     }

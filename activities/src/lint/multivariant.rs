@@ -160,7 +160,7 @@ impl Multivariant {
                 .any(|variant| variant.groups.get(kind.as_str()) == Some(group));
             if !named {
                 let what = format!("no variant names the {kind} group {group:?}");
-                report.say(Rule::HlsGroup, place.clone(), what);
+                report.house().say(Rule::HlsGroup, place.clone(), what);
             }
             let names: BTreeSet<_> = members.iter().map(|media| &media.name).collect();
             if names.len() < members.len() {
@@ -170,7 +170,11 @@ impl Multivariant {
             let defaults = members.iter().filter(|media| media.default).count();
             if kind == "AUDIO" && defaults != 1 {
                 let at = (place, "renditions with DEFAULT=YES");
-                report.equal(Rule::HlsDefault, at, 1, defaults);
+                if defaults == 0 {
+                    report.house().equal(Rule::HlsDefault, at, 1, defaults);
+                } else {
+                    report.equal(Rule::HlsDefault, at, 1, defaults);
+                }
             }
         }
         for media in &self.media {
@@ -194,6 +198,7 @@ impl Media {
             report.say(Rule::HlsDefault, place(), what);
         }
         if self.kind == "AUDIO" && self.language.is_none() {
+            let mut report = report.house();
             report.say(Rule::HlsLanguage, place(), "LANGUAGE is missing");
         }
         if let Some(language) = &self.language
@@ -203,6 +208,7 @@ impl Media {
             report.say(Rule::HlsLanguage, place(), what);
         }
         if self.kind == "AUDIO" && self.channels.is_none() {
+            let mut report = report.house();
             report.say(Rule::HlsChannels, place(), "CHANNELS is missing");
         }
     }

@@ -1,15 +1,19 @@
 //! One media playlist with everything that it leads to.
 
+use super::format::{self, Format};
 use super::fragment::{self, Segment, TrackSoFar};
 use super::header::{self, Header};
-use super::media::{Entry, MediaPlaylist, Resource};
-use super::report::{Place, Report};
+use super::media::{Entry, Map, MediaPlaylist, Resource};
+use super::report::{FileReport, Place, Report};
 use super::rules::Rule;
 use super::{Broken, Linter, MAX_HEADER_BYTES, MAX_SEGMENT_BYTES};
 
 /// How far EXTINF may be from the measured duration: it is written with six decimals at best, and
 /// many write three.
 const EXTINF_TOLERANCE_S: f64 = 0.001;
+
+/// How far EXTINF may be from the measured duration by the standard, which allows whole seconds.
+const ROUNDED_S: f64 = 0.501;
 
 /// A media playlist, its headers, and what was measured in its segments.
 #[derive(Debug)]
@@ -35,7 +39,16 @@ pub(super) struct Rates {
 impl Rendition {
     /// The only header; `None` if there are more or it could not be read.
     pub(super) fn header(&self) -> Option<&Header> {
-        self.headers.first()?.as_ref()
+        match self.headers.as_slice() {
+            [only] => only.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Every header; `None` if one could not be read or there is none.
+    pub(super) fn all_headers(&self) -> Option<Vec<&Header>> {
+        let all: Option<Vec<_>> = self.headers.iter().map(Option::as_ref).collect();
+        all.filter(|headers| !headers.is_empty())
     }
 
     /// Every segment, if all could be read.
@@ -46,25 +59,22 @@ impl Rendition {
 
     /// Seconds of all segments.
     pub(super) fn duration_s(&self) -> Option<f64> {
-        let ticks: u64 = self.whole()?.iter().map(|segment| segment.duration).sum();
-        Some(ticks as f64 / f64::from(self.header()?.timescale))
+        Some(self.whole()?.iter().map(Segment::seconds).sum())
     }
 
     /// Bit rates as RFC 8216bis, section 4.1 defines them: the peak is that of any run of segments
     /// that lasts 0.5 to 1.5 target durations.
     pub(super) fn rates(&self) -> Option<Rates> {
-        let timescale = f64::from(self.header()?.timescale);
         let target = self.playlist.target?.1 as f64;
         let segments = self.whole()?;
-        let seconds = |segment: &Segment| segment.duration as f64 / timescale;
         let bits = |segment: &Segment| segment.bytes as f64 * 8.0;
-        let all: f64 = segments.iter().map(seconds).sum();
+        let all: f64 = segments.iter().map(Segment::seconds).sum();
         let average = segments.iter().map(bits).sum::<f64>() / all.max(f64::MIN_POSITIVE);
         let mut peak: Option<f64> = None;
         for from in 0..segments.len() {
             let (mut length, mut size) = (0.0, 0.0);
             for segment in &segments[from..] {
-                length += seconds(segment);
+                length += segment.seconds();
                 size += bits(segment);
                 if length > 1.5 * target {
                     break;
@@ -104,33 +114,74 @@ impl Linter<'_> {
         for map in &rendition.playlist.maps {
             rendition.headers.push(self.header(file, map)?);
         }
+        self.sniff(&rendition)?;
+        self.segments(&mut rendition)?;
+        check_stream(&rendition, &mut self.report);
+        Ok(rendition)
+    }
+
+    fn segments(&mut self, rendition: &mut Rendition) -> Result<(), Broken> {
         let mut so_far = TrackSoFar::default();
         let mut map_before = None;
         for entry in &rendition.playlist.entries {
-            if entry.discontinuity || entry.map != map_before && map_before.is_some() {
-                so_far.break_off();
+            let other_map = map_before.is_some_and(|before| before != entry.map);
+            if entry.discontinuity || other_map {
+                so_far.start_anew();
             }
-            map_before = entry.map;
-            let header = entry
-                .map
-                .and_then(|map| rendition.headers.get(map)?.as_ref());
+            map_before = Some(entry.map);
+            let header = match entry.map {
+                Map::At(map) => rendition.headers.get(map).and_then(Option::as_ref),
+                Map::Absent | Map::Unknown => None,
+            };
             let segment = match header {
-                Some(header) if !entry.gap => self.segment(file, entry, header, &mut so_far)?,
-                _ => None,
+                Some(header) if !entry.gap => {
+                    self.segment(&rendition.file, entry, header, &mut so_far)?
+                }
+                _ => {
+                    so_far.break_off();
+                    None
+                }
             };
             rendition.segments.push(segment);
             (self.tell)(&self.report);
         }
-        rendition.sample_ticks = sample_ticks(&so_far);
-        check_stream(&rendition, &mut self.report);
-        Ok(rendition)
+        // Of tracks that count differently, durations tell nothing together.
+        if rendition.header().is_some() {
+            rendition.sample_ticks = sample_ticks(&so_far);
+        }
+        Ok(())
+    }
+
+    /// Looks at the first segment without a header: whether it is one that needs none.
+    fn sniff(&mut self, rendition: &Rendition) -> Result<(), Broken> {
+        let Some(entry) = rendition.playlist.without_map() else {
+            return Ok(());
+        };
+        let Some(bytes) = self.fetch(&rendition.file, &entry.resource, MAX_SEGMENT_BYTES)? else {
+            return Ok(());
+        };
+        let mut report = self.report.file(&rendition.file);
+        let place = Place::line(entry.resource.line);
+        match format::of(&bytes) {
+            Format::FragmentedMp4 => {
+                let what = "no EXT-X-MAP stands before this segment";
+                report.say(Rule::HlsMap, place, what);
+            }
+            format => {
+                let what = format!("its segments are {}", format.name());
+                report.say(Rule::NotJudged, place, what);
+            }
+        }
+        Ok(())
     }
 
     fn header(&mut self, file: &str, map: &Resource) -> Result<Option<Header>, Broken> {
         let Some(bytes) = self.fetch(file, map, MAX_HEADER_BYTES)? else {
             return Ok(None);
         };
-        Ok(header::read(&bytes, &mut self.report.file(&map.path)))
+        let is_cmaf = header::claims_cmaf(&bytes);
+        let mut report = self.report.file(&map.path).claiming(is_cmaf);
+        Ok(header::read(&bytes, &mut report))
     }
 
     fn segment(
@@ -145,25 +196,33 @@ impl Linter<'_> {
             return Ok(None);
         };
         let path = &entry.resource.path;
-        let read = fragment::read(&bytes, header, so_far, &mut self.report.file(path));
+        let mut report = self.report.file(path).claiming(header.is_cmaf);
+        let read = fragment::read(&bytes, header, so_far, &mut report);
         self.report.segments += 1;
         let Some(segment) = read else {
             so_far.break_off();
             return Ok(None);
         };
         self.report.samples += u64::from(segment.samples);
-        let measured = segment.duration as f64 / f64::from(header.timescale);
-        let (line, stated) = entry.duration;
-        if (measured - stated).abs() > EXTINF_TOLERANCE_S {
-            let at = (
-                Place::line(line),
-                "EXTINF is not the duration of the segment",
-            );
-            let (measured, stated) = (format!("{measured:.6} s"), format!("{stated:.6} s"));
-            let mut report = self.report.file(file);
-            report.differs(Rule::HlsExtinf, at, measured, stated);
-        }
+        check_extinf(entry, segment.seconds(), &mut self.report.file(file));
         Ok(Some(segment))
+    }
+}
+
+fn check_extinf(entry: &Entry, measured_s: f64, report: &mut FileReport<'_>) {
+    let (line, stated_s) = entry.duration;
+    let apart_s = (measured_s - stated_s).abs();
+    if apart_s <= EXTINF_TOLERANCE_S {
+        return;
+    }
+    let what = "EXTINF is not the duration of the segment";
+    let at = (Place::line(line), what);
+    let (measured, stated) = (format!("{measured_s:.6} s"), format!("{stated_s:.6} s"));
+    if apart_s <= ROUNDED_S {
+        let mut report = report.house();
+        report.differs(Rule::HlsExtinf, at, measured, stated);
+    } else {
+        report.differs(Rule::HlsExtinf, at, measured, stated);
     }
 }
 

@@ -1,16 +1,17 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{Rule, Severity};
+use super::rules::{Demand, Profile, Rule, Severity};
 
 /// Findings of one rule in one file beyond these are only counted: the thousandth says nothing
 /// that the tenth does not.
 const MAX_PER_RULE_AND_FILE: u32 = 10;
 
-/// Findings of a set beyond these are only counted.
-const MAX_FINDINGS: usize = 1000;
+/// Findings of one severity beyond these are only counted, except the first of a rule: what is
+/// plentiful must not hide what is grave, nor one kind of damage another.
+const MAX_PER_SEVERITY: u64 = 1000;
 
 /// The longest text that a finding quotes out of a file, in characters.
 const MAX_QUOTED_CHARS: usize = 200;
@@ -93,6 +94,10 @@ impl Display for Finding {
 pub struct Report {
     /// Breaches, in the order in which they were met.
     pub findings: Vec<Finding>,
+    /// Findings of severity error, those that were left out included.
+    pub error_count: u64,
+    /// Findings of severity warning, those that were left out included.
+    pub warning_count: u64,
     /// Findings that were left out because there are so many of their kind.
     pub more: u64,
     /// Media playlists that were read.
@@ -106,33 +111,56 @@ pub struct Report {
     /// Bytes that were read.
     pub size_bytes: u64,
     #[serde(skip)]
-    seen: BTreeMap<(Rule, String), u32>,
+    profile: Profile,
+    #[serde(skip)]
+    seen: BTreeMap<(Rule, Severity, String), u32>,
+    #[serde(skip)]
+    kinds: BTreeSet<(Rule, Severity)>,
 }
 
 impl Report {
-    /// Findings of severity error.
+    /// An empty report of a set that has to keep the rules of a profile.
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            ..Self::default()
+        }
+    }
+
+    /// Findings of severity error that were not left out; the first of each rule is among them.
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         let errors = |finding: &&Finding| finding.severity == Severity::Error;
         self.findings.iter().filter(errors)
     }
 
-    /// Notes a finding, unless there are very many like it.
-    pub(crate) fn add(&mut self, finding: Finding) {
-        let seen = self
-            .seen
-            .entry((finding.rule, finding.file.clone()))
-            .or_default();
+    /// Counts a finding, and keeps it unless there are very many like it.
+    fn add(&mut self, finding: Finding) {
+        let Finding { rule, severity, .. } = finding;
+        let count = match severity {
+            Severity::Error => &mut self.error_count,
+            Severity::Warning => &mut self.warning_count,
+        };
+        *count += 1;
+        let is_first = self.kinds.insert((rule, severity));
+        let seen = self.seen.entry((rule, severity, finding.file.clone()));
+        let seen = seen.or_default();
         *seen += 1;
-        if *seen > MAX_PER_RULE_AND_FILE || self.findings.len() >= MAX_FINDINGS {
-            self.more += 1;
-        } else {
+        let is_rare = *seen <= MAX_PER_RULE_AND_FILE && *count <= MAX_PER_SEVERITY;
+        if is_first || is_rare {
             self.findings.push(finding);
+        } else {
+            self.more += 1;
         }
     }
 
     /// Findings in one file.
     pub(crate) fn file<'a>(&'a mut self, file: &'a str) -> FileReport<'a> {
-        FileReport { report: self, file }
+        FileReport {
+            is_cmaf: self.profile == Profile::House,
+            report: self,
+            file,
+            is_house: false,
+        }
     }
 }
 
@@ -140,9 +168,44 @@ impl Report {
 pub(crate) struct FileReport<'a> {
     report: &'a mut Report,
     pub(super) file: &'a str,
+    is_house: bool,
+    /// Whether rules of CMAF apply.
+    is_cmaf: bool,
+}
+
+impl<'a> FileReport<'a> {
+    /// The same of a file that claims to follow CMAF, or does not.
+    pub(super) fn claiming(self, is_cmaf: bool) -> Self {
+        let is_cmaf = is_cmaf || self.report.profile == Profile::House;
+        Self { is_cmaf, ..self }
+    }
+
+    /// Whether rules of CMAF apply.
+    pub(super) fn is_cmaf(&self) -> bool {
+        self.is_cmaf
+    }
 }
 
 impl FileReport<'_> {
+    /// Notes what no standard asks for: of rules of which a part is the house's.
+    pub(super) fn house(&mut self) -> FileReport<'_> {
+        FileReport {
+            report: &mut *self.report,
+            file: self.file,
+            is_house: true,
+            is_cmaf: self.is_cmaf,
+        }
+    }
+
+    /// There are several tracks, which only CMAF forbids and nobody here reads.
+    pub(super) fn one_track(&mut self, place: Place, what: String) {
+        if self.is_cmaf {
+            self.say(Rule::CmafOneTrack, place, what);
+        } else {
+            self.say(Rule::NotJudged, place, what);
+        }
+    }
+
     /// Something is wrong.
     pub(crate) fn say(&mut self, rule: Rule, place: Place, message: impl Display) {
         self.add(rule, place, message, None);
@@ -180,11 +243,14 @@ impl FileReport<'_> {
         message: impl Display,
         values: Option<(String, String)>,
     ) {
+        if rule.demand() == Demand::Cmaf && !self.is_cmaf {
+            return;
+        }
         let short = |text: String| -> String { text.chars().take(MAX_QUOTED_CHARS).collect() };
         let (expected, measured) = values.unzip();
         self.report.add(Finding {
             rule,
-            severity: rule.severity(),
+            severity: rule.severity(self.report.profile, self.is_house),
             file: self.file.to_owned(),
             place,
             message: short(message.to_string()),

@@ -93,25 +93,50 @@ impl SetReader for Directory {
 
 fn sorted(error: io::Error) -> SetError {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SetError::NotFound,
+        // The last is of a name that no file can have.
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            SetError::NotFound
+        }
+        // Links in a circle, for which the library has no stable name.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            SetError::NotFound
+        }
         _ => SetError::Io(error),
     }
 }
 
-/// The path in the set that a URI in the file `from` names; `Err` says why it names none.
-pub fn resolve(from: &str, uri: &str) -> Result<String, &'static str> {
+/// Why a URI names no file of the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unresolved {
+    /// No URI looks like that, for the reason told.
+    Malformed(&'static str),
+    /// It is well formed, and names something else than a file of the set.
+    Outside(&'static str),
+    /// It has variables of `EXT-X-DEFINE`, which are not followed.
+    Variable,
+}
+
+/// The path in the set that a URI in the file `from` names.
+///
+/// # Errors
+/// See [`Unresolved`].
+pub fn resolve(from: &str, uri: &str) -> Result<String, Unresolved> {
+    use Unresolved::{Malformed, Outside};
+    if uri.contains("{$") {
+        return Err(Unresolved::Variable);
+    }
     let uri = uri.split('#').next().unwrap_or_default();
     let before_slash = uri.split(['/', '?']).next().unwrap_or_default();
     if uri.is_empty() {
-        return Err("it is empty");
+        return Err(Malformed("it is empty"));
     }
+    let decoded = percent_decoded(uri).map_err(Malformed)?;
     if before_slash.contains(':') || uri.starts_with('/') {
-        return Err("it is not relative");
+        return Err(Outside("it is not relative"));
     }
     if uri.contains('?') {
-        return Err("it has a query");
+        return Err(Outside("it has a query"));
     }
-    let decoded = percent_decoded(uri)?;
     let directory = from.rsplit_once('/').map_or("", |(directory, _)| directory);
     let mut path: Vec<&str> = directory
         .split('/')
@@ -119,10 +144,10 @@ pub fn resolve(from: &str, uri: &str) -> Result<String, &'static str> {
         .collect();
     for part in decoded.split('/') {
         match part {
-            "" => return Err("it has an empty segment"),
+            "" => return Err(Outside("it has an empty segment")),
             "." => {}
             ".." => {
-                path.pop().ok_or("it leaves the set")?;
+                path.pop().ok_or(Outside("it leaves the set"))?;
             }
             part => path.push(part),
         }
@@ -171,9 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn uris_that_leave_the_set_are_refused() {
+    fn uris_that_leave_the_set_are_not_followed() {
         for uri in [
-            "",
             "/etc/passwd",
             "../../x",
             "http://a/b",
@@ -181,13 +205,31 @@ mod tests {
             "//a/b",
             "a//b",
             "%2e%2e/%2e%2e/x",
-            "a%0ab",
-            "a%zz",
-            "a b",
-            "%ff",
             "a?b=c",
         ] {
-            assert!(resolve("video/a.m3u8", uri).is_err(), "{uri}");
+            let found = resolve("video/a.m3u8", uri);
+            assert!(matches!(found, Err(Unresolved::Outside(_))), "{uri}");
+        }
+        let variable = resolve("video/a.m3u8", "{$base}/a.m4s");
+        assert_eq!(variable, Err(Unresolved::Variable));
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for uri in ["", "a%0ab", "a%zz", "a b", "%ff", "a{b}"] {
+            let found = resolve("video/a.m3u8", uri);
+            assert!(matches!(found, Err(Unresolved::Malformed(_))), "{uri}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_file_can_have_are_not_there() {
+        let set = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("circle", set.path().join("circle")).unwrap();
+        let directory = Directory::open(set.path()).unwrap();
+        for path in ["circle", &"a".repeat(300)] {
+            let read = directory.read(path, Part::Whole, 9);
+            assert!(matches!(read, Err(SetError::NotFound)), "{path}");
         }
     }
 

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use telecine_engine::activity::Progress;
 
 use crate::lint::{
-    Directory, Finding, MAX_HEADER_BYTES, MAX_SEGMENT_BYTES, Part, Place, Recorded, Report, Rule,
-    SetError, SetReader, Track, lint,
+    Directory, MAX_HEADER_BYTES, MAX_SEGMENT_BYTES, Part, Place, Profile, Recorded, Report, Rule,
+    SetError, SetReader, Terms, Track, lint,
 };
 use crate::tool::{Emitter, Tool, ToolError};
 use complaints::Complaints;
@@ -28,6 +28,8 @@ pub struct Spec {
     pub root: PathBuf,
     /// The playlist to begin with, relative to it.
     pub entry: String,
+    /// Which rules are errors.
+    pub profile: Profile,
     /// What was recorded when the set was made, if that is known.
     pub recorded: Option<Recorded>,
     /// Whether to decode.
@@ -45,8 +47,11 @@ impl Tool for CheckSet {
     fn run(spec: Spec, emit: &Emitter<()>) -> Result<Report, ToolError> {
         let set = Directory::open(&spec.root).map_err(unreadable)?;
         let mut tell = |report: &Report| emit.progress(linted(report));
-        let recorded = spec.recorded.as_ref();
-        let linted = lint(&set, &spec.entry, recorded, &mut tell).map_err(unreadable)?;
+        let terms = Terms {
+            profile: spec.profile,
+            recorded: spec.recorded.as_ref(),
+        };
+        let linted = lint(&set, &spec.entry, terms, &mut tell).map_err(unreadable)?;
         let mut report = linted.report;
         if !spec.decode {
             return Ok(report);
@@ -57,7 +62,7 @@ impl Tool for CheckSet {
             decode(&set, track, &mut report, emit)?;
             if let Some(complaint) = complaints.take() {
                 let message = format!("the decoder had to guess: {complaint}");
-                report.add(finding(&track.playlist, message, None));
+                say(&track.playlist, message, &mut report);
             }
         }
         Ok(report)
@@ -84,7 +89,7 @@ fn decode(
             Ok(())
         }
         Err(DecodeError::Undecodable(message)) => {
-            report.add(finding(&track.playlist, message, None));
+            say(&track.playlist, message, report);
             Ok(())
         }
         Err(DecodeError::Tool(error)) => Err(error),
@@ -117,27 +122,21 @@ fn compare(track: &Track, counts: &[u64], report: &mut Report) {
     let samples = |samples: u32| u64::from(samples);
     let expected: u64 = track.segments.iter().map(|s| samples(s.samples)).sum();
     let found: u64 = counts.iter().sum();
-    if expected == found {
+    let priming = track.audio.map_or(0, |packets| packets.priming);
+    if (expected.saturating_sub(priming)..=expected).contains(&found) {
         return;
     }
     let mut pairs = track.segments.iter().zip(counts);
     let short = pairs.find(|(segment, count)| samples(segment.samples) != **count);
     let file = short.map_or(&track.playlist, |(segment, _)| &segment.file.0);
-    let message = "samples that decode without an error".to_owned();
-    report.add(finding(file, message, Some((expected, found))));
+    let at = (Place::default(), "samples that decode without an error");
+    let mut report = report.file(file);
+    report.differs(Rule::Decode, at, expected, found);
 }
 
-fn finding(file: &str, message: String, values: Option<(u64, u64)>) -> Finding {
-    let (expected, measured) = values.unzip();
-    Finding {
-        rule: Rule::Decode,
-        severity: Rule::Decode.severity(),
-        file: file.to_owned(),
-        place: Place::default(),
-        message,
-        expected: expected.map(|count| count.to_string()),
-        measured: measured.map(|count| count.to_string()),
-    }
+fn say(file: &str, message: String, report: &mut Report) {
+    let mut report = report.file(file);
+    report.say(Rule::Decode, Place::default(), message);
 }
 
 /// Segments that were read, and samples that were decoded. Decoding takes nearly all of the time.

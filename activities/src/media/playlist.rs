@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 
 use super::renditions::Rendition;
 
-pub(crate) use language::tag as language_tag;
 pub use multivariant::{AudioEntry, Multivariant, PictureEntry, Variant};
 pub use rate::{Rates, rates};
 

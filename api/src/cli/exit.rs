@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     NotFound,
     /// The job was cancelled.
     Cancelled,
+    /// What was asked about could not be told: it cannot be read, or not to its end.
+    Unjudged,
     /// The job was not done when `--timeout` was over.
     TimedOut,
     /// A signal of that number stopped the process; the job can be resumed.
@@ -33,6 +35,7 @@ impl Exit {
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::Cancelled => 4,
+            Self::Unjudged => 5,
             Self::TimedOut => 124,
             Self::Interrupted(signal) => 128 + signal,
         }
@@ -76,6 +79,14 @@ impl CliError {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Failed,
+            message: message.into(),
+        }
+    }
+
+    /// What was asked about cannot be told.
+    pub(crate) fn unjudged(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Unjudged,
             message: message.into(),
         }
     }

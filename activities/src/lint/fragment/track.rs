@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use super::super::header::{Header, Media};
-use super::super::report::FileReport;
+use super::super::report::{FileReport, Place};
 use super::super::rules::Rule;
-use super::Fragment;
 use super::run::Sample;
+use super::{Fragment, Segment};
 
 /// Different durations of samples that are counted; a constant rate has two at most.
 const MAX_DURATIONS: usize = 1000;
@@ -17,16 +17,25 @@ pub(in crate::lint) struct TrackSoFar {
     number: Option<u32>,
     /// How much later than it is decoded a segment is shown, with the edit applied.
     delay: Option<i64>,
+    /// When the samples of the segment are shown.
+    shown: Vec<i64>,
     /// How often samples last how long.
     pub(in crate::lint) durations: BTreeMap<u32, u64>,
     pub(in crate::lint) pictures: super::video::Pictures,
 }
 
 impl TrackSoFar {
-    /// Times and numbers are allowed to start anew.
+    /// Something is left out: times and numbers need not go on from here.
     pub(in crate::lint) fn break_off(&mut self) {
         self.next_start = None;
         self.number = None;
+    }
+
+    /// Other material follows, of which nothing can be told from what was before.
+    pub(in crate::lint) fn start_anew(&mut self) {
+        self.break_off();
+        self.delay = None;
+        self.pictures = super::video::Pictures::default();
     }
 
     pub(super) fn check(
@@ -37,9 +46,10 @@ impl TrackSoFar {
         report: &mut FileReport<'_>,
     ) {
         let place = || fragment.place.clone();
-        if let Some(expected) = self.number.map(|before| before.wrapping_add(1)) {
+        if let Some(before) = self.number.filter(|before| *before >= fragment.number) {
             let at = (place(), "the sequence number");
-            report.equal(Rule::CmafSequenceNumber, at, expected, fragment.number);
+            let (rule, expected) = (Rule::CmafSequenceNumber, format!("more than {before}"));
+            report.differs(rule, at, expected, fragment.number);
         }
         self.number = Some(fragment.number);
         if let Some(expected) = self.next_start {
@@ -56,54 +66,49 @@ impl TrackSoFar {
         }
         check_samples(fragment, header, begins_segment, report);
         if begins_segment {
-            self.check_shown(fragment, header, duration, report);
+            self.shown.clear();
         }
+        self.shown.extend(shown(fragment));
     }
 
-    /// What is shown when. Only of the first fragment of a segment: later ones need not be shown
-    /// after it.
-    fn check_shown(
+    /// What only a whole segment tells: a picture of one fragment may be shown in the next.
+    pub(super) fn end_segment(
         &mut self,
-        fragment: &Fragment,
+        segment: &Segment,
         header: &Header,
-        duration: u64,
-        report: &mut FileReport<'_>,
+        (place, report): (&Place, &mut FileReport<'_>),
     ) {
-        let mut shown = shown(fragment);
-        shown.sort_unstable();
-        let (Some(first), Some(last)) = (shown.first(), shown.last()) else {
+        if let Media::Video(video) = &header.media
+            && let Some(avc) = &video.avc
+        {
+            self.pictures.check_order(avc, place, report);
+        }
+        self.shown.sort_unstable();
+        let (Some(first), Some(last)) = (self.shown.first(), self.shown.last()) else {
             return;
         };
         let rule = Rule::CmafPresentation;
-        let place = || fragment.place.clone();
-        if shown.windows(2).any(|pair| pair[0] == pair[1]) {
-            report.say(rule, place(), "two samples are shown at one time");
+        if self.shown.windows(2).any(|pair| pair[0] == pair[1]) {
+            report.say(rule, place.clone(), "two samples are shown at one time");
         }
-        if last - first >= duration as i64 {
+        if last.saturating_sub_unsigned(segment.duration) >= *first {
             let what = "a sample is shown after the end of the segment";
-            report.say(rule, place(), what);
+            report.say(rule, place.clone(), what);
         }
         let Some(edit) = header.edit_start else {
             return;
         };
-        let delay = first.saturating_sub_unsigned(edit) - fragment.start as i64;
+        let delay = first.saturating_sub_unsigned(edit);
+        let delay = delay.saturating_sub_unsigned(segment.start);
+        let what = "ticks between decoding and showing the first sample";
+        let at = (place.clone(), what);
         match self.delay {
+            Some(expected) => report.equal(rule, at, expected, delay),
             None => {
-                if header.video().is_some() && delay != 0 {
-                    let at = (
-                        place(),
-                        "ticks between decoding and showing the first sample",
-                    );
+                if header.video().is_some() {
                     report.equal(Rule::CmafEditList, at, 0, delay);
                 }
                 self.delay = Some(delay);
-            }
-            Some(expected) => {
-                let at = (
-                    place(),
-                    "ticks between decoding and showing the first sample",
-                );
-                report.equal(rule, at, expected, delay);
             }
         }
     }
@@ -113,7 +118,7 @@ impl TrackSoFar {
 pub(super) fn shown(fragment: &Fragment) -> Vec<i64> {
     let mut decoded = fragment.start as i64;
     let times = fragment.samples.iter().map(|sample| {
-        let shown = decoded + sample.offset;
+        let shown = decoded.saturating_add(sample.offset);
         decoded = decoded.saturating_add(sample.duration.into());
         shown
     });

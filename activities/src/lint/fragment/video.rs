@@ -23,7 +23,8 @@ pub(in crate::lint) struct Pictures {
     order: (i64, u32),
     /// IDR pictures so far.
     period: u64,
-    /// Place in the order of display, and time of display, of the pictures of the segment.
+    /// Place in the order of display, and time of display, of the pictures of the segment, in order
+    /// of decoding.
     displayed: Vec<((u64, i64), i64)>,
     /// Whether display cannot be told from decoding alone (fields, cycles).
     untold: bool,
@@ -66,7 +67,6 @@ pub(super) fn check(
         }
         pictures.follow(&picture, shown, &context, report);
     }
-    pictures.check_order(avc, &fragment.place, report);
 }
 
 struct InSample<'a> {
@@ -83,7 +83,7 @@ impl InSample<'_> {
 
     /// The first slice of a sample.
     fn picture(&self, sample: &[u8], report: &mut FileReport<'_>) -> Option<Picture> {
-        let mut first = None;
+        let (mut first, mut before) = (None, None);
         let mut rest = sample;
         while !rest.is_empty() {
             let Some((unit, next)) = split(rest, self.avc.length_bytes) else {
@@ -97,8 +97,9 @@ impl InSample<'_> {
             }
             match unit[0] & 0x1f {
                 NAL_SLICE | NAL_IDR => {
-                    let picture = self.slice(unit, first.is_none(), report);
-                    first = first.or(picture);
+                    let picture = self.slice(unit, before.as_ref(), report);
+                    first = first.or_else(|| picture.clone());
+                    before = picture.or(before);
                 }
                 NAL_SPS | NAL_PPS => self.parameter_set(unit, report),
                 _ => {}
@@ -110,11 +111,19 @@ impl InSample<'_> {
         first
     }
 
-    fn slice(&self, unit: &[u8], is_first: bool, report: &mut FileReport<'_>) -> Option<Picture> {
+    /// A slice, before which the sample has another or none.
+    fn slice(
+        &self,
+        unit: &[u8],
+        before: Option<&Picture>,
+        report: &mut FileReport<'_>,
+    ) -> Option<Picture> {
         let read = read_picture(unit, &self.avc.sequence, &self.avc.pictures);
         match read {
             Ok(picture) => {
-                if is_first != (picture.first_macroblock == 0) {
+                let other_field = |before: &Picture| before.bottom != picture.bottom;
+                let begins = before.is_none_or(other_field);
+                if begins != (picture.first_macroblock == 0) {
                     let what = "slices of a picture are missing or doubled";
                     self.say(Rule::AvcSlice, what, report);
                 }
@@ -227,7 +236,7 @@ impl Pictures {
         Some(high + i64::from(low))
     }
 
-    fn check_order(&mut self, avc: &Avc, place: &Place, report: &mut FileReport<'_>) {
+    pub(super) fn check_order(&mut self, avc: &Avc, place: &Place, report: &mut FileReport<'_>) {
         if self.untold {
             return;
         }

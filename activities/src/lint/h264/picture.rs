@@ -20,6 +20,8 @@ pub(in crate::lint) struct Picture {
     pub(in crate::lint) frame_num_end: u32,
     /// A field of an interlaced picture.
     pub(in crate::lint) field: bool,
+    /// The lower of two fields.
+    pub(in crate::lint) bottom: bool,
     /// The low bits of the picture order count, and how many there are.
     pub(in crate::lint) order_bits: Option<(u32, u32)>,
     pub(in crate::lint) follows_decoding: bool,
@@ -54,6 +56,7 @@ pub(in crate::lint) fn read_picture(
         frame_num: 0,
         frame_num_end: 1 << sequence[place].frame_num_bits,
         field: false,
+        bottom: false,
         order_bits: None,
         follows_decoding: false,
         sps: place,
@@ -76,7 +79,7 @@ impl Picture {
         if !sps.frames_only {
             self.field = bits.bit()?;
             if self.field {
-                bits.bit()?;
+                self.bottom = bits.bit()?;
             }
         }
         if self.idr {

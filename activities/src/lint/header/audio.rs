@@ -1,4 +1,4 @@
-use super::super::aac::AudioConfig;
+use super::super::aac::{AudioConfig, NoConfig};
 use super::super::boxes::{BoxView, Fields, Layout};
 use super::super::report::FileReport;
 use super::super::rules::Rule;
@@ -9,6 +9,9 @@ use super::check_fixed;
 pub(in crate::lint) struct AudioEntry {
     pub(in crate::lint) channels: u32,
     pub(in crate::lint) rate: u32,
+    /// As CODECS names it best, if it could be read.
+    pub(in crate::lint) codec: Option<String>,
+    /// Of AAC.
     pub(in crate::lint) config: Option<AudioConfig>,
 }
 
@@ -37,28 +40,60 @@ pub(super) fn read(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<A
         return None;
     };
     let boxes = found.children_behind(FIELDS_BYTES, &ENTRY, report);
-    let config = boxes.one(b"esds").and_then(|esds| {
-        let config = read_descriptor(esds, report);
-        if config.is_none() {
+    let read = boxes
+        .one(b"esds")
+        .map(|esds| (esds, read_descriptor(esds, report)));
+    let (mut codec, mut config) = (None, None);
+    match read {
+        Some((_, Some(Sound::Aac(aac)))) => {
+            codec = Some(format!("mp4a.40.{}", aac.object));
+            check_entry(found, (aac, channels, rate), report);
+            config = Some(aac);
+        }
+        Some((esds, Some(Sound::Other(name)))) => {
+            report.say(
+                Rule::NotJudged,
+                esds.place(),
+                format!("sound of type {name}"),
+            );
+            codec = Some(name);
+        }
+        Some((esds, None)) => {
             let what = "it holds no configuration of AAC that can be read";
             report.say(Rule::AacConfig, esds.place(), what);
         }
-        config
-    });
-    if let Some(config) = config {
-        let rule = Rule::AacConfig;
-        let at = (found.place(), "the channels of the sample entry");
-        report.equal(rule, at, config.channels, channels);
-        if rate != config.rate && rate != config.heard_rate && rate != 0 {
-            let at = (found.place(), "the sample rate of the sample entry");
-            report.equal(rule, at, config.rate, rate);
-        }
+        None => {}
     }
     Some(AudioEntry {
-        channels: config.map_or(channels, |config| config.channels),
+        channels: config.map_or(channels, |config| config.heard_channels),
         rate,
+        codec,
         config,
     })
+}
+
+/// What an `esds` describes.
+enum Sound {
+    Aac(AudioConfig),
+    /// Something else, as CODECS names it.
+    Other(String),
+}
+
+/// Sample entries tell channels and rate of the core, or as heard.
+fn check_entry(
+    found: &BoxView<'_>,
+    (config, channels, rate): (AudioConfig, u32, u32),
+    report: &mut FileReport<'_>,
+) {
+    let rule = Rule::AacConfig;
+    if channels != config.heard_channels {
+        let at = (found.place(), "the channels of the sample entry");
+        report.equal(rule, at, config.channels, channels);
+    }
+    if rate != config.rate && rate != config.heard_rate && rate != 0 {
+        let at = (found.place(), "the sample rate of the sample entry");
+        report.equal(rule, at, config.rate, rate);
+    }
 }
 
 /// Channels and samples per second.
@@ -87,14 +122,14 @@ const DECODER_SPECIFIC: u8 = 5;
 const SL_CONFIG: u8 = 6;
 
 /// AAC as an object type (table 5), and audio as a stream type (table 6) with its reserved bit.
-const OBJECT_AAC: u64 = 0x40;
-const STREAM_AUDIO: u64 = 0x15;
+const OBJECT_AAC: u8 = 0x40;
+const STREAM_AUDIO: u8 = 0x15;
 
 /// How synchronisation layers are configured in files (table 15).
 const IN_MP4: u64 = 2;
 
 /// Says what is wrong with an `esds`; `None` if it holds no configuration.
-fn read_descriptor(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<AudioConfig> {
+fn read_descriptor(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<Sound> {
     let mut fields = found.fields();
     let (version, flags) = fields.full()?;
     let fixed = [
@@ -122,9 +157,9 @@ fn read_descriptor(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<A
     if layer.and_then(|mut layer| layer.u8()).map(u64::from) != Some(IN_MP4) || stream.left() > 0 {
         broken("there is no configuration of the synchronisation layer for files");
     }
-    let kind = (decoder.u8()?.into(), decoder.u8()?.into());
-    if kind != (OBJECT_AAC, STREAM_AUDIO) {
-        broken("the decoder configuration is not that of AAC audio");
+    let object = decoder.u8()?;
+    if decoder.u8()? != STREAM_AUDIO {
+        broken("the decoder configuration is not that of audio");
     }
     let (_, highest, average) = (decoder.u24()?, decoder.u32()?, decoder.u32()?);
     if highest > 0 && average > highest {
@@ -134,7 +169,14 @@ fn read_descriptor(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<A
     if decoder.left() > 0 {
         broken("bytes are left behind the decoder configuration");
     }
-    AudioConfig::read(specific?.rest())
+    if object != OBJECT_AAC {
+        return Some(Sound::Other(format!("mp4a.{object:02x}")));
+    }
+    match AudioConfig::read(specific?.rest()) {
+        Ok(config) => Some(Sound::Aac(config)),
+        Err(NoConfig::Other(object)) => Some(Sound::Other(format!("mp4a.40.{object}"))),
+        Err(NoConfig::Broken) => None,
+    }
 }
 
 /// The contents of a descriptor that has to come next. Its size has up to four groups of seven

@@ -1,7 +1,8 @@
+use super::super::LATEST;
 use super::super::boxes::{BoxView, Children, Kind, Layout};
 use super::super::report::{FileReport, Place};
 use super::super::rules::Rule;
-use super::{Media, UNITY, audio, check_fixed, is_unknown, matrix, times, video};
+use super::{Media, UNITY, audio, check_duration, check_fixed, is_unknown, matrix, times, video};
 
 /// What a `trak` says.
 pub(super) struct Track {
@@ -95,7 +96,7 @@ pub(super) fn read(trak: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<Tr
     let tables = information.one(b"stbl")?.children(&STBL, report);
     check_tables(information.one(b"stbl")?, &tables, report);
     let (entry, media) = entry(tables.one(b"stsd")?, handler, report)?;
-    header.check(boxes.one(b"tkhd")?, &media, report);
+    header.check(boxes.one(b"tkhd")?, (handler, &media), report);
     Some(Track {
         id: header.id,
         timescale,
@@ -141,17 +142,19 @@ impl TrackHeader {
         if !unity {
             report.say(Rule::BoxField, found.place(), "the matrix is not unity");
         }
-        if duration != 0 && !is_unknown(duration, version) {
-            let at = (found.place(), "the duration");
-            report.equal(Rule::CmafDuration, at, 0, duration);
-        }
+        check_duration(found, (version, duration), report);
         if header.id == 0 {
             report.say(Rule::CmafTrackId, found.place(), "track_ID is 0");
         }
         Some(header)
     }
 
-    fn check(&self, found: &BoxView<'_>, media: &Media, report: &mut FileReport<'_>) {
+    fn check(
+        &self,
+        found: &BoxView<'_>,
+        (handler, media): (Kind, &Media),
+        report: &mut FileReport<'_>,
+    ) {
         let rule = Rule::CmafTrackHeader;
         if self.flags & 1 == 0 {
             report.say(rule, found.place(), "the track is not enabled");
@@ -159,11 +162,8 @@ impl TrackHeader {
         if self.flags > 0xf {
             report.say(rule, found.place(), "it has flags that are not known");
         }
-        let volume = if matches!(media, Media::Audio(_)) {
-            0x100
-        } else {
-            0
-        };
+        let is_sound = handler == *b"soun";
+        let volume = if is_sound { 0x100 } else { 0 };
         report.equal(rule, (found.place(), "the volume"), volume, self.volume);
         match media {
             Media::Video(video) => {
@@ -176,7 +176,7 @@ impl TrackHeader {
                     report.differs(rule, at, shown((width, height)), shown(stated));
                 }
             }
-            Media::Audio(_) if self.size != (0, 0) => {
+            _ if is_sound && self.size != (0, 0) => {
                 report.say(rule, found.place(), "sound has a size");
             }
             _ => {}
@@ -215,6 +215,14 @@ fn edit(edts: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<(Place, Optio
         let what = "the edit ends before the track does";
         report.say(rule, list.place(), what);
     }
+    if *start > LATEST {
+        report.say(
+            rule,
+            list.place(),
+            "the edit begins at a time that makes no sense",
+        );
+        return Some((list.place(), None));
+    }
     Some((list.place(), Some(*start)))
 }
 
@@ -232,10 +240,7 @@ fn media_header(found: &BoxView<'_>, report: &mut FileReport<'_>) -> Option<(u32
         (version, &[("pre_defined", reserved.into(), 0)]),
         report,
     );
-    if duration != 0 && !is_unknown(duration, version) {
-        let at = (found.place(), "the duration");
-        report.equal(Rule::CmafDuration, at, 0, duration);
-    }
+    check_duration(found, (version, duration), report);
     if timescale == 0 {
         report.say(Rule::BoxField, found.place(), "the timescale is 0");
         return None;

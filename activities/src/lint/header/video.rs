@@ -227,6 +227,10 @@ impl Avc {
 /// Profiles whose records tell chroma and bit depth.
 const EXTENDED: [u8; 4] = [100, 110, 122, 144];
 
+/// Profiles whose records end behind the parameter sets. All others may go on, by the second edition
+/// of the standard.
+const PLAIN: [u8; 3] = [66, 77, 88];
+
 fn check_extension(
     avc: &Avc,
     mut fields: Fields<'_>,
@@ -234,10 +238,12 @@ fn check_extension(
     report: &mut FileReport<'_>,
 ) {
     let rule = Rule::AvcConfig;
-    if !EXTENDED.contains(&avc.profile[0]) {
-        if fields.left() > 0 {
-            report.say(rule, found.place(), "bytes are left behind the record");
-        }
+    if PLAIN.contains(&avc.profile[0]) && fields.left() > 0 {
+        report.say(rule, found.place(), "bytes are left behind the record");
+    }
+    if !EXTENDED.contains(&avc.profile[0])
+        && (fields.left() == 0 || PLAIN.contains(&avc.profile[0]))
+    {
         return;
     }
     let Some([chroma, luma_depth, chroma_depth, sets]) = fields.array() else {
@@ -283,9 +289,11 @@ fn check_aspect(
         report.say(Rule::AvcAspect, found.place(), "it has no ratio");
         return;
     }
-    let (a, b) = coded.unwrap_or((1, 1));
+    entry.aspect = (across, down);
+    // Only one of both may tell it.
+    let Some((a, b)) = coded else { return };
     let same = u64::from(across) * u64::from(b) == u64::from(down) * u64::from(a);
-    if sps.is_some() && !same {
+    if !same {
         let at = (found.place(), "the sample aspect ratio");
         report.differs(
             Rule::AvcAspect,
@@ -294,11 +302,16 @@ fn check_aspect(
             format!("{across}:{down}"),
         );
     }
-    entry.aspect = (across, down);
 }
 
 /// A colour description of code points and range.
 const NCLX: [u8; 4] = *b"nclx";
+
+/// The code point that says nothing.
+const UNSPECIFIED: u16 = 2;
+
+/// Colour descriptions that are ICC profiles.
+const PROFILES: [[u8; 4]; 2] = [*b"rICC", *b"prof"];
 
 fn check_colour(
     boxes: &Children<'_>,
@@ -306,15 +319,27 @@ fn check_colour(
     entry: &mut VideoEntry,
     report: &mut FileReport<'_>,
 ) {
-    let Some(found) = boxes.one(b"colr") else {
-        return;
-    };
-    let rule = Rule::AvcColour;
-    let mut fields = found.fields();
-    if fields.array() != Some(NCLX) {
-        report.say(rule, found.place(), "it is not of the type nclx");
-        return;
+    for found in boxes.all(b"colr") {
+        let mut fields = found.fields();
+        match fields.array() {
+            Some(NCLX) => check_points(found, (fields, sps), entry, report),
+            Some(kind) if PROFILES.contains(&kind) => {}
+            _ => report.say(
+                Rule::AvcColour,
+                found.place(),
+                "it is of no type that is known",
+            ),
+        }
     }
+}
+
+fn check_points(
+    found: &BoxView<'_>,
+    (mut fields, sps): (Fields<'_>, Option<&Sps>),
+    entry: &mut VideoEntry,
+    report: &mut FileReport<'_>,
+) {
+    let rule = Rule::AvcColour;
     let mut point = || fields.u16();
     let points = point().zip(point()).zip(point());
     let range = fields.u8();
@@ -338,12 +363,17 @@ fn check_colour(
     }
     entry.transfer = u8::try_from(transfer).ok();
     let Some(sps) = sps else { return };
-    let coded = sps.vui.colour.unwrap_or([2, 2, 2]).map(u16::from);
     let stated = [primaries, transfer, matrix];
-    if coded != stated {
+    let coded = sps.vui.colour.map(|points| points.map(u16::from));
+    let apart = |coded: &[u16; 3]| {
+        let mut pairs = coded.iter().zip(&stated);
+        pairs.any(|(a, b)| a != b && *a != UNSPECIFIED && *b != UNSPECIFIED)
+    };
+    if let Some(coded) = coded.filter(apart) {
         let at = (found.place(), "primaries, transfer and matrix");
         report.differs(rule, at, format!("{coded:?}"), format!("{stated:?}"));
     }
-    let full = sps.vui.full_range.unwrap_or(false);
-    report.equal(rule, (found.place(), "full range"), full, range & 0x80 != 0);
+    if let Some(full) = sps.vui.full_range {
+        report.equal(rule, (found.place(), "full range"), full, range & 0x80 != 0);
+    }
 }

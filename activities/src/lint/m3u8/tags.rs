@@ -39,7 +39,7 @@ impl Shape {
                 let (len, offset) = value.split_once('@').unwrap_or((value, "0"));
                 is_integer(len) && is_integer(offset)
             }
-            Self::Date => chrono::DateTime::parse_from_rfc3339(value).is_ok(),
+            Self::Date => is_date(value),
             // Judged attribute by attribute.
             Self::Attributes(_) => true,
         }
@@ -56,6 +56,15 @@ impl Shape {
             Self::Attributes(_) => "attributes",
         }
     }
+}
+
+/// A date and a time of ISO 8601, of which the draft only recommends that it tells its zone; the
+/// zone may be written with or without a colon.
+fn is_date(text: &str) -> bool {
+    const LOCAL: &str = "%Y-%m-%dT%H:%M:%S%.f";
+    chrono::DateTime::parse_from_rfc3339(text).is_ok()
+        || chrono::DateTime::parse_from_str(text, &format!("{LOCAL}%#z")).is_ok()
+        || chrono::NaiveDateTime::parse_from_str(text, LOCAL).is_ok()
 }
 
 /// At most 20 digits, below 2^64.
@@ -303,3 +312,24 @@ const TAGS: &[TagSpec] = &[
         Shape::Attributes(STEERING),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_may_leave_their_zone_open_and_its_colon_out() {
+        for date in [
+            "2026-11-21T10:40:06.979Z",
+            "2026-11-21T10:40:06.979+00:00",
+            "2026-11-21T10:40:06.979+0000",
+            "2026-11-21T10:40:06-0530",
+            "2026-11-21T10:40:06.979",
+        ] {
+            assert!(is_date(date), "{date}");
+        }
+        for date in ["", "yesterday", "2026-11-21", "2026-13-21T10:40:06Z"] {
+            assert!(!is_date(date), "{date}");
+        }
+    }
+}

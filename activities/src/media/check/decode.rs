@@ -10,9 +10,8 @@ use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use telecine_engine::activity::ErrorClass;
 
-use crate::lint::Track;
+use crate::lint::{Packets, Track};
 use crate::media::encoded::ticks_of;
-use crate::media::fmp4::AAC_PACKET_SAMPLES;
 use crate::media::gst::{Failure, Feed, Pipeline, bug, element, stream_time_ns};
 use crate::tool::ToolError;
 
@@ -115,7 +114,7 @@ impl Decoding {
 
 /// A decoder that gives no frame that it had to guess at.
 fn decoder(track: &Track) -> Result<gst::Element, ToolError> {
-    if track.is_audio {
+    if track.audio.is_some() {
         return element("avdec_aac");
     }
     let decoder = element("avdec_h264")?;
@@ -164,7 +163,7 @@ fn undecodable(error: &gst::glib::Error) -> ToolError {
 /// How many samples came out of each segment, told by their time.
 struct Counts {
     timescale: u32,
-    is_audio: bool,
+    audio: Option<Packets>,
     starts_ticks: Vec<u64>,
     counts: Mutex<Vec<u64>>,
     total: AtomicU64,
@@ -175,7 +174,7 @@ impl Counts {
         let starts = track.segments.iter().map(|segment| segment.start_ticks);
         Self {
             timescale: track.timescale,
-            is_audio: track.is_audio,
+            audio: track.audio,
             starts_ticks: starts.collect(),
             counts: Mutex::new(vec![0; track.segments.len()]),
             total: AtomicU64::new(0),
@@ -196,16 +195,19 @@ impl Counts {
             .fetch_add(self.samples_in(sample), Ordering::Relaxed);
     }
 
-    /// A buffer of video is one frame; one of audio is so many packets.
+    /// A buffer of video is one frame; one of audio is so many packets. The decoder tells by its
+    /// rate whether it has replicated the spectrum, which the header need not say.
     fn samples_in(&self, sample: &gst::Sample) -> u64 {
-        let Some(buffer) = sample.buffer().filter(|_| self.is_audio) else {
+        let Some((buffer, packets)) = sample.buffer().zip(self.audio) else {
             return 1;
         };
         let info = sample
             .caps()
             .and_then(|caps| gstreamer_audio::AudioInfo::from_caps(caps).ok());
-        let bytes = info.map_or(1, |info| info.bpf() as usize);
-        (buffer.size() / bytes.max(1)) as u64 / u64::from(AAC_PACKET_SAMPLES)
+        let Some(info) = info else { return 1 };
+        let samples = buffer.size() as u64 / u64::from(info.bpf().max(1));
+        let heard = u64::from(packets.samples) * u64::from(info.rate());
+        samples * u64::from(packets.rate) / heard.max(1)
     }
 
     fn decoded(&self) -> u64 {

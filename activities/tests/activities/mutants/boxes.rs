@@ -313,7 +313,7 @@ fn sound() -> Vec<(Change, Rule)> {
         (Set(ESDS, 8, &[0x80]), AacDescriptor),
         (Set(ESDS, 9, &[5]), AacDescriptor),
         (Xor(ESDS, 10, 1), AacDescriptor),
-        (Set(ESDS, 11, &[0x6b]), AacDescriptor),
+        (Set(ESDS, 11, &[0x6b]), HlsCodecs),
         (Set(ESDS, 12, &[0x11]), AacDescriptor),
         (Set(ESDS, 20, &[9]), AacDescriptor),
         (Set(ESDS, 24, &[6]), AacConfig),

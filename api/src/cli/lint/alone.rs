@@ -21,12 +21,12 @@ use crate::cli::exit::CliError;
 /// # Errors
 /// What the tool says.
 pub(super) async fn run<T: Tool>(spec: T::Spec, limits: Limits) -> Result<T::Output, CliError> {
-    let failed = |e: std::io::Error| CliError::failed(format!("cannot start a tool: {e}"));
+    let failed = |e: std::io::Error| CliError::unjudged(format!("cannot start a tool: {e}"));
     let scratch = tempfile::tempdir().map_err(failed)?;
     let host = ToolHost::new().map_err(failed)?;
     let context = context(scratch.path())?;
     let ran = host.run::<T>(&context, spec, limits).await;
-    ran.map_err(|error| CliError::failed(error.message))
+    ran.map_err(|error| CliError::unjudged(format!("{} ({})", error.message, error.code)))
 }
 
 /// An attempt of no step: there is nothing to write.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use telecine_activities::lint::{
-    MAX_HEADER_BYTES, MAX_PLAYLIST_BYTES, MAX_SEGMENT_BYTES, Target, references,
+    MAX_HEADER_BYTES, MAX_PLAYLIST_BYTES, MAX_SEGMENT_BYTES, Part, Reference, Target, references,
 };
 use tokio::io::AsyncWriteExt as _;
 
 use super::Set;
-use crate::cli::console::Console;
+use crate::cli::Session;
 use crate::cli::exit::CliError;
+use crate::cli::run::source::writable_directory;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,11 +30,18 @@ const MAX_SET_BYTES: u64 = 16 << 30;
 /// The playlist that an address means which ends with a slash.
 const DEFAULT_ENTRY: &str = "master.m3u8";
 
-/// Fetches the set of a playlist into a directory that is removed with the answer.
+/// Files of a set that are fetched; a day in four renditions of 6 s segments has 57,600.
+const MAX_FILES: usize = 100_000;
+
+/// How long fetching may take.
+const MAX_DURATION: Duration = Duration::from_hours(6);
+
+/// Fetches what of a set is judged into a directory that is removed with the answer.
 ///
 /// # Errors
-/// Not found if the playlist is not there. What else is not there is left out: the linter says so.
-pub(super) async fn fetch(address: &str, console: &Console) -> Result<Set, CliError> {
+/// Not found if the playlist is not there, unjudged if the set cannot be fetched to its end. What
+/// else is not there is left out: the linter says so.
+pub(super) async fn fetch(address: &str, session: &Session) -> Result<Set, CliError> {
     let mut url = Url::parse(address)
         .map_err(|error| CliError::usage(format!("{address} is no address: {error}")))?;
     if url.path().ends_with('/') {
@@ -42,8 +50,13 @@ pub(super) async fn fetch(address: &str, console: &Console) -> Result<Set, CliEr
             .map_err(|error| CliError::usage(format!("{address}: {error}")))?;
     }
     let entry = url.path().rsplit('/').next().unwrap_or_default().to_owned();
-    let directory = tempfile::tempdir()
-        .map_err(|error| CliError::failed(format!("cannot make a directory: {error}")))?;
+    let scratch = writable_directory(&session.config.scratch_dir)?;
+    let directory = tempfile::Builder::new()
+        .prefix("lint-")
+        .tempdir_in(scratch)
+        .map_err(|error| CliError::unjudged(format!("cannot make a directory: {error}")))?;
+    let place = directory.path().display();
+    session.console.note(&format!("fetching into {place}"));
     let mut mirror = Mirror {
         client: client()?,
         base: url.clone(),
@@ -51,17 +64,14 @@ pub(super) async fn fetch(address: &str, console: &Console) -> Result<Set, CliEr
         bytes: 0,
         files: BTreeSet::new(),
     };
-    if !mirror.file(&entry, url, MAX_PLAYLIST_BYTES).await? {
-        return Err(CliError::not_found(format!(
-            "there is no playlist at {address}"
-        )));
-    }
-    mirror.rest(&entry).await?;
-    console.note(&format!(
-        "fetched {} files, {} bytes",
-        mirror.files.len(),
-        mirror.bytes
-    ));
+    let fetched = tokio::time::timeout(MAX_DURATION, mirror.set(&entry, url)).await;
+    let hours = MAX_DURATION.as_secs() / 3600;
+    let late = |_| CliError::unjudged(format!("the set was not fetched within {hours} hours"));
+    fetched.map_err(late)??;
+    let (files, bytes) = (mirror.files.len(), mirror.bytes);
+    session
+        .console
+        .note(&format!("fetched {files} files, {bytes} bytes"));
     Ok(Set {
         root: directory.path().to_owned(),
         entry,
@@ -88,7 +98,7 @@ fn client() -> Result<Client, CliError> {
         .redirect(same_host)
         .user_agent(concat!("telecine/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| CliError::failed(format!("cannot start the HTTP client: {error}")))
+        .map_err(|error| CliError::unjudged(format!("cannot start the HTTP client: {error}")))
 }
 
 struct Mirror<'a> {
@@ -101,6 +111,22 @@ struct Mirror<'a> {
 }
 
 impl Mirror<'_> {
+    /// A playlist and everything that it leads to.
+    async fn set(&mut self, entry: &str, url: Url) -> Result<(), CliError> {
+        self.files.insert(entry.to_owned());
+        match self.file(entry, url, MAX_PLAYLIST_BYTES).await? {
+            Answer::Fetched => self.rest(entry).await,
+            Answer::Missing(status) => {
+                let what = format!("there is no playlist at {}: {status}", self.base);
+                Err(CliError::not_found(what))
+            }
+            Answer::Refused(status) => {
+                let what = format!("the server refuses {}: {status}", self.base);
+                Err(CliError::unjudged(what))
+            }
+        }
+    }
+
     /// Everything that a playlist leads to.
     async fn rest(&mut self, entry: &str) -> Result<(), CliError> {
         let mut playlists = VecDeque::from([entry.to_owned()]);
@@ -108,17 +134,17 @@ impl Mirror<'_> {
             let text = tokio::fs::read(self.root.join(&playlist))
                 .await
                 .map_err(unwritable)?;
-            for (path, target) in references(&playlist, &text) {
+            for (path, target, limit) in wanted(&playlist, &text) {
                 if !self.files.insert(path.clone()) {
                     continue;
                 }
+                if self.files.len() > MAX_FILES {
+                    let what = format!("the set has more than {MAX_FILES} files");
+                    return Err(CliError::unjudged(what));
+                }
                 let url = self.address(&path)?;
-                let limit = match target {
-                    Target::Playlist => MAX_PLAYLIST_BYTES,
-                    Target::Header => MAX_HEADER_BYTES,
-                    Target::Segment => MAX_SEGMENT_BYTES,
-                };
-                if self.file(&path, url, limit).await? && target == Target::Playlist {
+                let answer = self.file(&path, url, limit).await?;
+                if matches!(answer, Answer::Fetched) && target == Target::Playlist {
                     playlists.push_back(path);
                 }
             }
@@ -129,6 +155,8 @@ impl Mirror<'_> {
     /// The address of a path below that of the set.
     fn address(&self, path: &str) -> Result<Url, CliError> {
         let mut url = self.base.clone();
+        // As a player resolves it: the query of a playlist is not that of what it names.
+        url.set_query(None);
         url.path_segments_mut()
             .map_err(|()| CliError::usage("the address has no path"))?
             .pop()
@@ -136,16 +164,22 @@ impl Mirror<'_> {
         Ok(url)
     }
 
-    /// Fetches a file; false if it is not there. A file that is larger than the limit ends one
+    /// Fetches a file. One that is larger than the limit ends one
     /// byte behind it, so that the linter sees that it is too large.
-    async fn file(&mut self, path: &str, url: Url, limit: u64) -> Result<bool, CliError> {
+    async fn file(&mut self, path: &str, url: Url, limit: u64) -> Result<Answer, CliError> {
         let failed =
-            |error: reqwest::Error| CliError::failed(format!("cannot fetch {url}: {error}"));
+            |error: reqwest::Error| CliError::unjudged(format!("cannot fetch {url}: {error}"));
         let response = self.client.get(url.clone()).send().await.map_err(failed)?;
         match response.status() {
             status if status.is_success() => {}
-            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN => return Ok(false),
-            status => return Err(CliError::failed(format!("cannot fetch {url}: {status}"))),
+            status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
+                return Ok(Answer::Missing(status));
+            }
+            // Some stores answer so for what is not there.
+            status @ (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
+                return Ok(Answer::Refused(status));
+            }
+            status => return Err(CliError::unjudged(format!("cannot fetch {url}: {status}"))),
         }
         let to = self.root.join(path);
         if let Some(directory) = to.parent() {
@@ -153,7 +187,8 @@ impl Mirror<'_> {
                 .await
                 .map_err(unwritable)?;
         }
-        self.copy(response, &to, limit).await
+        self.copy(response, &to, limit).await?;
+        Ok(Answer::Fetched)
     }
 
     async fn copy(
@@ -161,8 +196,8 @@ impl Mirror<'_> {
         mut response: Response,
         to: &Path,
         limit: u64,
-    ) -> Result<bool, CliError> {
-        let failed = |error: reqwest::Error| CliError::failed(format!("cannot fetch: {error}"));
+    ) -> Result<(), CliError> {
+        let failed = |error: reqwest::Error| CliError::unjudged(format!("cannot fetch: {error}"));
         let mut file = tokio::fs::File::create(to).await.map_err(unwritable)?;
         let mut copied = 0;
         while let Some(piece) = response.chunk().await.map_err(failed)? {
@@ -170,20 +205,49 @@ impl Mirror<'_> {
             self.bytes += piece.len() as u64;
             if self.bytes > MAX_SET_BYTES {
                 let limit = MAX_SET_BYTES >> 30;
-                return Err(CliError::failed(format!(
-                    "the set has more than {limit} GiB"
-                )));
+                let what = format!("the set has more than {limit} GiB");
+                return Err(CliError::unjudged(what));
             }
             file.write_all(&piece).await.map_err(unwritable)?;
             if copied > limit {
                 break;
             }
         }
-        file.flush().await.map_err(unwritable)?;
-        Ok(true)
+        file.flush().await.map_err(unwritable)
     }
 }
 
+/// How a server answers.
+enum Answer {
+    Fetched,
+    Missing(StatusCode),
+    Refused(StatusCode),
+}
+
+/// The files that a playlist leads to, each once, with the most that is fetched of them. Of a file
+/// in parts as much is fetched as of a whole set: the parts have limits of their own.
+fn wanted(playlist: &str, text: &[u8]) -> Vec<(String, Target, u64)> {
+    let references = references(playlist, text);
+    let mut in_parts = BTreeSet::new();
+    for reference in &references {
+        if reference.part != Part::Whole {
+            in_parts.insert(reference.path.clone());
+        }
+    }
+    let wanted = references
+        .into_iter()
+        .map(|Reference { path, target, .. }| {
+            let limit = match target {
+                _ if in_parts.contains(&path) => MAX_SET_BYTES,
+                Target::Playlist | Target::PlaylistAlone => MAX_PLAYLIST_BYTES,
+                Target::Header => MAX_HEADER_BYTES,
+                Target::Segment => MAX_SEGMENT_BYTES,
+            };
+            (path, target, limit)
+        });
+    wanted.collect()
+}
+
 fn unwritable(error: std::io::Error) -> CliError {
-    CliError::failed(format!("cannot write what was fetched: {error}"))
+    CliError::unjudged(format!("cannot write what was fetched: {error}"))
 }

@@ -54,7 +54,7 @@ impl Source {
 }
 
 /// The directory for results: made if it is missing, and proved to be writable.
-pub(super) fn writable_directory(path: &Path) -> Result<PathBuf, CliError> {
+pub(in crate::cli) fn writable_directory(path: &Path) -> Result<PathBuf, CliError> {
     let unusable = |error| {
         CliError::usage(format!(
             "cannot write to the directory {}: {error}",

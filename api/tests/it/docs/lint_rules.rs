@@ -26,13 +26,13 @@ fn every_lint_rule_is_documented_as_it_is() {
 }
 
 fn table() -> String {
-    let mut table = String::from("| rule | severity | what is true of a good set | source |\n");
-    table.push_str("|---|---|---|---|\n");
+    let head = "| rule | severity | `--strict` | what is true of a good set | source |\n";
+    let mut table = format!("{head}|---|---|---|---|---|\n");
     for rule in Rule::ALL {
+        let [severity, strict] = rule.demand().severities();
         table.push_str(&format!(
-            "| `{}` | {} | {} | {} |\n",
+            "| `{}` | {severity} | {strict} | {} | {} |\n",
             rule.id(),
-            rule.severity().as_str(),
             rule.says(),
             rule.source()
         ));
