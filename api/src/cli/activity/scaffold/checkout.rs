@@ -43,7 +43,7 @@ impl Checkout {
     }
 
     /// Files that make a build use the versions that telecine was tested with, without asking a
-    /// registry, and what the checkout has compiled already: one minute instead of five.
+    /// registry, and what the checkout has compiled already of other people's crates.
     pub(super) fn build_files(&self) -> Result<Vec<(String, String)>, CliError> {
         let lock = self.read("Cargo.lock")?;
         let mut files = vec![("Cargo.lock".to_owned(), lock)];
@@ -60,11 +60,13 @@ impl Checkout {
         })?;
         let mut config = Table::new();
         if let Some(profile) = manifest.get("profile") {
-            config.insert("profile".to_owned(), profile.clone());
+            let mut profile = profile.clone();
+            leave_own_crates_alone(&mut profile);
+            config.insert("profile".to_owned(), profile);
         }
         Ok(format!(
-            "# Shares what telecine's checkout has compiled: same directory, same settings. Remove this\n\
-             # file, and the first build takes some minutes and leaves the checkout alone.\n\
+            "# Shares the dependencies that telecine's checkout has compiled: same directory, same settings.\n\
+             # Remove this file, and the first build takes some minutes and leaves the checkout alone.\n\
              [build]\ntarget-dir = {}\n\n{config}",
             Value::from(target.display().to_string())
         ))
@@ -74,6 +76,18 @@ impl Checkout {
         let path = self.root.join(file);
         fs::read_to_string(&path)
             .map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display())))
+    }
+}
+
+/// Takes out what a profile says of telecine's own crates. Cargo knows those of a checkout by another
+/// name from outside of it, and compiles them again: optimised, that takes 53 CPU seconds instead of 20.
+fn leave_own_crates_alone(profile: &mut Value) {
+    let packages = profile
+        .get_mut("dev")
+        .and_then(|dev| dev.get_mut("package"))
+        .and_then(Value::as_table_mut);
+    if let Some(packages) = packages {
+        packages.retain(|name, _| !name.starts_with(env!("CARGO_PKG_NAME")));
     }
 }
 
