@@ -32,8 +32,10 @@ pub use session::{LEASE, Session};
 pub const POLL: Duration = Duration::from_millis(250);
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost
-/// their step; bounds how long the attempts of a cancelled run go on.
-const SAVE: Duration = Duration::from_secs(1);
+/// their step; bounds how long the attempts of a cancelled run go on. Each time is a transaction that
+/// is synced, 5 KiB of writes for whoever watches the job; whether an attempt stalls is judged in the
+/// worker and waits for none.
+const SAVE: Duration = Duration::from_secs(2);
 
 /// What a worker is made of.
 #[derive(Debug, Clone)]

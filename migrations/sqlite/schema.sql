@@ -1,6 +1,6 @@
 -- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test -p telecine-store-sqlite schema
 
-CREATE TABLE artifact (
+CREATE TABLE "artifact" (
     -- Grows: the order in which objects were recorded.
     id              integer not null,
     run             text    not null,
@@ -10,14 +10,11 @@ CREATE TABLE artifact (
     size            integer not null,
     sha256          text    not null,
     media_type      text    not null,
-    -- 1 while only a checkpoint names it.
-    from_checkpoint integer not null,
     constraint artifact_pk primary key (id),
     constraint artifact_step
-        foreign key (run, node, item) references step (run, node, item) on delete cascade,
+        foreign key (run, node, item) references "step" (run, node, item) on delete cascade,
     constraint artifact_key unique (run, node, item, key),
-    constraint artifact_size check (size >= 0),
-    constraint artifact_from_checkpoint check (from_checkpoint in (0, 1))
+    constraint artifact_size check (size >= 0)
 ) strict;
 
 CREATE TABLE "attempt" (
@@ -46,7 +43,7 @@ CREATE TABLE "attempt" (
     constraint attempt_usage check ((cpu_s is null) = (max_rss_bytes is null))
 ) strict, without rowid;
 
-CREATE TABLE checkpoint (
+CREATE TABLE "checkpoint" (
     run         text    not null,
     node        text    not null,
     item        integer not null,
@@ -60,9 +57,21 @@ CREATE TABLE checkpoint (
     saved_at    integer not null,
     constraint checkpoint_pk primary key (run, node, item),
     constraint checkpoint_step
-        foreign key (run, node, item) references step (run, node, item) on delete cascade,
+        foreign key (run, node, item) references "step" (run, node, item) on delete cascade,
     constraint checkpoint_covers check ((covers_from is null) = (covers_to is null))
 ) strict;
+
+CREATE TABLE checkpoint_objects (
+    run     text    not null,
+    node    text    not null,
+    item    integer not null,
+    -- Number of the checkpoint; 0 for all that were there before this table.
+    seq     integer not null,
+    objects text    not null,
+    constraint checkpoint_objects_pk primary key (run, node, item, seq),
+    constraint checkpoint_objects_step
+        foreign key (run, node, item) references "step" (run, node, item) on delete cascade
+) strict, without rowid;
 
 CREATE TABLE definition (
     digest    text    not null,
@@ -192,7 +201,7 @@ CREATE TABLE session (
     constraint session_pk primary key (id)
 ) strict;
 
-CREATE TABLE step (
+CREATE TABLE "step" (
     run                 text    not null,
     node                text    not null,
     -- Place in the list of for_each, from 0; -1 for the only step of a node without for_each.
@@ -201,7 +210,6 @@ CREATE TABLE step (
     position            integer not null,
     activity            text    not null,
     status              text    not null,
-    input               text,
     output              text,
     error               text,
     reason              text,
@@ -215,7 +223,6 @@ CREATE TABLE step (
     session             text,
     due_at              integer,
     deadline_at         integer,
-    progress            text,
     warnings            text    not null,
     round               integer not null,
     started_at          integer,
@@ -233,7 +240,6 @@ CREATE TABLE step (
     ),
     constraint step_running check ((session is not null) = (status = 'running')),
     constraint step_fenced check (status <> 'running' or (fence > 0 and attempts > 0)),
-    constraint step_input check (status not in ('ready', 'running') or input is not null),
     constraint step_output check (status <> 'succeeded' or output is not null),
     constraint step_due check ((due_at is not null) = (status = 'backoff')),
     constraint step_deadline check (deadline_at is null or status = 'running')
@@ -246,3 +252,23 @@ CREATE INDEX step_backoff on step (due_at) where status = 'backoff';
 CREATE INDEX step_deadlines on step (deadline_at) where deadline_at is not null;
 
 CREATE INDEX step_sessions on step (session) where session is not null;
+
+CREATE TABLE step_input (
+    run   text    not null,
+    node  text    not null,
+    item  integer not null,
+    value text    not null,
+    constraint step_input_pk primary key (run, node, item),
+    constraint step_input_step
+        foreign key (run, node, item) references "step" (run, node, item) on delete cascade
+) strict, without rowid;
+
+CREATE TABLE step_progress (
+    run   text    not null,
+    node  text    not null,
+    item  integer not null,
+    value text    not null,
+    constraint step_progress_pk primary key (run, node, item),
+    constraint step_progress_step
+        foreign key (run, node, item) references "step" (run, node, item) on delete cascade
+) strict, without rowid;

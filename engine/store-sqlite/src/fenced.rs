@@ -9,13 +9,14 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, StepId};
+use telecine_engine::objects::Artifact;
 use telecine_engine::run::Event;
 use telecine_engine::store::{Fence, NewCheckpoint, StoreError};
 
 use crate::clock;
 use crate::error::Error;
-use crate::rows::{self, Cells, FullKey, count};
-use crate::save::{Artifacts, Writing};
+use crate::rows::{self, Cells, FullKey, ProgressCells, count};
+use crate::save::Writing;
 
 /// Why an attempt begins at the start although there is a checkpoint.
 const REFUSED: &str =
@@ -47,22 +48,32 @@ impl Writing<'_> {
         &mut self,
         progress: &[(Fence, Progress)],
     ) -> Result<Vec<Fence>, Error> {
-        let cells: Vec<_> = progress.iter().map(ProgressCells::from).collect();
-        let rows: Vec<SqliteRow> = sqlx::query(include_str!("sql/save_progress.sql"))
+        let owned = self.owned(progress).await?;
+        let owns = |fence: &Fence| owned.contains(&(fence.run.clone(), fence.step.clone()));
+        let (kept, lost): (Vec<_>, Vec<_>) = progress.iter().partition(|(fence, _)| owns(fence));
+        let cells = kept
+            .into_iter()
+            .map(|(fence, progress)| ProgressCells::new(&fence.run, &fence.step, progress));
+        self.save_progress(cells).await?;
+        Ok(lost.into_iter().map(|(fence, _)| fence.clone()).collect())
+    }
+
+    /// The steps of those attempts that still own theirs.
+    async fn owned(
+        &mut self,
+        progress: &[(Fence, Progress)],
+    ) -> Result<HashSet<(RunId, StepId)>, Error> {
+        let cells: Vec<_> = progress
+            .iter()
+            .map(|(fence, _)| FenceCells::from(fence))
+            .collect();
+        let rows: Vec<SqliteRow> = sqlx::query(include_str!("sql/owned.sql"))
             .bind(serde_json::to_string(&cells)?)
             .fetch_all(&mut *self.connection)
             .await?;
-        let owned = rows
-            .iter()
+        rows.iter()
             .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
-            .collect::<Result<HashSet<(RunId, StepId)>, Error>>()?;
-        let lost = |fence: &&Fence| !owned.contains(&(fence.run.clone(), fence.step.clone()));
-        Ok(progress
-            .iter()
-            .map(|(fence, _)| fence)
-            .filter(lost)
-            .cloned()
-            .collect())
+            .collect()
     }
 
     /// Answers the number of the checkpoint.
@@ -85,8 +96,8 @@ impl Writing<'_> {
             .bind(self.now.timestamp_millis())
             .execute(&mut *self.connection)
             .await?;
-        let artifacts = Artifacts::OfCheckpoint(&checkpoint.artifacts);
-        self.artifacts(&fence.run, &fence.step, artifacts).await?;
+        self.checkpoint_objects(fence, seq, &checkpoint.artifacts)
+            .await?;
         let keys: Vec<&str> = checkpoint
             .artifacts
             .iter()
@@ -98,6 +109,27 @@ impl Writing<'_> {
         self.event(&fence.run, &event("step.checkpoint", fence, data))
             .await?;
         Ok(seq)
+    }
+
+    /// Records the objects that a checkpoint is the first to name.
+    async fn checkpoint_objects(
+        &mut self,
+        fence: &Fence,
+        seq: u64,
+        objects: &[Artifact],
+    ) -> Result<(), Error> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        sqlx::query("insert into checkpoint_objects values ($1, $2, $3, $4, $5)")
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(seq))
+            .bind(serde_json::to_string(objects)?)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
     }
 
     pub(crate) async fn refuse_checkpoint(&mut self, fence: &Fence) -> Result<(), Error> {
@@ -203,21 +235,19 @@ impl Writing<'_> {
     }
 }
 
-/// Progress of an attempt as `save_progress.sql` takes it.
+/// A fence as `owned.sql` takes it.
 #[derive(Serialize)]
-struct ProgressCells<'a> {
+struct FenceCells<'a> {
     #[serde(flatten)]
     step: FullKey<'a>,
     fence: u64,
-    progress: &'a Progress,
 }
 
-impl<'a> From<&'a (Fence, Progress)> for ProgressCells<'a> {
-    fn from((fence, progress): &'a (Fence, Progress)) -> Self {
+impl<'a> From<&'a Fence> for FenceCells<'a> {
+    fn from(fence: &'a Fence) -> Self {
         Self {
             step: FullKey::new(&fence.run, &fence.step),
             fence: fence.fence,
-            progress,
         }
     }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use telecine_engine::id::{RunId, StepId};
+use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{Node, RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
@@ -144,9 +145,17 @@ pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Sn
             None => former.push((id, attempt)),
         }
     }
+    for row in &of_run(db, include_str!("sql/load_checkpoint_objects.sql"), id).await? {
+        let row = Cells(row);
+        let objects: Vec<Artifact> = row.json("objects")?;
+        records.of(&row.step_id()?)?.artifacts.extend(objects);
+    }
     for row in &of_run(db, include_str!("sql/load_artifacts.sql"), id).await? {
         let row = Cells(row);
         records.of(&row.step_id()?)?.artifacts.push(row.artifact()?);
+    }
+    for record in &mut records.steps {
+        list_once(&mut record.artifacts);
     }
     Ok(Snapshot {
         run,
@@ -154,6 +163,22 @@ pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Sn
         steps: records.steps,
         former,
     })
+}
+
+/// Leaves each object at the place where it was named first, as it was named last.
+fn list_once(objects: &mut Vec<Artifact>) {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut once: Vec<Artifact> = Vec::with_capacity(objects.len());
+    for object in objects.drain(..) {
+        match places.get(&object.key) {
+            Some(place) => once[*place] = object,
+            None => {
+                places.insert(object.key.clone(), once.len());
+                once.push(object);
+            }
+        }
+    }
+    *objects = once;
 }
 
 async fn of_run(

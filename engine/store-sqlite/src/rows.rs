@@ -288,8 +288,6 @@ pub(crate) struct StepCells<'a> {
     activity: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failure>,
@@ -302,8 +300,6 @@ pub(crate) struct StepCells<'a> {
     session: Option<&'a str>,
     due_at: Option<i64>,
     deadline_at: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    progress: Option<&'a Progress>,
     warnings: &'a [String],
     round: u32,
     started_at: Option<i64>,
@@ -318,7 +314,6 @@ impl<'a> From<&'a Step> for StepCells<'a> {
             item: item(&step.id),
             activity: &step.activity,
             status: step.status.as_str(),
-            input: step.input.as_ref(),
             output: step.output.as_ref(),
             error: step.error.as_ref(),
             reason: step.reason.as_deref(),
@@ -330,11 +325,46 @@ impl<'a> From<&'a Step> for StepCells<'a> {
             session: step.session.as_ref().map(|session| session.as_str()),
             due_at: millis(step.due_at),
             deadline_at: millis(step.deadline_at),
-            progress: step.progress.as_ref(),
             warnings: &step.warnings,
             round: step.round,
             started_at: millis(step.started_at),
             ended_at: millis(step.ended_at),
+        }
+    }
+}
+
+/// The input of a step as `save_inputs.sql` takes it.
+#[derive(Serialize)]
+pub(crate) struct InputCells<'a> {
+    #[serde(flatten)]
+    step: StepKey<'a>,
+    input: &'a Value,
+}
+
+impl<'a> InputCells<'a> {
+    /// Of a step that has one.
+    pub(crate) fn of(step: &'a Step) -> Option<Self> {
+        let input = step.input.as_ref()?;
+        Some(Self {
+            step: StepKey::from(&step.id),
+            input,
+        })
+    }
+}
+
+/// The progress of a step as `save_progress.sql` takes it.
+#[derive(Serialize)]
+pub(crate) struct ProgressCells<'a> {
+    #[serde(flatten)]
+    step: FullKey<'a>,
+    progress: &'a Progress,
+}
+
+impl<'a> ProgressCells<'a> {
+    pub(crate) fn new(run: &'a RunId, step: &'a StepId, progress: &'a Progress) -> Self {
+        Self {
+            step: FullKey::new(run, step),
+            progress,
         }
     }
 }

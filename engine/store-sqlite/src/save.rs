@@ -10,7 +10,9 @@ use telecine_engine::run::{Event, Node, Run, Step};
 use telecine_engine::store::{NewRun, StoreError};
 
 use crate::error::Error;
-use crate::rows::{ArtifactCells, AttemptCells, EventCells, StepCells, StepKey, count};
+use crate::rows::{
+    ArtifactCells, AttemptCells, EventCells, InputCells, ProgressCells, StepCells, StepKey, count,
+};
 
 /// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
 /// this is 40,000 steps with a few hundred bytes of input each, and bounds the memory it takes to
@@ -78,8 +80,7 @@ impl Writing<'_> {
         )
         .await?;
         for (step, artifacts) in &changes.artifacts {
-            self.artifacts(run, step, Artifacts::OfOutput(artifacts))
-                .await?;
+            self.artifacts(run, step, artifacts).await?;
         }
         let events = changes.events.iter().map(|event| EventCells {
             run: run.as_str(),
@@ -98,6 +99,8 @@ impl Writing<'_> {
         let keys = || steps.iter().map(StepKey::from);
         self.many(include_str!("sql/forget_checkpoints.sql"), run, keys())
             .await?;
+        let objects = include_str!("sql/forget_checkpoint_objects.sql");
+        self.many(objects, run, keys()).await?;
         self.many(include_str!("sql/forget_artifacts.sql"), run, keys())
             .await?;
         Ok(())
@@ -123,11 +126,48 @@ impl Writing<'_> {
         let written = self
             .many(include_str!("sql/save_steps.sql"), run, cells)
             .await?;
-        if written == steps.len() as u64 {
-            return Ok(());
+        if written != steps.len() as u64 {
+            let message = format!("{run} has no node for some of the steps to be saved");
+            return Err(StoreError::Corrupt(message).into());
         }
-        let message = format!("{run} has no node for some of the steps to be saved");
-        Err(StoreError::Corrupt(message).into())
+        let inputs = steps.iter().filter_map(InputCells::of);
+        self.many(include_str!("sql/save_inputs.sql"), run, inputs)
+            .await?;
+        let progress = steps.iter().filter_map(|step| {
+            let progress = step.progress.as_ref()?;
+            Some(ProgressCells::new(run, &step.id, progress))
+        });
+        self.save_progress(progress).await?;
+        self.begin_anew(run, steps).await
+    }
+
+    /// Writes the progress of steps.
+    pub(crate) async fn save_progress(
+        &mut self,
+        progress: impl Iterator<Item = ProgressCells<'_>> + Send,
+    ) -> Result<(), Error> {
+        for array in arrays(progress) {
+            sqlx::query(include_str!("sql/save_progress.sql"))
+                .bind(array?)
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the inputs and the progress of steps that have none any more.
+    async fn begin_anew(&mut self, run: &RunId, steps: &[Step]) -> Result<(), Error> {
+        let inputs = steps.iter().filter(|step| step.input.is_none());
+        let inputs = inputs.map(|step| StepKey::from(&step.id));
+        self.many(include_str!("sql/forget_inputs.sql"), run, inputs)
+            .await?;
+        // What was never claimed has none, and numbers of attempts never fall.
+        let claimed = steps.iter().filter(|step| step.attempts > 0);
+        let progress = claimed.filter(|step| step.progress.is_none());
+        let progress = progress.map(|step| StepKey::from(&step.id));
+        self.many(include_str!("sql/forget_progress.sql"), run, progress)
+            .await?;
+        Ok(())
     }
 
     async fn untouched(&mut self, run: &RunId, nodes: &[Node]) -> Result<(), Error> {
@@ -142,26 +182,20 @@ impl Writing<'_> {
         .await
     }
 
-    /// Records objects of a step.
-    pub(crate) async fn artifacts(
+    /// Records objects of the output of a step.
+    async fn artifacts(
         &mut self,
         run: &RunId,
         step: &StepId,
-        artifacts: Artifacts<'_>,
+        artifacts: &[Artifact],
     ) -> Result<(), Error> {
-        let (artifacts, from_checkpoint) = match artifacts {
-            Artifacts::OfOutput(artifacts) => (artifacts, false),
-            Artifacts::OfCheckpoint(artifacts) => (artifacts, true),
-        };
         let cells = artifacts.iter().map(|artifact| ArtifactCells {
             step: step.into(),
             artifact,
         });
-        let sql = (
-            include_str!("sql/save_artifacts.sql"),
-            i64::from(from_checkpoint),
-        );
-        self.many_with(sql, run, cells).await
+        self.many(include_str!("sql/save_artifacts.sql"), run, cells)
+            .await?;
+        Ok(())
     }
 
     /// Appends an event of a run.
@@ -219,12 +253,6 @@ impl Writing<'_> {
         }
         Ok(())
     }
-}
-
-/// What objects of a step are named by.
-pub(crate) enum Artifacts<'a> {
-    OfOutput(&'a [Artifact]),
-    OfCheckpoint(&'a [Artifact]),
 }
 
 /// Rows as JSON arrays that a statement reads with `json_each`; none if there are no rows.

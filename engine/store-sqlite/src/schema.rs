@@ -23,6 +23,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "attempts outlive steps",
         include_str!("../../../migrations/sqlite/0002_attempts_outlive_steps.sql"),
     ),
+    (
+        3,
+        "narrow steps",
+        include_str!("../../../migrations/sqlite/0003_narrow_steps.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write
@@ -31,7 +36,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 pub(crate) async fn bring_up_to_date(database: &SqlitePool) -> Result<(), Error> {
     let mut transaction = database.begin_with("begin immediate").await?;
     check_ownership(&mut transaction).await?;
-    migrator()
+    migrator(MIGRATIONS)
         .run_direct(None, &mut *transaction, false)
         .await
         .map_err(refused)?;
@@ -52,8 +57,8 @@ async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), Error>
     Err(StoreError::Incompatible("it belongs to another program".to_owned()).into())
 }
 
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations.iter().map(|(version, name, sql)| {
         Migration::new(
             *version,
             (*name).into(),
@@ -127,6 +132,57 @@ mod tests {
         let before: i64 = version(&database).await;
         bring_up_to_date(&database).await.unwrap();
         assert_eq!(version(&database).await, before);
+    }
+
+    /// What was there before the third migration, with something in each table that it makes anew.
+    const BEFORE_NARROW_STEPS: &str = "
+        insert into definition values ('d', 'n', 1, '{}', 0);
+        insert into run values ('r', 'n', 1, 'd', 'running', 1, 1, '{}', 'f', 's', 'm', '{}', null,
+            null, 0, 0, null);
+        insert into node values ('r', 'a', 0, 'ready', 2, 0, 0, 0, null);
+        insert into session values ('w', 'host', 0, 1);
+        insert into step (run, node, item, position, activity, status, input, fence, attempts,
+            charged, losses, checkpoints, checkpoint_failures, session, progress, warnings, round)
+        values ('r', 'a', 0, 0, 'x@1', 'running', '{\"in\":1}', 3, 2, 2, 1, 7, 0, 'w', '{\"p\":1}',
+            '[]', 1), ('r', 'a', 1, 0, 'x@1', 'pending', null, 0, 0, 0, 0, 0, 0, null, null, '[]', 1);
+        insert into checkpoint values ('r', 'a', 0, 7, 2, '[1]', 0.0, 6.0, 'c', 5);
+        insert into artifact values (4, 'r', 'a', 0, 'k', 10, 'sha', 'video/mp4', 0),
+            (5, 'r', 'a', 0, 'z', 10, 'sha', 'video/mp4', 1),
+            (6, 'r', 'a', 0, 'm', 10, 'sha', 'video/mp4', 1);";
+
+    #[tokio::test]
+    async fn a_database_of_an_older_schema_keeps_its_steps_and_what_belongs_to_them() {
+        let database = in_memory().await;
+        let mut connection = database.acquire().await.unwrap();
+        migrator(&MIGRATIONS[..2])
+            .run_direct(None, &mut *connection, false)
+            .await
+            .unwrap();
+        sqlx::raw_sql(BEFORE_NARROW_STEPS)
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        drop(connection);
+        bring_up_to_date(&database).await.unwrap();
+        let kept: Vec<String> = sqlx::query_scalar(
+            "select json_array(s.item, s.status, s.fence, s.checkpoints, i.value, p.value, c.seq, \
+             c.value, a.id, a.key, o.objects ->> '$[0].key', o.objects ->> '$[1].key') \
+             from step as s \
+             left join step_input as i using (run, node, item) \
+             left join step_progress as p using (run, node, item) \
+             left join checkpoint as c using (run, node, item) \
+             left join checkpoint_objects as o using (run, node, item) \
+             left join artifact as a using (run, node, item) order by s.item",
+        )
+        .fetch_all(&database)
+        .await
+        .unwrap();
+        let first =
+            r#"[0,"running",3,7,"{\"in\":1}","{\"p\":1}",7,"[1]",4,"k","z","m"]"#.to_owned();
+        let second = r#"[1,"pending",0,0,null,null,null,null,null,null,null,null]"#.to_owned();
+        assert_eq!(kept, [first, second]);
+        let broken = sqlx::query("pragma foreign_key_check").fetch_all(&database);
+        assert!(broken.await.unwrap().is_empty());
     }
 
     async fn version(database: &SqlitePool) -> i64 {

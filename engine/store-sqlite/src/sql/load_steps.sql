@@ -3,12 +3,24 @@
 -- sorted.
 select
     step.*,
+    step_input.value as input,
+    step_progress.value as progress,
     checkpoint.seq as checkpoint_seq,
     checkpoint.attempt as checkpoint_attempt,
     checkpoint.covers_from,
     checkpoint.covers_to
 from node
 cross join step on step.run = node.run and step.node = node.name
+left join step_input
+    on
+        step_input.run = step.run
+        and step_input.node = step.node
+        and step_input.item = step.item
+left join step_progress
+    on
+        step_progress.run = step.run
+        and step_progress.node = step.node
+        and step_progress.item = step.item
 left join checkpoint
     on
         checkpoint.run = step.run

@@ -1,11 +1,7 @@
--- Saves the progress of attempts that still own their step, and answers which those are.
-update step
-set progress = p.value -> 'progress'
+-- Writes the progress of steps. One that stands still is not written again.
+insert into step_progress (run, node, item, value)
+select p.value ->> 'run', p.value ->> 'node', p.value ->> 'item', p.value -> 'progress'
 from json_each($1) as p
-where
-    step.run = p.value ->> 'run'
-    and step.node = p.value ->> 'node'
-    and step.item = p.value ->> 'item'
-    and step.fence = p.value ->> 'fence'
-    and step.status = 'running'
-returning run, node, item
+where true
+on conflict (run, node, item) do update set value = excluded.value
+where value <> excluded.value

@@ -4,12 +4,12 @@
 --
 -- A step that is made anew under the name of an earlier one goes on with its numbers of attempts.
 --
--- A plain upsert is right, also for columns that the writes of attempts own (fence, progress): this
+-- A plain upsert is right, also for columns that the writes of attempts own (the fence): this
 -- transaction has held the write lock since before it read the steps, so nothing came in between.
 insert into step (
-    run, node, item, position, activity, status, input, output, error, reason, fence, attempts,
-    charged, losses, checkpoint_failures, session, due_at, deadline_at, progress, warnings, round,
-    started_at, ended_at
+    run, node, item, position, activity, status, output, error, reason, fence, attempts,
+    charged, losses, checkpoint_failures, session, due_at, deadline_at, warnings, round, started_at,
+    ended_at
 )
 select
     $1,
@@ -18,7 +18,6 @@ select
     node.position,
     s.value ->> 'activity',
     s.value ->> 'status',
-    s.value -> 'input',
     s.value -> 'output',
     s.value -> 'error',
     s.value ->> 'reason',
@@ -43,7 +42,6 @@ select
     s.value ->> 'session',
     s.value ->> 'due_at',
     s.value ->> 'deadline_at',
-    s.value -> 'progress',
     s.value -> 'warnings',
     s.value ->> 'round',
     s.value ->> 'started_at',
@@ -53,7 +51,6 @@ inner join node on node.run = $1 and node.name = s.value ->> 'node'
 where true
 on conflict (run, node, item) do update set
     status = excluded.status,
-    input = excluded.input,
     output = excluded.output,
     error = excluded.error,
     reason = excluded.reason,
@@ -65,7 +62,6 @@ on conflict (run, node, item) do update set
     session = excluded.session,
     due_at = excluded.due_at,
     deadline_at = excluded.deadline_at,
-    progress = excluded.progress,
     warnings = excluded.warnings,
     round = excluded.round,
     started_at = excluded.started_at,
