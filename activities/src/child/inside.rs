@@ -86,8 +86,6 @@ fn usage_line<T: Tool>() -> Line<T::Event, T::Output> {
 }
 
 fn usage() -> Usage {
-    // Linux counts the resident set in KiB, the BSDs in bytes.
-    const RSS_UNIT_BYTES: u64 = if cfg!(target_os = "linux") { 1024 } else { 1 };
     let Ok(used) = getrusage(UsageWho::RUSAGE_SELF) else {
         return Usage::default();
     };
@@ -95,8 +93,31 @@ fn usage() -> Usage {
         |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Usage {
         cpu_s: seconds(used.user_time()) + seconds(used.system_time()),
-        max_rss_bytes: used.max_rss().unsigned_abs() * RSS_UNIT_BYTES,
+        max_rss_bytes: peak_rss_bytes(used.max_rss().unsigned_abs()),
     }
+}
+
+/// The most memory this process has had resident. `getrusage` is not asked on Linux: what it tells
+/// begins at the peak of the parent, from before this program was executed.
+#[cfg(target_os = "linux")]
+fn peak_rss_bytes(getrusage_kib: u64) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    high_water_kib(&status).unwrap_or(getrusage_kib) * 1024
+}
+
+/// The BSDs count in bytes, and from the start of the program.
+#[cfg(not(target_os = "linux"))]
+fn peak_rss_bytes(getrusage_bytes: u64) -> u64 {
+    getrusage_bytes
+}
+
+/// `VmHWM` of a `/proc/PID/status`, in KiB.
+#[cfg(target_os = "linux")]
+fn high_water_kib(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse().ok()
 }
 
 /// Where lines go. The real stdout is kept for them alone: what libraries print goes to stderr.

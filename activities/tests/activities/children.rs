@@ -170,6 +170,21 @@ async fn cpu_time_of_a_finished_child_is_counted() {
     assert!((0.1..2.0).contains(&usage.cpu_s), "{usage:?}");
 }
 
+/// Linux begins `ru_maxrss` of a child at the peak of its parent.
+#[tokio::test]
+async fn the_memory_of_a_child_is_its_own_and_not_that_of_its_parent() {
+    const PARENT_BYTES: usize = 300 << 20;
+    drop(std::hint::black_box(vec![1_u8; PARENT_BYTES]));
+    let bench = Bench::new();
+    let attempt = bench.attempt(None);
+    let sum = bench
+        .host
+        .run::<Misbehaving>(&attempt.ctx, How::Add(vec![1]), TIGHT);
+    sum.await.unwrap();
+    let (_, _, usage) = attempt.ctx.take_outcome();
+    assert!(usage.max_rss_bytes < PARENT_BYTES as u64 / 2, "{usage:?}");
+}
+
 #[tokio::test]
 async fn cancelling_kills_the_child_and_what_it_started() {
     let bench = Bench::new();
