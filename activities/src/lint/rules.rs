@@ -255,7 +255,7 @@ rules! {
         "avcC agrees with the parameter sets in it: profile, compatibility, level, chroma, bit depth.";
     AvcParameterSets "avc-parameter-sets" Standard "ITU-T H.264 7.3.2"
         "Parameter sets can be read to their last bit, and pictures refer to sets that exist.";
-    AvcInBand "avc-in-band" Standard "ISO/IEC 14496-15 5.3.2"
+    AvcInBand "avc-in-band" Standard "ISO/IEC 14496-15"
         "Parameter sets among the pictures are those of the header.";
     AvcSize "avc-size" Standard "ITU-T H.264 7.4.2.1"
         "The cropped pictures have the size of the sample entry.";
@@ -267,9 +267,9 @@ rules! {
         "Picture size, frame rate and reference pictures are within the level.";
     AvcTiming "avc-timing" Standard "ITU-T H.264 E.2.1"
         "A fixed frame rate in the parameter sets is the measured one.";
-    AvcNal "avc-nal" Standard "ISO/IEC 14496-15 5.2.3"
+    AvcNal "avc-nal" Standard "ISO/IEC 14496-15"
         "NAL units fill their sample exactly and have headers that make sense.";
-    AvcIdr "avc-idr" House "Apple HLS authoring, ISO/IEC 23000-19 9.2"
+    AvcIdr "avc-idr" House "Apple HLS authoring, ISO/IEC 23000-19"
         "Every segment begins with an IDR picture.";
     AvcSlice "avc-slice" Standard "ITU-T H.264 7.4.3"
         "Slice headers agree with the parameter sets, and frame numbers follow each other.";
@@ -277,7 +277,7 @@ rules! {
         "Pictures are shown in the order that they themselves tell, reordered no further than they say.";
     AacConfig "aac-config" Standard "ISO/IEC 14496-3 1.6.2"
         "The AudioSpecificConfig can be read, and agrees with the sample entry on rate and channels.";
-    AacDescriptor "aac-descriptor" Standard "ISO/IEC 14496-14 3.1.2, ISO/IEC 14496-1 7.2.6"
+    AacDescriptor "aac-descriptor" Standard "ISO/IEC 14496-14, ISO/IEC 14496-1 7.2.6"
         "The esds holds the descriptors of AAC, of the right sizes.";
     AacPacket "aac-packet" Standard "ISO/IEC 14496-3"
         "Samples are raw AAC packets of the duration that the configuration gives.";
