@@ -59,6 +59,9 @@ impl Activity for AudioEncode {
         if let Some(warning) = left_out(&input.tracks, track) {
             ctx.warn(warning);
         }
+        if let Some(warning) = other_length(track, input.end_ns) {
+            ctx.warn(warning);
+        }
         let source = source::local(ctx, &input.source).await?;
         let spec = Spec {
             source: source.path,
@@ -127,6 +130,29 @@ pub(crate) fn main_track(tracks: &[AudioTrack]) -> Result<&AudioTrack, ActivityE
         .ok_or_else(|| ActivityError::input("no_audio", "the source has no audio track"))
 }
 
+/// What is said where the sound does not last as long as the picture.
+fn other_length(track: &AudioTrack, end_ns: Option<u64>) -> Option<String> {
+    /// Within it lie the last packet of the sound and the last frame.
+    const NEAR_NS: u64 = 500_000_000;
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let (picture_ns, sound_ns) = (end_ns?, track.end_ns);
+    if sound_ns > picture_ns + NEAR_NS {
+        return Some(format!(
+            "sound_cut: the sound lasts {:.1} s and the picture {:.1} s; it is cut where the \
+             picture ends",
+            seconds(sound_ns),
+            seconds(picture_ns)
+        ));
+    }
+    (sound_ns + NEAR_NS < picture_ns).then(|| {
+        format!(
+            "sound_short: the sound lasts {:.1} s and the picture {:.1} s; silence fills the rest",
+            seconds(sound_ns),
+            seconds(picture_ns)
+        )
+    })
+}
+
 /// What is said about the tracks that are not encoded.
 fn left_out(tracks: &[AudioTrack], chosen: &AudioTrack) -> Option<String> {
     let others: Vec<&str> = tracks
@@ -136,7 +162,7 @@ fn left_out(tracks: &[AudioTrack], chosen: &AudioTrack) -> Option<String> {
         .collect();
     (!others.is_empty()).then(|| {
         format!(
-            "only the audio track in {} is used; left out: {}",
+            "tracks_left_out: only the audio track in {} is used; left out: {}",
             chosen.language,
             others.join(", ")
         )
@@ -188,6 +214,18 @@ mod tests {
     fn a_single_track_needs_no_warning() {
         let tracks = [track(0, "und", true)];
         assert_eq!(left_out(&tracks, &tracks[0]), None);
+    }
+
+    #[test]
+    fn sound_that_lasts_longer_or_shorter_than_the_picture_is_told() {
+        let mut sound = track(0, "und", true);
+        sound.end_ns = 9_000_000_000;
+        let told = |end_s: f64| other_length(&sound, Some((end_s * 1e9) as u64));
+        let code = |end_s| told(end_s).map(|text| text.split(':').next().unwrap().to_owned());
+        assert_eq!(code(6.0).as_deref(), Some("sound_cut"));
+        assert_eq!(code(12.0).as_deref(), Some("sound_short"));
+        assert_eq!((told(8.6), told(9.4)), (None, None));
+        assert_eq!(other_length(&sound, None), None);
     }
 
     #[test]

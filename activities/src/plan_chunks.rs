@@ -213,6 +213,7 @@ mod tests {
             mirrored: false,
             frame_rate: Ratio { num: 24, den: 1 },
             variable_frame_rate: false,
+            guessed_times: false,
             frames: seconds * 24,
             start_ns: 0,
             end_ns: seconds * SECOND,

@@ -90,7 +90,7 @@ impl Activity for Publish {
         let shown = moved.current == *generation;
         if !shown {
             ctx.warn(format!(
-                "g{} was published meanwhile: readers keep seeing it instead of g{generation}",
+                "published_meanwhile: g{} was published meanwhile: readers keep seeing it instead of g{generation}",
                 moved.current
             ));
         }

@@ -198,7 +198,7 @@ impl Place {
             ctx.media().copy(&object.key, &self.key).await?;
         } else {
             ctx.warn(format!(
-                "a later job has published {} meanwhile: readers keep seeing that",
+                "published_meanwhile: a later job has published {} meanwhile: readers keep seeing that",
                 self.key
             ));
         }

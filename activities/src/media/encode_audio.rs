@@ -26,7 +26,7 @@ use telecine_engine::activity::{ErrorClass, Progress};
 
 use self::align::Aligner;
 use self::packets::{Grid, PacketWriter};
-use super::encoded::{Encoded, Meter, Outbox, ns_of, seconds};
+use super::encoded::{Encoded, Meter, Outbox, ns_of, seconds, ticks_of};
 use super::gst::{
     DecodeRequest, Decoded, Decoder, Failure, Feed, Pipeline, StreamChoice, StreamKind, bug,
     element, sort_encode_error,
@@ -44,6 +44,10 @@ const FRAME_BYTES: usize = 4 * CHANNELS as usize;
 /// How much of the end of a track may be missing: half a second, because containers that lack an
 /// index tell durations no better.
 const ALLOWED_LOSS_NS: u64 = 500_000_000;
+
+/// Where a gap is not told of: the first packet of sound may stand alone before the picture (ffmpeg's
+/// fragmented MP4 files, 58 ms).
+const RUN_UP_NS: u64 = 100_000_000;
 
 /// Longest piece of silence that is made at once.
 const SILENCE_SAMPLES: u64 = 48_000;
@@ -140,6 +144,9 @@ struct Encode<'a> {
     meter: Meter,
     track: Option<Track>,
     silence_samples: u64,
+    /// Samples of it between sounds, and where the first of them is.
+    gaps: u64,
+    first_gap: Option<u64>,
     decoded_until_ns: u64,
 }
 
@@ -154,6 +161,8 @@ impl<'a> Encode<'a> {
             meter: Meter::new(0, spec.end_ns.unwrap_or(spec.track.end_ns)),
             track: None,
             silence_samples: 0,
+            gaps: 0,
+            first_gap: None,
             decoded_until_ns: 0,
         }
     }
@@ -178,6 +187,7 @@ impl<'a> Encode<'a> {
             }
         }
         self.check_complete()?;
+        self.tell_gaps();
         drop(decoder);
         self.fill_up(&encoder)?;
         encoder.finish(self.aligner.position())?;
@@ -209,7 +219,13 @@ impl<'a> Encode<'a> {
         let at_ns = sound.at_ns;
         let samples = (buffer.size() / FRAME_BYTES) as u64;
         let place = self.aligner.place(at_ns, samples)?;
-        self.silence(place.at - place.silence, place.silence, encoder)?;
+        let gap_at = place.at - place.silence;
+        if place.silence > 0 && self.decoded_until_ns > 0 && gap_at > ticks_of(RUN_UP_NS, self.rate)
+        {
+            self.gaps += place.silence;
+            self.first_gap.get_or_insert(gap_at);
+        }
+        self.silence(gap_at, place.silence, encoder)?;
         if place.take > 0 {
             let bytes = |samples: u64| samples as usize * FRAME_BYTES;
             let part = buffer
@@ -266,6 +282,17 @@ impl<'a> Encode<'a> {
             fps: None,
             ..progress
         });
+    }
+
+    fn tell_gaps(&self) {
+        let Some(first) = self.first_gap else { return };
+        let at = |samples| seconds(ns_of(samples, self.rate));
+        self.emit.warn(format!(
+            "sound_gaps: {:.2} s of the sound are missing, the first at second {:.1}; silence is \
+             heard there",
+            at(self.gaps),
+            at(first)
+        ));
     }
 
     fn check_complete(&self) -> Result<(), ToolError> {

@@ -13,7 +13,9 @@
 //! Behind the gate, time is stream time and frames carry the ticks of the plan, so that chunks
 //! encoded in different processes join without a gap.
 
+mod clock;
 mod colour;
+mod damage;
 mod gate;
 mod ladder;
 mod level;
@@ -26,6 +28,8 @@ use gstreamer as gst;
 use gstreamer_video::VideoInfo;
 use serde::{Deserialize, Serialize};
 
+use self::clock::Clock;
+use self::damage::Damage;
 use self::gate::{Gate, Verdict};
 use self::ladder::Ladder;
 use super::encoded::{Encoded, Meter, seconds};
@@ -84,6 +88,8 @@ struct Encode<'a> {
     spec: &'a Spec,
     emit: &'a Emitter<Encoded>,
     gate: Gate,
+    clock: Clock,
+    damage: Damage,
     meter: Meter,
     output: Output,
     /// End of the last frame that was decoded.
@@ -98,6 +104,8 @@ impl<'a> Encode<'a> {
             spec,
             emit,
             gate,
+            clock: Clock::new(spec.facts.guessed_times, spec.facts.frame_ns()),
+            damage: Damage::listen(&spec.facts),
             meter,
             output: Output {
                 tracks: Vec::new(),
@@ -127,6 +135,9 @@ impl<'a> Encode<'a> {
             next = decoder.next()?;
         }
         self.check_complete()?;
+        if let Some(warning) = self.damage.summary()? {
+            self.emit.warn(warning);
+        }
         drop(decoder);
         ladder.finish(|| self.tell(&told))?;
         self.tell(&told);
@@ -171,9 +182,8 @@ impl<'a> Encode<'a> {
             return Ok(false);
         };
         let frame_ns = self.spec.facts.frame_ns();
-        let at_ns = frame
-            .at_ns
-            .unwrap_or_else(|| i64::try_from(self.decoded_until_ns).unwrap_or(i64::MAX));
+        let lasts_ns = buffer.duration().map(gst::ClockTime::nseconds);
+        let at_ns = self.clock.time(frame.at_ns, lasts_ns);
         match self.gate.judge(at_ns)? {
             Verdict::Over => return Ok(true),
             Verdict::Skip => {}
@@ -182,10 +192,10 @@ impl<'a> Encode<'a> {
                 ladder.push(buffer.clone(), ticks, keyframe)?;
             }
         }
-        let lasts_ns = buffer
-            .duration()
-            .map_or(frame_ns, |d| d.nseconds().max(frame_ns));
-        let end_ns = u64::try_from(at_ns).unwrap_or(0) + lasts_ns;
+        if self.output.first_frame_ns.is_some() {
+            self.damage.note(at_ns)?;
+        }
+        let end_ns = u64::try_from(at_ns).unwrap_or(0) + lasts_ns.unwrap_or(frame_ns).max(frame_ns);
         self.decoded_until_ns = self.decoded_until_ns.max(end_ns);
         self.output.frames_decoded += 1;
         Ok(false)

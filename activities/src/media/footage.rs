@@ -56,7 +56,7 @@ impl Footage {
         if at_ns > last {
             let seconds = |ns: u64| std::time::Duration::from_nanos(ns).as_secs_f64();
             emit.warn(format!(
-                "second {:.2} is beyond the end of the video ({:.2} s); its last picture is used",
+                "beyond_end: second {:.2} is beyond the end of the video ({:.2} s); its last picture is used",
                 seconds(at_ns),
                 seconds(end_ns)
             ));

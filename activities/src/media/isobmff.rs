@@ -286,7 +286,8 @@ fn cut_fragment(start: Option<Duration>) -> ToolError {
 }
 
 fn movie(moov: &[u8]) -> Result<Movie, ToolError> {
-    if child(moov, b"rmra").is_some() {
+    let elsewhere = || children(moov).any(|(kind, trak)| &kind == b"trak" && is_elsewhere(trak));
+    if child(moov, b"rmra").is_some() || elsewhere() {
         return Err(ToolError::input(
             "playlist_refused",
             "the source is a reference movie that points to media elsewhere; \
@@ -309,6 +310,20 @@ fn movie(moov: &[u8]) -> Result<Movie, ToolError> {
         fragmented: mvex.is_some(),
         duration: child(moov, b"mvhd").and_then(movie_duration),
         fragments_duration: mvex.and_then(|mvex| fragments_duration(moov, mvex)),
+    })
+}
+
+/// Whether the samples of a track are in another file: a data reference that has a location, and no
+/// flag that says otherwise (ISO/IEC 14496-12 section 8.7.2).
+fn is_elsewhere(trak: &[u8]) -> bool {
+    const ENTRIES: usize = 8;
+    const SELF_CONTAINED: u8 = 1;
+    let path = [b"mdia", b"minf", b"dinf", b"dref"];
+    let dref = path.iter().try_fold(trak, |body, kind| child(body, kind));
+    let entries = dref.and_then(|dref| dref.get(ENTRIES..)).unwrap_or(&[]);
+    children(entries).any(|(_, entry)| {
+        let located = entry.len() > 4 && entry[4..].iter().any(|byte| *byte != 0);
+        located && entry[3] & SELF_CONTAINED == 0
     })
 }
 

@@ -207,6 +207,7 @@ fn report(
     let streams = &packets.streams;
     check_limits(streams)?;
     let mut warnings = Vec::new();
+    warnings.extend(broken_container(packets)?);
     let grid = picture::Grid {
         segment_ns: spec.segment_ns,
         declared_ns: source.declared_ns(packets),
@@ -235,6 +236,43 @@ fn report(
         subtitles: u32::try_from(of_kind(streams, Kind::Subtitle).count()).unwrap_or(u32::MAX),
         warnings,
     })
+}
+
+/// What is said of a file that had to be read across damaged places.
+///
+/// # Errors
+/// `source_damaged` if most of the picture lies in them.
+fn broken_container(packets: &Packets) -> Result<Option<String>, ToolError> {
+    /// A longer time without a picture counts as lost.
+    const LONGEST_PAUSE_NS: u64 = 1_000_000_000;
+    if packets.breaks == 0 {
+        return Ok(None);
+    }
+    let picture = picture::find(&packets.streams);
+    let mut times: Vec<u64> = picture
+        .iter()
+        .flat_map(|stream| stream.frames.iter().map(|frame| frame.time_ns))
+        .collect();
+    times.sort_unstable();
+    let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+    let lost: u64 = pauses.filter(|pause| *pause > LONGEST_PAUSE_NS).sum();
+    let end = times.last().copied().unwrap_or(0);
+    if lost > end / 2 {
+        return Err(ToolError::input(
+            "source_damaged",
+            format!(
+                "the source is mostly broken: {:.1} of {:.1} s have no picture; export or upload \
+                 it again",
+                seconds(lost),
+                seconds(end)
+            ),
+        ));
+    }
+    Ok(Some(format!(
+        "damaged_container: the file is damaged in {} places, and what lies there is lost; export \
+         or upload it again",
+        packets.breaks
+    )))
 }
 
 fn of_kind(streams: &[StreamLog], kind: Kind) -> impl Iterator<Item = &StreamLog> {

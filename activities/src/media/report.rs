@@ -79,6 +79,10 @@ pub struct VideoTrack {
     pub frame_rate: Ratio,
     /// Whether frames are unevenly spaced.
     pub variable_frame_rate: bool,
+    /// Whether the decoder has to guess when some frames are shown: the container says when they
+    /// are decoded (AVI, MPEG program streams).
+    #[serde(default)]
+    pub guessed_times: bool,
     /// Number of frames shown.
     pub frames: u64,
     /// Time of the first frame.

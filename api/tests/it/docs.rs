@@ -6,3 +6,4 @@ mod findings;
 mod links;
 mod lint_rules;
 mod tutorial;
+mod warnings;

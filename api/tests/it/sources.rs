@@ -6,6 +6,9 @@
 //! folder is tried as well.
 
 mod bad;
+mod damaged;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod judge;
 mod recipes;
 
@@ -148,6 +151,10 @@ fn check(recipe: &Recipe) -> String {
         "video:full"
     };
     let document = product::succeed(place.run(workflow, &source));
+    let loss = codes(&document);
+    let loss = loss.iter().filter(|code| LOSSES.contains(&code.as_str()));
+    let told: Vec<&str> = loss.map(String::as_str).collect();
+    assert_eq!(told, recipe.warns, "what is told to be lost");
     let set = Set::read(&place.set());
     set.check(recipe, &source);
     read_playlists(&place);
@@ -155,6 +162,23 @@ fn check(recipe: &Recipe) -> String {
         play(&place.set());
     }
     document["warnings"].to_string()
+}
+
+/// Warnings that something of the source is not in the set.
+const LOSSES: [&str; 5] = [
+    "damaged_container",
+    "damaged_pictures",
+    "sound_cut",
+    "sound_gaps",
+    "sound_short",
+];
+
+/// The codes of a job's warnings: each is `STEP: CODE: SENTENCE`.
+fn codes(document: &Value) -> std::collections::BTreeSet<String> {
+    let warnings = document["warnings"].as_array().expect("warnings");
+    let texts = warnings.iter().filter_map(Value::as_str);
+    let codes = texts.filter_map(|text| text.split(": ").nth(1));
+    codes.map(str::to_owned).collect()
 }
 
 /// A second parser reads every playlist without a warning.

@@ -132,7 +132,7 @@ impl Search {
                 Err(error) if self.best.is_none() => return Err(error),
                 Err(error) => {
                     emit.warn(format!(
-                        "the cover was chosen from a part of the video: {error}"
+                        "partial_cover: the cover was chosen from a part of the video: {error}"
                     ));
                     return Ok(false);
                 }

@@ -294,6 +294,7 @@ mod tests {
                 interlaced: false,
                 frame_rate: Ratio { num, den },
                 variable_frame_rate: false,
+                guessed_times: false,
                 colour: Colour::default(),
             },
             chunk: Chunk {

@@ -65,6 +65,9 @@ pub struct SourceFacts {
     pub frame_rate: Ratio,
     /// Whether frames are unevenly spaced.
     pub variable_frame_rate: bool,
+    /// As [`VideoTrack::guessed_times`].
+    #[serde(default)]
+    pub guessed_times: bool,
     /// Colour description, as the stream or the container says. The decoder's own format does not
     /// do: avdec_h264 leaves colour out of it until the second frame.
     #[serde(default)]
@@ -82,6 +85,7 @@ impl From<&VideoTrack> for SourceFacts {
             interlaced: track.interlaced,
             frame_rate: track.frame_rate,
             variable_frame_rate: track.variable_frame_rate,
+            guessed_times: track.guessed_times,
             colour: track.colour.clone(),
         }
     }

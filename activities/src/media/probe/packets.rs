@@ -9,6 +9,7 @@ use gstreamer::prelude::*;
 
 use super::limits::{MAX_FRAMES, MAX_STREAMS};
 use crate::media::demux::{self, Kind, Offer, Watchdog};
+use crate::media::overheard::{Overheard, Phrase};
 use crate::media::sniff::Container;
 use crate::tool::ToolError;
 
@@ -73,6 +74,8 @@ pub(super) struct Packets {
     pub(super) origin_ns: u64,
     /// What the container's header says of the length, counted from there.
     pub(super) declared_ns: Option<u64>,
+    /// Places where the demuxer found something else than it looked for, and went on behind it.
+    pub(super) breaks: u64,
     /// How the pass ended, if not with the end of the file.
     pub(super) error: Option<ToolError>,
 }
@@ -80,6 +83,20 @@ pub(super) struct Packets {
 /// The longest run-up of sound that is cut off: two packets of AAC at 44.1 kHz, the priming of
 /// usual encoders.
 const RUN_UP_NS: u64 = 50_000_000;
+
+/// What demuxers that look for the next readable place say when they have to.
+const BREAKS: [Phrase; 2] = [
+    Phrase {
+        category: "matroskademux",
+        level: gst::DebugLevel::Warning,
+        begins: "parse error, looking for next cluster",
+    },
+    Phrase {
+        category: "tsdemux",
+        level: gst::DebugLevel::Warning,
+        begins: "warning: CONTINUITY",
+    },
+];
 
 type Log = Arc<Mutex<StreamLog>>;
 
@@ -93,6 +110,8 @@ pub(super) fn read(
     container: Container,
     progress: &dyn Fn(u64),
 ) -> Result<Packets, ToolError> {
+    demux::init()?;
+    let overheard = Overheard::listen(&BREAKS);
     let logs: Arc<Mutex<Vec<Log>>> = Arc::default();
     let counter = Arc::new(AtomicU64::new(0));
     let pipeline = {
@@ -122,6 +141,7 @@ pub(super) fn read(
         streams,
         origin_ns,
         declared_ns: declared_ns.map(|end_ns| end_ns.saturating_sub(origin_ns)),
+        breaks: overheard.counts().iter().sum(),
         error,
     })
 }
@@ -189,11 +209,23 @@ fn watch(
         observe_unparsed(&offer.pad, Arc::clone(&log));
     }
     observe(&sink, log, Arc::clone(counter));
-    let chain: Vec<gst::Element> = demux::parser(&offer.caps)?
-        .into_iter()
-        .chain([sink])
-        .collect();
+    let parser = if packs_frames(container, &offer.caps) {
+        None
+    } else {
+        demux::parser(&offer.caps)?
+    };
+    let chain: Vec<gst::Element> = parser.into_iter().chain([sink]).collect();
     demux::attach(pipeline, &offer.pad, &chain)
+}
+
+/// Whether packets may hold a B-frame behind the frame that it refers to, and later packets nothing
+/// (MPEG-4 Part 2 in AVI, which has no times of showing). The parser takes them apart, and counts 297
+/// frames where 223 are shown; packets are as many as frames.
+fn packs_frames(container: Container, caps: &gst::CapsRef) -> bool {
+    let mpeg4 = caps
+        .structure(0)
+        .is_some_and(|format| format.get::<i32>("mpegversion") == Ok(4));
+    container == Container::Avi && mpeg4
 }
 
 fn observe(sink: &gst::Element, log: Log, counter: Arc<AtomicU64>) {

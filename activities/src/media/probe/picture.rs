@@ -30,12 +30,17 @@ pub(super) struct Grid {
     pub(super) declared_ns: Option<u64>,
 }
 
-/// The stream that players show: the first one that is not a cover picture.
+/// The stream that players show: the first one that is not a cover picture, which is a still image,
+/// or a single frame next to sound that lasts much longer.
 pub(super) fn find(streams: &[StreamLog]) -> Option<&StreamLog> {
+    let sounds = of_kind(streams, Kind::Audio).map(|stream| stream.end_ns);
+    let sound_ns = sounds.max().unwrap_or(0);
     of_kind(streams, Kind::Video).find(|stream| {
         let name = stream.caps.structure(0).map(|s| s.name().as_str());
         let still = name.is_some_and(|name| name.starts_with("image/"));
-        !still || stream.frames.len() > 1
+        let shown_until_ns = stream.tail.map_or(stream.end_ns, |tail| tail.1);
+        let brief = shown_until_ns < sound_ns / 2;
+        stream.frames.len() > 1 || !still && !(stream.frames.len() == 1 && brief)
     })
 }
 
@@ -64,7 +69,7 @@ pub(super) fn describe(
     let timeline = Timeline::of(stream, grid);
     let looks = look(source, stream, &timeline)?;
     let orientation = orientation(source, stream);
-    let track = VideoTrack {
+    let mut track = VideoTrack {
         pixel_aspect: looks.pixel_aspect,
         display: shown_size(looks.stored, looks.pixel_aspect, orientation),
         stored: looks.stored,
@@ -78,8 +83,13 @@ pub(super) fn describe(
         mirrored: orientation.mirrored,
         colour,
         hdr: None,
+        guessed_times: !stream.has_presentation_times,
         ..timeline.into_track()
     };
+    if track.guessed_times {
+        // Frames are told by counting them.
+        track.seeks_ns.fill(0);
+    }
     warn(&track, orientation, looks.exact_seeks, warnings);
     Ok(Picture {
         chunkable: looks.exact_seeks && may_be_chunked(source, stream),
@@ -94,19 +104,25 @@ fn warn(
     warnings: &mut Vec<String>,
 ) {
     if track.variable_frame_rate {
-        warnings.push("the frame rate varies".to_owned());
+        warnings.push("varying_rate: the frame rate varies".to_owned());
     }
     if track.interlaced {
-        warnings.push("the video is interlaced".to_owned());
+        warnings.push(
+            "interlaced_video: the video is interlaced; whole pictures are made of its fields"
+                .to_owned(),
+        );
     }
     if orientation.inexact {
         warnings.push(format!(
-            "the video is to be turned by an odd angle; {} degrees are used",
+            "odd_rotation: the video is to be turned by an odd angle; {} degrees are used",
             orientation.rotation
         ));
     }
     if !exact_seeks {
-        warnings.push("seeking in the source is not exact".to_owned());
+        warnings.push(
+            "inexact_seeks: seeking in the source is not exact, so it is encoded in one piece"
+                .to_owned(),
+        );
     }
 }
 
@@ -207,6 +223,7 @@ impl Timeline {
             mirrored: false,
             frame_rate: self.rate.frames,
             variable_frame_rate: self.rate.variable,
+            guessed_times: false,
             frames: self.times.len() as u64,
             start_ns: self.times.first().copied().unwrap_or(0),
             end_ns: self.end_ns,

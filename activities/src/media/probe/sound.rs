@@ -31,7 +31,7 @@ pub(super) fn describe(
     }
     for (stream, name) in unknown.iter().zip(names) {
         warnings.push(format!(
-            "audio track {} is left out: no installed decoder reads {name}",
+            "track_unread: audio track {} is left out: no installed decoder reads {name}",
             stream.index + 1
         ));
     }
@@ -39,7 +39,7 @@ pub(super) fn describe(
     if tracks.len() > 1 {
         let languages: Vec<&str> = tracks.iter().map(|t| &*t.language).collect();
         warnings.push(format!(
-            "the source has {} audio tracks ({})",
+            "several_tracks: the source has {} audio tracks ({})",
             tracks.len(),
             languages.join(", ")
         ));

@@ -126,6 +126,7 @@ pub(super) fn facts(num: u32, den: u32) -> SourceFacts {
         interlaced: false,
         frame_rate: Ratio { num, den },
         variable_frame_rate: false,
+        guessed_times: false,
         colour: Colour::default(),
     }
 }

@@ -144,7 +144,7 @@ fn used() -> BTreeMap<Use, String> {
     used
 }
 
-fn product_sources() -> impl Iterator<Item = (String, String)> {
+pub(super) fn product_sources() -> impl Iterator<Item = (String, String)> {
     let paths = files("rs").into_iter().map(|file| (relative(&file), file));
     paths
         .filter(|(name, _)| name.contains("/src/") && !name.ends_with("/tests.rs"))

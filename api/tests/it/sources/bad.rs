@@ -166,13 +166,18 @@ fn renamed(mut bytes: Vec<u8>, from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
 
 /// Noise in place of everything but the first tenth, which holds the index.
 fn noise_from_a_tenth(mut bytes: Vec<u8>) -> Vec<u8> {
-    let mut state = 1_u32;
     let from = bytes.len() / 10;
-    for byte in &mut bytes[from..] {
+    noise(&mut bytes[from..], 1);
+    bytes
+}
+
+/// Changes every byte, or one in so many, to one by chance.
+pub(super) fn noise(bytes: &mut [u8], step: usize) {
+    let mut state = 1_u32;
+    for byte in bytes.iter_mut().step_by(step) {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *byte = (state >> 24) as u8;
     }
-    bytes
 }
 
 /// A job failed as it is to: at once, with a class, a code and a sentence, and without a trace.

@@ -28,6 +28,8 @@ pub(super) struct Recipe {
     mirrored: bool,
     /// When the first flash is seen and the first beep is heard.
     pub(super) flash_s: Option<f64>,
+    /// Codes of the warnings of what is lost, in the order of the alphabet.
+    pub(super) warns: &'static [&'static str],
     /// Whether browsers play it in the whole matrix.
     pub(super) played: bool,
 }
@@ -64,6 +66,7 @@ impl Recipe {
             seconds,
             mirrored: false,
             flash_s: None,
+            warns: &[],
             played: false,
         }
     }
@@ -123,6 +126,11 @@ impl Recipe {
         self
     }
 
+    const fn warns(mut self, codes: &'static [&'static str]) -> Self {
+        self.warns = codes;
+        self
+    }
+
     const fn mirrored(mut self) -> Self {
         self.mirrored = true;
         self
@@ -164,7 +172,14 @@ pub(super) const RECIPES: &[Recipe] = &[
         .flash(1.04)
         .uneven()
         .played(),
-    flash("mpeg4_packed.avi", "-c:v mpeg4 -bf 2 -q:v 4 -c:a ac3"),
+    flash("mpeg4_bframes.avi", "-c:v mpeg4 -bf 2 -q:v 4 -c:a ac3"),
+    // A frame and the B-frame before it share a packet, and the next packet is nearly empty; behind the
+    // first frame two are.
+    Recipe::new("xvid_packed.avi", 9.0, "video=320x240:25:9 tone=9 -c:v libxvid -bf 2 -q:v 4 -c:a libmp3lame")
+        .lasting(9.06)
+        .picture(320, 240, 223)
+        .uneven()
+        .sound(44_100),
     flash("flv1_mp3.flv", "-c:v flv -q:v 4 -c:a libmp3lame -ar 44100").sound(44_100),
     flash("wmv2_wmav2.wmv", "-c:v wmv2 -q:v 4 -c:a wmav2").played(),
     flash("mpeg2_mp2.ts", "-c:v mpeg2video -q:v 4 -bf 2 -c:a mp2"),
@@ -253,7 +268,9 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::new("off_grid.mkv", 8.0, "video=320x240:30:8 x264 plain.mp4 ; -itsoffset 0.007 -i plain.mp4 -f lavfi -i sine=d=8 -map 0:v -map 1:a -c:v copy -c:a flac")
         .picture(320, 240, 240)
         .sound(44_100),
-    // Fields.
+    // Fields in one picture, or in alternating lines of its blocks (MBAFF). Pictures of one field
+    // (PAFF) are only in recordings (an AVCHD clip among those of TELECINE_TEST_MEDIA): x264 and
+    // ffmpeg's MPEG-2 encoder write none, and mpeg2enc of GStreamer 1.22 crashes when asked to.
     fields("tff.mp4", "-vf interlace=scan=tff x264 -flags +ildct+ilme -x264opts tff=1"),
     fields("bff.mp4", "-vf interlace=scan=bff x264 -flags +ildct+ilme -x264opts bff=1"),
     fields("tff.ts", "-vf interlace=scan=tff -c:v mpeg2video -q:v 2 -flags +ildct+ilme -top 1"),
@@ -284,8 +301,15 @@ pub(super) const RECIPES: &[Recipe] = &[
         .picture(128, 96, 1000),
     Recipe::new("open_gop.ts", 13.0, "video=128x96:25:13 -c:v libx264 -preset veryfast -x264opts open-gop=1:keyint=60:bframes=3 -pix_fmt yuv420p")
         .picture(128, 96, 325),
-    Recipe::new("long_audio.mp4", 6.0, "video=320x240:25:6 tone=9 x264 -c:a aac").picture(320, 240, 150).sound(44_100),
-    Recipe::new("short_audio.mkv", 8.0, "video=320x240:25:8 tone=3 x264 -c:a aac").picture(320, 240, 200).sound(44_100).played(),
+    Recipe::new("long_audio.mp4", 6.0, "video=320x240:25:6 tone=9 x264 -c:a aac")
+        .picture(320, 240, 150)
+        .sound(44_100)
+        .warns(&["sound_cut"]),
+    Recipe::new("short_audio.mkv", 8.0, "video=320x240:25:8 tone=3 x264 -c:a aac")
+        .picture(320, 240, 200)
+        .sound(44_100)
+        .warns(&["sound_short"])
+        .played(),
     // Company.
     Recipe::new("timecode.mov", 3.0, "video=320x240:25:3 tone=3 x264 -c:a aac -timecode 01:00:00:00")
         .picture(320, 240, 75)
@@ -326,6 +350,8 @@ pub(super) const RECIPES: &[Recipe] = &[
         .sound(44_100),
     Recipe::new("cover.flac", 13.0, "video=300x300:1:1 -frames:v 1 cover.jpg ; tone=13 -i cover.jpg -map 0 -map 1 -c:a flac -c:v copy -disposition:v attached_pic")
         .sound(44_100),
+    // A picture that is a video track, but shown for one frame.
+    Recipe::new("still.mp4", 13.0, "tone=13 video=320x240:25:0.04 -c:a aac x264").sound(44_100),
     Recipe::new("two_tracks.m4a", 13.0, "tone=13 tone=5 -map 0 -map 1 -c:a aac").sound(44_100),
 ];
 
