@@ -40,7 +40,11 @@ pub(super) fn find(streams: &[StreamLog]) -> Option<&StreamLog> {
         let still = name.is_some_and(|name| name.starts_with("image/"));
         let shown_until_ns = stream.tail.map_or(stream.end_ns, |tail| tail.1);
         let brief = shown_until_ns < sound_ns / 2;
-        stream.frames.len() > 1 || !still && !(stream.frames.len() == 1 && brief)
+        match stream.frames.len() {
+            0 => !still,
+            1 => !still && !brief,
+            _ => true,
+        }
     })
 }
 
