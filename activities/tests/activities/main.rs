@@ -6,6 +6,7 @@ mod children;
 mod clips;
 mod covers;
 mod encode;
+mod foreign;
 mod hostile_pictures;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
