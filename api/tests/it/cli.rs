@@ -5,6 +5,7 @@ mod editors;
 mod failures;
 mod inspection;
 mod jobs;
+mod linting;
 mod settings;
 mod stopping;
 mod workflows;
