@@ -427,3 +427,31 @@ fn entry(stsd: &BoxView<'_>, handler: Kind, report: &mut FileReport<'_>) -> Opti
     };
     Some((kind, media))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::report::Report;
+    use super::*;
+
+    #[test]
+    fn an_edit_at_a_time_that_no_clock_has_is_refused() {
+        let elst = [0_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes()].concat();
+        let edit = |start: u64| {
+            let entry = [&[0; 8][..], &start.to_be_bytes(), &[0, 1, 0, 0]].concat();
+            let body = [&[1][..], &elst[1..], &entry].concat();
+            let elst = [&[0, 0, 0, 36][..], b"elst", &body].concat();
+            let edts = [&[0, 0, 0, 44][..], b"edts", &elst].concat();
+            let layout = Layout {
+                boxes: &[(b"edts", 1, 1)],
+                ordered: true,
+            };
+            let mut report = Report::default();
+            let mut report = report.file("init.mp4").claiming(true);
+            let file = Children::of_file(&edts, &layout, &mut report);
+            let (_, start) = super::edit(file.one(b"edts").unwrap(), &mut report).unwrap();
+            start
+        };
+        assert_eq!(edit(1024), Some(1024));
+        assert_eq!(edit(u64::MAX - 1), None);
+    }
+}

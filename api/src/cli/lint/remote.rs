@@ -251,3 +251,57 @@ fn wanted(playlist: &str, text: &[u8]) -> Vec<(String, Target, u64)> {
 fn unwritable(error: std::io::Error) -> CliError {
     CliError::unjudged(format!("cannot write what was fetched: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header and segments in one file, which is larger than any of them may be.
+    const PARTS: &[u8] = b"#EXTM3U\n#EXT-X-MAP:URI=\"a.mp4\",BYTERANGE=\"719@0\"\n#EXTINF:6,\n\
+        #EXT-X-BYTERANGE:9000000@719\na.mp4\n#EXTINF:6,\n#EXT-X-BYTERANGE:9000000\na.mp4\n\
+        #EXT-X-ENDLIST\n";
+
+    #[test]
+    fn a_file_in_parts_may_be_as_large_as_a_set() {
+        let wanted = wanted("a.m3u8", PARTS);
+        assert!(wanted.len() >= 2);
+        for (path, _, limit) in wanted {
+            assert_eq!((path.as_str(), limit), ("a.mp4", MAX_SET_BYTES));
+        }
+    }
+
+    #[test]
+    fn segments_that_are_not_judged_are_not_fetched() {
+        let master =
+            b"#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"s\",URI=\"s.m3u8\"\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=1,SUBTITLES=\"s\"\nv.m3u8\n\
+            #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"i.m3u8\"\n";
+        let mut playlists: Vec<_> = wanted("master.m3u8", master)
+            .into_iter()
+            .map(|(path, target, _)| (path, target == Target::Playlist))
+            .collect();
+        playlists.sort();
+        let kinds = [("i.m3u8", false), ("s.m3u8", false), ("v.m3u8", true)];
+        assert_eq!(
+            playlists,
+            kinds.map(|(path, goes_on)| (path.to_owned(), goes_on))
+        );
+        let streams = b"#EXTM3U\n#EXTINF:6,\na.ts\n#EXTINF:6,\nb.ts\n#EXT-X-ENDLIST\n";
+        let paths: Vec<_> = wanted("v.m3u8", streams).into_iter().map(|w| w.0).collect();
+        assert_eq!(paths, ["a.ts"], "one tells what all of them are");
+    }
+
+    #[test]
+    fn the_query_of_a_playlist_is_not_that_of_its_segments() {
+        let base = Url::parse("https://h/set/m.m3u8?token=t").unwrap();
+        let mirror = Mirror {
+            client: client().unwrap(),
+            base,
+            root: Path::new("."),
+            bytes: 0,
+            files: BTreeSet::new(),
+        };
+        let address = mirror.address("video/a b.m4s").unwrap();
+        assert_eq!(address.as_str(), "https://h/set/video/a%20b.m4s");
+    }
+}
