@@ -60,6 +60,8 @@ pub(super) fn check(
         let first = begins_segment && number == 0;
         if first && !picture.idr {
             context.say(Rule::AvcIdr, "it is no IDR picture", report);
+            // Its place among those before it, which may have been left out, is not known.
+            pictures.untold = true;
         }
         if picture.idr != sample.is_sync() && (picture.idr || !first) {
             let what = "the flags say otherwise than the picture whether decoding can begin";
