@@ -10,6 +10,7 @@
 //! outputs and folds the follow-up in the same transaction.
 
 mod cancel;
+mod claim;
 mod complete;
 mod fail;
 mod finish;
@@ -25,7 +26,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::activity::Usage;
-use crate::id::StepId;
+use crate::id::{SessionId, StepId};
 use crate::retry::plan::RetryPlan;
 use crate::run::Failure;
 use crate::store::{Outcome, StepSet};
@@ -45,6 +46,13 @@ pub enum Command {
     },
     /// Every node is settled and none failed: render the run's output.
     Finish,
+    /// A session takes a ready step.
+    Claim {
+        /// The step.
+        step: StepId,
+        /// Who takes it; live.
+        session: SessionId,
+    },
     /// An attempt succeeded.
     Complete {
         /// The step.
@@ -106,7 +114,8 @@ pub enum Command {
 #[must_use]
 pub fn steps_needed(command: &Command) -> StepSet {
     match command {
-        Command::Complete { step, .. }
+        Command::Claim { step, .. }
+        | Command::Complete { step, .. }
         | Command::Fail { step, .. }
         | Command::Release { step, .. }
         | Command::Lose { step, .. }
@@ -141,12 +150,14 @@ pub enum Rejected {
 /// Folds one command into a view.
 ///
 /// # Errors
-/// [`Rejected`]; the view is then unchanged.
+/// [`Rejected`]; the view is then unchanged if the command was refused for what it says, and not to
+/// be used any more if the run and its definition contradict each other.
 pub fn decide(view: &mut View, command: &Command, facts: &Facts) -> Result<(), Rejected> {
     match command {
         Command::Start => start::start(view, facts),
         Command::Ready { node } => ready::ready(view, node, facts),
         Command::Finish => finish::finish(view, facts),
+        Command::Claim { step, session } => claim::claim(view, (step, session), facts),
         Command::Complete {
             step,
             fence,
@@ -159,6 +170,7 @@ pub fn decide(view: &mut View, command: &Command, facts: &Facts) -> Result<(), R
             usage,
             warnings,
         } => {
+            view.owned(step, *fence)?;
             fail::note_warnings(view, step, warnings);
             fail::fail(view, (step, *fence), (error, *usage), facts)
         }

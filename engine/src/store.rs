@@ -4,7 +4,7 @@
 //! what is in [`machine`](crate::machine). One conformance suite
 //! (`telecine-testkit::conformance::store`) defines the semantics for every implementation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +41,10 @@ pub enum StoreError {
     /// The database was written by a newer version, or is none of ours.
     #[error("the database cannot be used: {0}")]
     Incompatible(String),
+    /// Somebody else changed the same rows at the same time; nothing was written, and doing the same
+    /// again is right.
+    #[error("another transaction came in between: {0}")]
+    Contended(String),
     /// The database could not be reached or answered with an error; trying again may help.
     #[error("the database failed: {0}")]
     Unavailable(String),
@@ -173,6 +177,21 @@ pub enum Due {
     Deadline(Fence),
 }
 
+/// An attempt that begins, for its row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptStart {
+    /// Its step.
+    pub step: StepId,
+    /// Its number.
+    pub n: u32,
+    /// The round it belongs to.
+    pub round: u32,
+    /// Who runs it.
+    pub session: SessionId,
+    /// Number of the checkpoint that it goes on from.
+    pub resumed_from: Option<u64>,
+}
+
 /// How a running attempt ended, for its row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEnd {
@@ -231,10 +250,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// serialised.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
 
-    /// Claims ready steps for a live session, oldest run first: each becomes `running`, its fence,
-    /// attempt number and charge grow by one, its attempt row and a `step.claimed` event are
-    /// written, and a queued run becomes `running`. A step is claimed once, whoever asks.
-    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError>;
+    /// Whether [`Transaction::claimable`] would find anything; waits for no writer.
+    async fn has_claimable(&self, request: &ClaimRequest) -> Result<bool, StoreError>;
 
     /// Sets the deadline of a running attempt, counted from the database's now.
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError>;
@@ -333,25 +350,47 @@ pub trait Transaction: Send {
     /// The database's clock.
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError>;
 
-    /// Inserts a run with its nodes and steps, unless a run of the same fingerprint is there and
-    /// `force` is false.
-    async fn create_run(&mut self, new: &NewRun, force: bool) -> Result<Created, StoreError>;
+    /// Inserts runs with their nodes and steps, each unless a run of the same fingerprint is there
+    /// and its `force` is false. One answer each, in order.
+    async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError>;
 
-    /// Locks a run and loads its header and its nodes.
-    async fn load_view(&mut self, run: &RunId) -> Result<ViewRows, StoreError>;
+    /// Locks runs, in the order of their ids, until the transaction ends, and loads their headers
+    /// and nodes. Those that are not there are left out.
+    async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError>;
 
-    /// Loads steps of a run whose view was loaded, as far as they exist.
-    async fn load_steps(&mut self, run: &RunId, which: &StepSet) -> Result<Vec<Step>, StoreError>;
+    /// Loads steps of runs whose views were loaded, as far as they exist: run by run in the order
+    /// asked for, the steps of each in the order of the definition and of its lists.
+    async fn load_steps(
+        &mut self,
+        wanted: &[(RunId, StepSet)],
+    ) -> Result<Vec<(RunId, Step)>, StoreError>;
 
     /// Outputs of settled nodes: the output of a single step, the list of outputs of a fan-out in
     /// the order of its list, `null` for each step without one.
     async fn load_outputs(
         &mut self,
-        run: &RunId,
-        nodes: &[String],
-    ) -> Result<BTreeMap<String, Value>, StoreError>;
+        wanted: &[(RunId, Vec<String>)],
+    ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError>;
 
-    /// Running attempts of a session.
+    /// The latest checkpoints of steps, as far as they have one.
+    async fn load_checkpoints(
+        &mut self,
+        steps: &[(RunId, StepId)],
+    ) -> Result<Vec<(RunId, StepId, Checkpoint)>, StoreError>;
+
+    /// Ready steps that the request fits: oldest run first, then in the order of the definition and
+    /// of its lists. Their runs need not be locked: who wants to claim them locks the runs and
+    /// looks at the steps again.
+    async fn claimable(
+        &mut self,
+        request: &ClaimRequest,
+    ) -> Result<Vec<(RunId, StepId)>, StoreError>;
+
+    /// Whether a session has neither been ended nor outlived its lease. It cannot be ended before
+    /// this transaction ends.
+    async fn session_is_live(&mut self, session: &SessionId) -> Result<bool, StoreError>;
+
+    /// Running attempts of a session, which can claim nothing more until the transaction ends.
     async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError>;
 
     /// Whether a session is there and can be told dead now, as [`Store::other_sessions`] tells it:
@@ -361,8 +400,8 @@ pub trait Transaction: Send {
     /// Removes a session; its running steps must have been released in this transaction.
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError>;
 
-    /// Writes what the machine changed: rows, ends of attempts, artifacts, events.
-    async fn save(&mut self, run: &RunId, changes: &Changes) -> Result<(), StoreError>;
+    /// Writes what the machine changed in runs: rows, attempts, artifacts, events.
+    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError>;
 
     /// The whole run, changes of this transaction included.
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError>;

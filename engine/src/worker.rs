@@ -17,11 +17,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::activity::Registry;
+use crate::activity::{Registry, Usage};
 use crate::committer::{CommitError, Committer};
 use crate::definitions::Definitions;
 use crate::dispatch::Dispatcher;
 use crate::id::{RunId, SessionId};
+use crate::machine::Command;
 use crate::objects::ObjectStores;
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
@@ -129,7 +130,7 @@ impl Worker {
     /// [`WorkerError`] if it cannot go on; running attempts have then been stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
         let signals = attempt::Signals::default();
-        let mut attempts = JoinSet::new();
+        let mut attempts: Attempts = JoinSet::new();
         let mut saving = JoinSet::new();
         saving.spawn(save(signals.board.clone(), self.parts.store.clone()));
         let result = self.work(&mut attempts, &signals, &stop).await;
@@ -137,7 +138,9 @@ impl Worker {
             self.drain(&mut attempts, &signals).await;
         }
         signals.cancelled.cancel();
-        while attempts.join_next().await.is_some() {}
+        while let Some(ended) = attempts.join_next().await {
+            self.give_back(ended).await;
+        }
         if result.is_ok() {
             self.parts
                 .committer
@@ -150,22 +153,31 @@ impl Worker {
 
     async fn work(
         &self,
-        attempts: &mut JoinSet<Result<(), CommitError>>,
+        attempts: &mut Attempts,
         signals: &attempt::Signals,
         stop: &CancellationToken,
     ) -> Result<(), WorkerError> {
         let mut bell = self.parts.dispatcher.listen();
+        let mut claims = Vec::new();
         loop {
-            let free = self.options.slots.saturating_sub(attempts.len());
-            let claims = self.claim(free).await?;
-            let full = claims.len() == free;
-            for claim in claims {
-                attempts.spawn(attempt::run(self.parts.clone(), claim, signals.clone()));
+            let free = self
+                .options
+                .slots
+                .saturating_sub(attempts.len() + claims.len());
+            claims.extend(self.claim(free).await?);
+            for claim in claims.drain(..) {
+                let next = self.request(1);
+                attempts.spawn(attempt::run(
+                    self.parts.clone(),
+                    (claim, next),
+                    signals.clone(),
+                ));
             }
+            let full = attempts.len() >= self.options.slots;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.session.lost() => return Err(WorkerError::LeaseLost),
-                Some(ended) = attempts.join_next() => settle(ended)?,
+                Some(ended) = attempts.join_next() => claims = settle(ended)?,
                 () = bell.rung(), if !full => {}
                 () = tokio::time::sleep(POLL), if !full => {}
             }
@@ -173,27 +185,46 @@ impl Worker {
     }
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claim>, WorkerError> {
-        if limit == 0 {
+        let request = self.request(limit);
+        // Most looks of an idle worker end here, without a transaction.
+        if limit == 0 || !self.parts.store.has_claimable(&request).await? {
             return Ok(Vec::new());
         }
-        let request = ClaimRequest {
+        self.parts.committer.claim(request).await.map_err(fatal)
+    }
+
+    fn request(&self, limit: usize) -> ClaimRequest {
+        ClaimRequest {
             session: self.session.id().clone(),
             run: self.options.run.clone(),
             limit,
             activities: self.activities.clone(),
-        };
-        Ok(self.parts.store.claim(&request).await?)
+        }
     }
 
-    async fn drain(
-        &self,
-        attempts: &mut JoinSet<Result<(), CommitError>>,
-        signals: &attempt::Signals,
-    ) {
+    async fn drain(&self, attempts: &mut Attempts, signals: &attempt::Signals) {
         signals.draining.cancel();
-        let all = async { while attempts.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(ended) = attempts.join_next().await {
+                self.give_back(ended).await;
+            }
+        };
         if tokio::time::timeout(self.options.grace, all).await.is_err() {
             tracing::warn!("the grace period is over; the steps still running are given back");
+        }
+    }
+
+    /// Gives back what an attempt that ended just before the worker was told to stop has claimed.
+    async fn give_back(&self, ended: Ended) {
+        for claim in settle(ended).unwrap_or_default() {
+            let release = Command::Release {
+                step: claim.fence.step,
+                fence: claim.fence.fence,
+                usage: Usage::default(),
+            };
+            if let Err(error) = self.parts.committer.fold(&claim.fence.run, release).await {
+                tracing::warn!(%error, "a step was not given back; it is when the session ends");
+            }
         }
     }
 }
@@ -206,20 +237,25 @@ async fn save(board: board::Board, store: Arc<dyn Store>) {
     }
 }
 
-/// What the end of an attempt means for its worker: only a store that cannot be written is fatal.
-fn settle(
-    ended: Result<Result<(), CommitError>, tokio::task::JoinError>,
-) -> Result<(), WorkerError> {
+/// What was claimed when an attempt ended, or why its end could not be recorded.
+type Report = Result<Vec<Claim>, CommitError>;
+type Attempts = JoinSet<Report>;
+type Ended = Result<Report, tokio::task::JoinError>;
+
+/// What the end of an attempt means for its worker: the next step, if one was claimed. Only a store
+/// that cannot be written is fatal.
+fn settle(ended: Ended) -> Result<Vec<Claim>, WorkerError> {
     match ended {
-        Ok(Ok(()) | Err(CommitError::Rejected(_))) => Ok(()),
+        Ok(Ok(claims)) => Ok(claims),
+        Ok(Err(CommitError::Rejected(_))) => Ok(Vec::new()),
         Ok(Err(CommitError::Store(error))) if matches!(*error, StoreError::Corrupt(_)) => {
             tracing::error!(%error, "the end of an attempt could not be recorded");
-            Ok(())
+            Ok(Vec::new())
         }
         Ok(Err(error)) => Err(fatal(error)),
         Err(error) => {
             tracing::error!(%error, "the task of an attempt ended unexpectedly");
-            Ok(())
+            Ok(Vec::new())
         }
     }
 }

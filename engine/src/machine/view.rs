@@ -9,7 +9,7 @@ use crate::definition::{Definition, StepDef};
 use crate::id::StepId;
 use crate::objects::Artifact;
 use crate::run::{Event, Node, Run, Step, StepStatus};
-use crate::store::{AttemptEnd, ViewRows};
+use crate::store::{AttemptEnd, AttemptStart, NewRun, ViewRows};
 
 /// The part of a run that a command is folded into.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Changes {
     pub collapsed: Vec<String>,
     /// Steps whose checkpoint and artifacts no longer count.
     pub forgotten: Vec<StepId>,
+    /// Attempts that begin.
+    pub started: Vec<AttemptStart>,
     /// Attempts that ended.
     pub attempts: Vec<AttemptEnd>,
     /// What steps left in the store.
@@ -87,11 +89,28 @@ impl View {
         }
     }
 
+    /// A view of a run that was inserted just now.
+    #[must_use]
+    pub fn created(new: &NewRun, definition: Arc<Definition>) -> Self {
+        let rows = ViewRows {
+            run: new.run.clone(),
+            nodes: new.nodes.clone(),
+        };
+        let mut view = Self::new(rows, definition);
+        view.add_steps(new.steps.clone());
+        view
+    }
+
     /// Adds stored steps, unless the view has newer ones.
     pub fn add_steps(&mut self, steps: Vec<Step>) {
         for step in steps {
-            self.steps.entry(step.id.clone()).or_insert(step);
+            self.add_step(step);
         }
+    }
+
+    /// Adds a stored step, unless the view has a newer one.
+    pub fn add_step(&mut self, step: Step) {
+        self.steps.entry(step.id.clone()).or_insert(step);
     }
 
     /// A loaded step.
@@ -175,6 +194,43 @@ impl View {
             step,
             data,
         });
+    }
+
+    /// Steps that became ready and were not written yet, with the place of their node.
+    pub fn opened(&self) -> impl Iterator<Item = (usize, &Step)> {
+        let steps = self.dirty_steps.iter().filter_map(|id| self.steps.get(id));
+        let ready = steps.filter(|step| step.status == StepStatus::Ready);
+        ready.filter_map(|step| Some((self.place(&step.id.node)?, step)))
+    }
+
+    /// Place of a node in the definition, from 0.
+    #[must_use]
+    pub fn place(&self, node: &str) -> Option<usize> {
+        self.nodes.get_index_of(node)
+    }
+
+    /// Whether there is anything to write.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty_nodes.is_empty()
+            || !self.dirty_steps.is_empty()
+            || !self.changes.events.is_empty()
+    }
+
+    /// How much has changed so far; grows with every change.
+    #[must_use]
+    pub(crate) fn changed(&self) -> usize {
+        self.dirty_nodes.len() + self.dirty_steps.len() + self.changes.events.len()
+    }
+
+    /// What a settled single step whose row is at hand gave; `None` if only the store knows.
+    #[must_use]
+    pub fn output(&self, node: &str) -> Option<Value> {
+        let step = self.steps.get(&StepId::single(node))?;
+        match step.status {
+            StepStatus::Succeeded => step.output.clone(),
+            _ => None,
+        }
     }
 
     /// Takes the follow-ups that wait to be folded.

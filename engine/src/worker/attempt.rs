@@ -22,7 +22,7 @@ use crate::limits;
 use crate::machine::Command;
 use crate::retry::policy::DISK_FULL;
 use crate::run::Failure;
-use crate::store::{Claim, Outcome, StoreError};
+use crate::store::{Claim, ClaimRequest, Outcome, StoreError};
 
 /// How often time limits are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -50,41 +50,50 @@ enum Ending {
     Fenced,
 }
 
-/// Runs a claimed step and reports how it ended, whatever happens in between. Errors are those of
-/// the report.
+/// Runs a claimed step and reports how it ended, whatever happens in between; answers what was
+/// claimed `next` with that report. Errors are those of the report.
 pub(super) async fn run(
     parts: WorkerParts,
-    claim: Claim,
+    (claim, next): (Claim, ClaimRequest),
     signals: Signals,
-) -> Result<(), CommitError> {
+) -> Result<Vec<Claim>, CommitError> {
     let (committer, fence) = (parts.committer.clone(), claim.fence.clone());
-    match tokio::spawn(attempt(parts, claim, signals)).await {
-        Ok(reported) => reported,
+    let command = match tokio::spawn(attempt(parts, claim, signals.clone())).await {
+        Ok(Some(command)) => command,
+        Ok(None) => return Ok(Vec::new()),
         Err(error) => {
             let error = ActivityError::bug("panic", format!("the attempt panicked: {error}"));
-            let command = Command::Fail {
+            Command::Fail {
                 step: fence.step,
                 fence: fence.fence,
                 error: failure(&error),
                 usage: Usage::default(),
                 warnings: Vec::new(),
-            };
-            committer.fold(&fence.run, command).await
+            }
         }
+    };
+    // A worker that stops takes nothing more.
+    let stops = signals.draining.is_cancelled() || signals.cancelled.is_cancelled();
+    let next = (!stops).then_some(next);
+    match committer.fold_and_claim(&fence.run, command, next).await {
+        // The run was cancelled, or the lease ended, while the result was on its way.
+        Err(CommitError::Rejected(_)) => Ok(Vec::new()),
+        other => other,
     }
 }
 
-async fn attempt(parts: WorkerParts, claim: Claim, signals: Signals) -> Result<(), CommitError> {
+/// Runs a claimed step; answers the report of how it ended, if there is something to report.
+async fn attempt(parts: WorkerParts, claim: Claim, signals: Signals) -> Option<Command> {
     let fence = claim.fence.clone();
     let (ending, outcome) = match Attempt::prepare(&parts, claim, &signals).await {
         Ok(attempt) => attempt.execute(&signals).await,
         Err(error) => (Ending::Failed(failure(&error)), Outcome::default()),
     };
-    let (step, number) = (fence.step.clone(), fence.fence);
+    let (step, number) = (fence.step, fence.fence);
     let Outcome {
         usage, warnings, ..
     } = outcome.clone();
-    let command = match ending {
+    Some(match ending {
         Ending::Succeeded(output) => Command::Complete {
             step,
             fence: number,
@@ -102,13 +111,8 @@ async fn attempt(parts: WorkerParts, claim: Claim, signals: Signals) -> Result<(
             fence: number,
             usage,
         },
-        Ending::Fenced => return Ok(()),
-    };
-    match parts.committer.fold(&fence.run, command).await {
-        // The run was cancelled, or the lease ended, while the result was on its way.
-        Err(CommitError::Rejected(_)) => Ok(()),
-        other => other,
-    }
+        Ending::Fenced => return None,
+    })
 }
 
 struct Attempt {

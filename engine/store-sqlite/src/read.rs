@@ -50,10 +50,10 @@ pub(crate) async fn list_runs(
     rows.iter().map(|row| Cells(row).run()).collect()
 }
 
-/// Header and nodes of a run that has to be there.
-pub(crate) async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<ViewRows, Error> {
+/// Header and nodes of a run, if it is there.
+pub(crate) async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<Option<ViewRows>, Error> {
     let Some(run) = run(db, id).await? else {
-        return Err(StoreError::NoRun(id.clone()).into());
+        return Ok(None);
     };
     let rows = sqlx::query(include_str!("sql/load_nodes.sql"))
         .bind(id.as_str())
@@ -63,7 +63,7 @@ pub(crate) async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<ViewRo
         .iter()
         .map(|row| Cells(row).node())
         .collect::<Result<Vec<Node>, Error>>()?;
-    Ok(ViewRows { run, nodes })
+    Ok(Some(ViewRows { run, nodes }))
 }
 
 pub(crate) async fn steps(
@@ -133,7 +133,9 @@ fn add_output(outputs: &mut BTreeMap<String, Value>, row: &Cells<'_>) -> Result<
 }
 
 pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Snapshot, Error> {
-    let ViewRows { run, nodes } = view(db, id).await?;
+    let Some(ViewRows { run, nodes }) = view(db, id).await? else {
+        return Err(StoreError::NoRun(id.clone()).into());
+    };
     let steps = steps(db, id, &StepSet::All).await?;
     let mut records = Records::new(steps);
     let mut former = Vec::new();

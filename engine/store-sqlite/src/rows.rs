@@ -13,7 +13,7 @@ use telecine_engine::run::{
     Attempt, AttemptOutcome, CheckpointHead, Event, Failure, Node, RecordedEvent, Run, RunStatus,
     Step, StepStatus, StoreUrls,
 };
-use telecine_engine::store::{AttemptEnd, Claim, Fence, StoreError};
+use telecine_engine::store::{AttemptEnd, AttemptStart, Fence, StoreError};
 
 use crate::clock;
 use crate::error::Error;
@@ -243,31 +243,13 @@ impl Cells<'_> {
         })
     }
 
-    pub(crate) fn claim(&self, now: DateTime<Utc>) -> Result<Claim, Error> {
-        Ok(Claim {
-            fence: self.fence()?,
-            attempt: self.number("attempts")?,
-            activity: self.text("activity")?,
-            input: self.json("input")?,
-            definition: self.text("definition")?,
-            stores: self.stores()?,
-            checkpoint: self.checkpoint()?,
-            age: (now - self.time("started_at")?)
-                .to_std()
-                .unwrap_or_default(),
-        })
-    }
-
-    fn checkpoint(&self) -> Result<Option<Checkpoint>, Error> {
-        let Some(seq) = self.optional_number("seq")? else {
-            return Ok(None);
-        };
-        Ok(Some(Checkpoint {
-            seq,
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        Ok(Checkpoint {
+            seq: self.number("seq")?,
             value: self.json("value")?,
             covers: self.covers()?,
             compat: self.text("compat")?,
-        }))
+        })
     }
 }
 
@@ -398,6 +380,29 @@ impl<'a> FullKey<'a> {
         Self {
             run: run.as_str(),
             step: StepKey::from(step),
+        }
+    }
+}
+
+/// An attempt that begins as `start_attempts.sql` takes it.
+#[derive(Serialize)]
+pub(crate) struct StartCells<'a> {
+    #[serde(flatten)]
+    step: StepKey<'a>,
+    n: u32,
+    round: u32,
+    session: &'a str,
+    resumed_from: Option<u64>,
+}
+
+impl<'a> From<&'a AttemptStart> for StartCells<'a> {
+    fn from(start: &'a AttemptStart) -> Self {
+        Self {
+            step: StepKey::from(&start.step),
+            n: start.n,
+            round: start.round,
+            session: start.session.as_str(),
+            resumed_from: start.resumed_from,
         }
     }
 }

@@ -11,7 +11,8 @@ use telecine_engine::store::{NewRun, StoreError};
 
 use crate::error::Error;
 use crate::rows::{
-    ArtifactCells, AttemptCells, EventCells, InputCells, ProgressCells, StepCells, StepKey, count,
+    ArtifactCells, AttemptCells, EventCells, InputCells, ProgressCells, StartCells, StepCells,
+    StepKey, count,
 };
 
 /// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
@@ -69,16 +70,7 @@ impl Writing<'_> {
         .await?;
         self.steps(run, &changes.steps).await?;
         self.untouched(run, &changes.untouched).await?;
-        let ends = changes.attempts.iter().map(AttemptCells::from);
-        self.many_with(
-            (
-                include_str!("sql/save_attempts.sql"),
-                self.now.timestamp_millis(),
-            ),
-            run,
-            ends,
-        )
-        .await?;
+        self.attempts(run, changes).await?;
         for (step, artifacts) in &changes.artifacts {
             self.artifacts(run, step, artifacts).await?;
         }
@@ -87,6 +79,16 @@ impl Writing<'_> {
             event,
         });
         self.events(events).await
+    }
+
+    async fn attempts(&mut self, run: &RunId, changes: &Changes) -> Result<(), Error> {
+        let now = self.now.timestamp_millis();
+        let starts = changes.started.iter().map(StartCells::from);
+        let start = (include_str!("sql/start_attempts.sql"), now);
+        self.many_with(start, run, starts).await?;
+        let ends = changes.attempts.iter().map(AttemptCells::from);
+        let end = (include_str!("sql/save_attempts.sql"), now);
+        self.many_with(end, run, ends).await
     }
 
     async fn collapse(&mut self, run: &RunId, nodes: &[String]) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::SessionId;
 use telecine_engine::store::{Session, StoreError};
@@ -52,6 +53,22 @@ pub(crate) async fn is_there(db: &mut SqliteConnection, id: &SessionId) -> Resul
         .fetch_optional(db)
         .await?;
     Ok(row.is_some())
+}
+
+/// When the lease of a session ends that has a row. It is renewed in the file; where that is gone,
+/// in the row.
+pub(crate) async fn ends(
+    db: &mut SqliteConnection,
+    locks: &SessionLocks,
+    id: &SessionId,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let row = sqlx::query("select expires_at from session where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let renewed = locks.until(id).unwrap_or_default();
+    Ok(Some(Cells(&row).time("expires_at")?.max(renewed)))
 }
 
 impl Writing<'_> {

@@ -1,6 +1,6 @@
 //! One transaction over a few runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,19 +8,22 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::Sqlite;
-use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::activity::Checkpoint;
+use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, Step};
-use telecine_engine::store::{Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows};
+use telecine_engine::store::{
+    ClaimRequest, Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows,
+};
 
-use crate::clock;
 use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
 use crate::read;
 use crate::rows::Cells;
 use crate::save::Writing;
 use crate::sessions;
+use crate::{claim, clock};
 
 /// Holds the write lock of the database from its beginning to its end.
 #[derive(Debug)]
@@ -100,25 +103,64 @@ impl Transaction for SqliteTransaction {
         Ok(self.now)
     }
 
-    async fn create_run(&mut self, new: &NewRun, force: bool) -> Result<Created, StoreError> {
-        let created = self.create(new, force).await;
-        self.named(created)
+    async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {
+        let mut answers = Vec::with_capacity(new.len());
+        for (new, force) in new {
+            let created = self.create(new, *force).await;
+            answers.push(self.named(created)?);
+        }
+        Ok(answers)
     }
 
-    async fn load_view(&mut self, run: &RunId) -> Result<ViewRows, StoreError> {
-        Ok(read::view(&mut self.inner, run).await?)
+    async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
+        let mut views = Vec::with_capacity(runs.len());
+        for run in runs {
+            views.extend(read::view(&mut self.inner, run).await?);
+        }
+        Ok(views)
     }
 
-    async fn load_steps(&mut self, run: &RunId, which: &StepSet) -> Result<Vec<Step>, StoreError> {
-        Ok(read::steps(&mut self.inner, run, which).await?)
+    async fn load_steps(
+        &mut self,
+        wanted: &[(RunId, StepSet)],
+    ) -> Result<Vec<(RunId, Step)>, StoreError> {
+        let mut steps = Vec::new();
+        for (run, which) in wanted {
+            let of_run = read::steps(&mut self.inner, run, which).await?;
+            steps.extend(of_run.into_iter().map(|step| (run.clone(), step)));
+        }
+        Ok(steps)
     }
 
     async fn load_outputs(
         &mut self,
-        run: &RunId,
-        nodes: &[String],
-    ) -> Result<BTreeMap<String, Value>, StoreError> {
-        Ok(read::outputs(&mut self.inner, run, nodes).await?)
+        wanted: &[(RunId, Vec<String>)],
+    ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError> {
+        let mut outputs = BTreeMap::new();
+        for (run, nodes) in wanted {
+            let of_run = read::outputs(&mut self.inner, run, nodes).await?;
+            outputs.insert(run.clone(), of_run);
+        }
+        Ok(outputs)
+    }
+
+    async fn load_checkpoints(
+        &mut self,
+        steps: &[(RunId, StepId)],
+    ) -> Result<Vec<(RunId, StepId, Checkpoint)>, StoreError> {
+        Ok(claim::checkpoints(&mut self.inner, steps).await?)
+    }
+
+    async fn claimable(
+        &mut self,
+        request: &ClaimRequest,
+    ) -> Result<Vec<(RunId, StepId)>, StoreError> {
+        Ok(claim::claimable(&mut self.inner, request).await?)
+    }
+
+    async fn session_is_live(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+        let ends = sessions::ends(&mut self.inner, &self.locks, session).await?;
+        Ok(ends.is_some_and(|ends| ends > self.now))
     }
 
     async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError> {
@@ -140,9 +182,12 @@ impl Transaction for SqliteTransaction {
         Ok(())
     }
 
-    async fn save(&mut self, run: &RunId, changes: &Changes) -> Result<(), StoreError> {
-        let saved = self.writing().changes(run, changes).await;
-        self.named(saved)
+    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
+        for (run, changes) in changes {
+            let saved = self.writing().changes(run, changes).await;
+            self.named(saved)?;
+        }
+        Ok(())
     }
 
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {

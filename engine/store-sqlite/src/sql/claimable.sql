@@ -1,9 +1,11 @@
--- Whether anything can be claimed. An idle worker asks this and takes no write lock.
-select exists (
-    select 1
-    from step
-    where
-        status = 'ready'
-        and run between coalesce($1, '') and coalesce($1, '~')
-        and activity in (select value from json_each($2))
-)
+-- Ready steps, oldest run first, then in the order of the definition and of its lists. Ids of runs
+-- sort by time, and between '' and '~' is every one of them: with an equality on a run that may be
+-- null the index could not be used.
+select run, node, item
+from step
+where
+    status = 'ready'
+    and run between coalesce($1, '') and coalesce($1, '~')
+    and activity in (select value from json_each($2))
+order by run, position, item
+limit $3

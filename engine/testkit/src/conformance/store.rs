@@ -18,7 +18,7 @@ pub mod snapshots;
 pub mod submission;
 pub mod timers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +30,13 @@ use telecine_engine::definition::{
     ActivityRef, Definition, Expr, Need, OnFailure, Requires, RetryPolicy, StepDef, Template,
     Timeouts,
 };
-use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
 use telecine_engine::objects::Artifact;
 use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StoreUrls};
 use telecine_engine::store::{
-    Claim, ClaimRequest, Created, DefinitionRecord, Outcome, StepSet, Store, Transaction,
+    Claim, ClaimRequest, Created, DefinitionRecord, Fence, NewRun, Outcome, StepSet, Store,
+    Transaction, ViewRows,
 };
 
 /// The activity of every step of the suite.
@@ -101,7 +102,7 @@ impl Bench {
         let mut tx = self.store.begin().await.unwrap();
         let now = tx.now().await.unwrap();
         let new = machine::plan_run(run, &job.definition, now);
-        assert_eq!(tx.create_run(&new, true).await.unwrap(), Created::New);
+        assert_eq!(create(tx.as_mut(), &new, true).await, Created::New);
         fold(tx.as_mut(), &job, &Command::Start, TimeDelta::zero())
             .await
             .unwrap();
@@ -136,7 +137,7 @@ impl Bench {
 
     /// Claims up to `limit` steps of any run.
     async fn claim(&self, session: &SessionId, limit: usize) -> Vec<Claim> {
-        self.store.claim(&request(session, limit)).await.unwrap()
+        claim(self.store.as_ref(), &request(session, limit)).await
     }
 
     /// Claims the one step that is ready.
@@ -184,9 +185,9 @@ impl Bench {
     async fn step(&self, job: &Job, id: &str) -> Step {
         let which = StepSet::One(id.parse().unwrap());
         let mut tx = self.store.begin().await.unwrap();
-        let mut steps = tx.load_steps(&job.id, &which).await.unwrap();
-        assert_eq!(steps.len(), 1, "{id}");
-        steps.remove(0)
+        let mut loaded = steps(tx.as_mut(), &job.id, which).await;
+        assert_eq!(loaded.len(), 1, "{id}");
+        loaded.remove(0)
     }
 
     async fn run(&self, job: &Job) -> Run {
@@ -214,27 +215,125 @@ async fn fold(
     command: &Command,
     shift: TimeDelta,
 ) -> Result<(), Rejected> {
-    let rows = tx.load_view(&job.id).await.unwrap();
+    let rows = view(tx, &job.id).await;
     let mut view = View::new(rows, job.definition.clone());
     let mut queue = vec![command.clone()];
     while !queue.is_empty() {
         for command in std::mem::take(&mut queue) {
-            let steps = tx
-                .load_steps(&job.id, &machine::steps_needed(&command))
-                .await
-                .unwrap();
-            view.add_steps(steps);
+            view.add_steps(steps(tx, &job.id, machine::steps_needed(&command)).await);
             // Outputs are read from the store, so what was folded so far has to be there.
-            tx.save(&job.id, &view.flush()).await.unwrap();
+            save(tx, &job.id, view.flush()).await;
             let needed = machine::outputs_needed(&view, &command);
-            let outputs = tx.load_outputs(&job.id, &needed).await.unwrap();
+            let outputs = outputs(tx, &job.id, &needed).await;
             let now = tx.now().await.unwrap() + shift;
             machine::decide(&mut view, &command, &Facts { now, outputs })?;
             queue.extend(view.take_follow_ups());
         }
     }
-    tx.save(&job.id, &view.flush()).await.unwrap();
+    save(tx, &job.id, view.flush()).await;
     Ok(())
+}
+
+/// Claims as the committer does, in a transaction of its own.
+async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
+    let mut tx = store.begin().await.unwrap();
+    if !tx.session_is_live(&request.session).await.unwrap() {
+        return Vec::new();
+    }
+    let found = tx.claimable(request).await.unwrap();
+    assert!(found.len() <= request.limit);
+    let runs: BTreeSet<RunId> = found.iter().map(|(run, _)| run.clone()).collect();
+    let views = tx.load_views(&runs).await.unwrap();
+    let mut views: BTreeMap<RunId, View> = views
+        .into_iter()
+        .map(|rows| (rows.run.id.clone(), View::new(rows, Arc::new(single()))))
+        .collect();
+    let facts = Facts {
+        now: tx.now().await.unwrap(),
+        ..Facts::default()
+    };
+    let mut claims = Vec::new();
+    for (run, step) in &found {
+        let view = views.get_mut(run).unwrap();
+        view.add_steps(steps(tx.as_mut(), run, StepSet::One(step.clone())).await);
+        let command = Command::Claim {
+            step: step.clone(),
+            session: request.session.clone(),
+        };
+        // Another worker may have been quicker.
+        if machine::decide(view, &command, &facts).is_ok() {
+            claims.push(claimed(tx.as_mut(), view, step).await);
+        }
+    }
+    let changes: Vec<_> = views
+        .into_iter()
+        .map(|(run, mut view)| (run, view.flush()))
+        .collect();
+    tx.save(&changes).await.unwrap();
+    tx.commit().await.unwrap();
+    claims
+}
+
+async fn claimed(tx: &mut dyn Transaction, view: &View, id: &StepId) -> Claim {
+    let step = view.step(id).unwrap();
+    let key = (view.run.id.clone(), id.clone());
+    let checkpoints = tx
+        .load_checkpoints(std::slice::from_ref(&key))
+        .await
+        .unwrap();
+    assert_eq!(checkpoints.len(), usize::from(step.checkpoint.is_some()));
+    Claim {
+        fence: Fence {
+            run: key.0,
+            step: key.1,
+            fence: step.fence,
+        },
+        attempt: step.attempts,
+        activity: step.activity.clone(),
+        input: step.input.clone().unwrap(),
+        definition: view.run.definition.clone(),
+        stores: view.run.stores.clone(),
+        checkpoint: checkpoints
+            .into_iter()
+            .next()
+            .map(|(_, _, checkpoint)| checkpoint),
+        age: Duration::ZERO,
+    }
+}
+
+async fn create(tx: &mut dyn Transaction, new: &NewRun, force: bool) -> Created {
+    let mut created = tx.create_runs(&[(new, force)]).await.unwrap();
+    assert_eq!(created.len(), 1);
+    created.remove(0)
+}
+
+/// Header and nodes of a run that is there.
+async fn view(tx: &mut dyn Transaction, run: &RunId) -> ViewRows {
+    let mut views = tx.load_views(&BTreeSet::from([run.clone()])).await.unwrap();
+    assert_eq!(views.len(), 1, "{run}");
+    views.remove(0)
+}
+
+async fn steps(tx: &mut dyn Transaction, run: &RunId, which: StepSet) -> Vec<Step> {
+    let loaded = tx.load_steps(&[(run.clone(), which)]).await.unwrap();
+    assert!(loaded.iter().all(|(of, _)| of == run));
+    loaded.into_iter().map(|(_, step)| step).collect()
+}
+
+async fn outputs(
+    tx: &mut dyn Transaction,
+    run: &RunId,
+    nodes: &[String],
+) -> BTreeMap<String, Value> {
+    let mut loaded = tx
+        .load_outputs(&[(run.clone(), nodes.to_vec())])
+        .await
+        .unwrap();
+    loaded.remove(run).unwrap_or_default()
+}
+
+async fn save(tx: &mut dyn Transaction, run: &RunId, changes: Changes) {
+    tx.save(&[(run.clone(), changes)]).await.unwrap();
 }
 
 /// A workflow of steps that run `test.step@1`.

@@ -8,7 +8,7 @@ use telecine_engine::id::{PlanId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
 use telecine_engine::retry::plan::{self, RetryPlan, Verdicts};
 use telecine_engine::run::{
-    Attempt, AttemptOutcome, Event, Node, Run, RunStatus, Snapshot, Step, StepRecord, StepStatus,
+    Attempt, AttemptOutcome, Event, Node, Run, Snapshot, Step, StepRecord, StepStatus,
 };
 use telecine_engine::store::{NewRun, StepSet, ViewRows};
 
@@ -157,6 +157,23 @@ impl Model {
                 step.reason.clone_from(&node.reason);
             }
         }
+        for start in &changes.started {
+            let attempt = Attempt {
+                n: start.n,
+                round: start.round,
+                outcome: None,
+                worker: start.session.clone(),
+                started_at: self.now,
+                ended_at: None,
+                usage: None,
+                resumed_from: start.resumed_from,
+                error: None,
+            };
+            self.attempts
+                .entry(start.step.clone())
+                .or_default()
+                .push(attempt);
+        }
         for end in &changes.attempts {
             let attempts = self.attempts.entry(end.step.clone()).or_default();
             if let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.n == end.n) {
@@ -183,32 +200,12 @@ impl Model {
     /// # Panics
     /// If there is no such step or it is not ready.
     pub fn claim(&mut self, id: &StepId) -> u64 {
-        let step = self.steps.get_mut(id).expect("the step exists");
-        assert_eq!(
-            step.status,
-            StepStatus::Ready,
-            "{id} is claimed while ready"
-        );
-        step.status = StepStatus::Running;
-        step.fence += 1;
-        step.attempts += 1;
-        step.charged += 1;
-        step.session = Some(self.session.clone());
-        self.attempts.entry(id.clone()).or_default().push(Attempt {
-            n: step.attempts,
-            round: self.run.round,
-            outcome: None,
-            worker: self.session.clone(),
-            started_at: self.now,
-            ended_at: None,
-            usage: None,
-            resumed_from: step.checkpoint.map(|checkpoint| checkpoint.seq),
-            error: None,
-        });
-        if self.run.status == RunStatus::Queued {
-            self.run.status = RunStatus::Running;
-        }
-        step.fence
+        let claim = Command::Claim {
+            step: id.clone(),
+            session: self.session.clone(),
+        };
+        self.fold(&claim).expect("a ready step can be claimed");
+        self.steps[id].fence
     }
 
     /// The whole run.

@@ -60,14 +60,14 @@ pub async fn a_store_goes_on_after_a_failed_transaction(on: Bench) {
     let run = queued(&definition, json!({}));
     let mut tx = on.store.begin().await.unwrap();
     let new = machine::plan_run(run.clone(), &definition, tx.now().await.unwrap());
-    assert!(tx.create_run(&new, false).await.is_err());
+    assert!(tx.create_runs(&[(&new, false)]).await.is_err());
     drop(tx);
     on.store
         .save_definition(&record(&definition))
         .await
         .unwrap();
     let mut tx = on.store.begin().await.unwrap();
-    tx.create_run(&new, false).await.unwrap();
+    super::create(tx.as_mut(), &new, false).await;
     tx.commit().await.unwrap();
     assert!(on.store.load_run(&run.id).await.unwrap().is_some());
 }

@@ -108,10 +108,7 @@ pub async fn a_wide_fan_out_opens_and_closes(on: Bench) {
             .await
             .unwrap();
     }
-    let outputs = tx
-        .load_outputs(&job.id, &["each".to_owned()])
-        .await
-        .unwrap();
+    let outputs = super::outputs(tx.as_mut(), &job.id, &["each".to_owned()]).await;
     tx.commit().await.unwrap();
     assert_eq!(outputs["each"], json!((0..ITEMS).collect::<Vec<_>>()));
     assert_eq!(on.run(&job).await.status, RunStatus::Succeeded);
@@ -161,10 +158,12 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         ..Step::pending(StepId::item("each", 0), "test.step@1".to_owned(), 1)
     };
     for step in [full, waiting, bare] {
-        tx.save(&job.id, &changes_of_steps(vec![step.clone()]))
-            .await
-            .unwrap();
-        assert_eq!(tx.load_steps(&job.id, &StepSet::All).await.unwrap(), [step]);
+        let changes = changes_of_steps(vec![step.clone()]);
+        super::save(tx.as_mut(), &job.id, changes).await;
+        assert_eq!(
+            super::steps(tx.as_mut(), &job.id, StepSet::All).await,
+            [step]
+        );
     }
 }
 
@@ -229,7 +228,7 @@ pub async fn a_collapsed_node_is_read_anew(on: Bench) {
         ..changes_of_steps(vec![anew.clone()])
     };
     let mut tx = on.store.begin().await.unwrap();
-    tx.save(&job.id, &changes).await.unwrap();
+    super::save(tx.as_mut(), &job.id, changes).await;
     tx.commit().await.unwrap();
     let steps = on.store.snapshot(&job.id).await.unwrap().steps;
     assert_eq!(steps.len(), 1);
@@ -256,7 +255,7 @@ pub async fn attempts_outlive_the_list_that_they_were_made_for(on: Bench) {
         ..changes_of_steps(vec![anew])
     };
     let mut tx = on.store.begin().await.unwrap();
-    tx.save(&job.id, &changes).await.unwrap();
+    super::save(tx.as_mut(), &job.id, changes).await;
     tx.commit().await.unwrap();
 
     let claim = on.claim_one(&session).await;

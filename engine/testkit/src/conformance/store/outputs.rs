@@ -9,7 +9,7 @@ use super::{Bench, Job, expr, failed, fan_out, single, step, workflow};
 async fn outputs(on: &Bench, job: &Job, nodes: &[&str]) -> Value {
     let nodes: Vec<String> = nodes.iter().map(|node| (*node).to_owned()).collect();
     let mut tx = on.store.begin().await.unwrap();
-    json!(tx.load_outputs(&job.id, &nodes).await.unwrap())
+    json!(super::outputs(tx.as_mut(), &job.id, &nodes).await)
 }
 
 /// See the name.

@@ -170,8 +170,8 @@ pub async fn steps_are_loaded_as_asked_for(on: Bench) {
     on.complete(&job, &claims[1], json!(1)).await;
     let mut tx = on.store.begin().await.unwrap();
     let mut load = async |which| -> Vec<String> {
-        let steps = tx.load_steps(&job.id, &which).await.unwrap();
-        steps.into_iter().map(|step| step.id.to_string()).collect()
+        let loaded = super::steps(tx.as_mut(), &job.id, which).await;
+        loaded.into_iter().map(|step| step.id.to_string()).collect()
     };
     assert!(load(StepSet::Empty).await.is_empty());
     assert_eq!(load(StepSet::One(StepId::single("a"))).await, ["a"]);

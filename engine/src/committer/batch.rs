@@ -1,0 +1,397 @@
+//! One transaction over many runs. What it needs of all runs is loaded by one statement, and what
+//! changed in them is written by another: a transaction costs a dozen round trips, however many
+//! commands it folds.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::{Answer, Answered, CommitError, Work, Writer};
+use crate::definitions::Definitions;
+use crate::dispatch::Dispatcher;
+use crate::id::{PlanId, RunId, SessionId, StepId};
+use crate::machine::{self, Changes, Command, Facts, Rejected, View};
+use crate::retry::plan::{self, PlanState, RetryPlan, Verdicts};
+use crate::run::RunStatus;
+use crate::store::{Created, NewRun, StepSet, StoreError, Transaction};
+
+/// One transaction, the runs that are folded in it, and what has to follow.
+pub(super) struct Batch {
+    pub(super) tx: Box<dyn Transaction>,
+    definitions: Arc<Definitions>,
+    pub(super) now: DateTime<Utc>,
+    pub(super) runs: BTreeMap<RunId, Folding>,
+    /// One for each work.
+    pub(super) answers: Vec<Answered>,
+    stopped: BTreeSet<RunId>,
+    ring: bool,
+    /// A command was refused half-way: nothing of this may be kept.
+    spoiled: bool,
+}
+
+/// A run, and the commands that are still to be folded into it.
+pub(super) struct Folding {
+    pub(super) view: View,
+    /// By the number of their work, if somebody waits for an answer.
+    waiting: VecDeque<(Option<usize>, Command)>,
+    /// What follows from the command that was folded last.
+    follow_ups: VecDeque<Command>,
+}
+
+impl Folding {
+    fn new(view: View) -> Self {
+        Self {
+            view,
+            waiting: VecDeque::new(),
+            follow_ups: VecDeque::new(),
+        }
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        if let Some(command) = self.follow_ups.pop_front() {
+            return Some(Next {
+                command,
+                origin: Origin::Followed,
+            });
+        }
+        let (work, command) = self.waiting.pop_front()?;
+        Some(Next {
+            command,
+            origin: Origin::Asked(work),
+        })
+    }
+}
+
+/// A command about to be folded.
+struct Next {
+    command: Command,
+    origin: Origin,
+}
+
+/// Who wants it: a work, nobody who waits for an answer, or another command.
+#[derive(Clone, Copy)]
+enum Origin {
+    Asked(Option<usize>),
+    Followed,
+}
+
+impl Batch {
+    pub(super) async fn begin(writer: &Writer, works: usize) -> Result<Self, StoreError> {
+        let mut tx = writer.store.begin().await?;
+        Ok(Self {
+            now: tx.now().await?,
+            tx,
+            definitions: writer.definitions.clone(),
+            runs: BTreeMap::new(),
+            answers: (0..works).map(|_| Ok(Answer::Done)).collect(),
+            stopped: BTreeSet::new(),
+            ring: false,
+            spoiled: false,
+        })
+    }
+
+    /// Creates the runs that works ask for, and starts them.
+    pub(super) async fn create(&mut self, works: &[Work]) -> Result<(), StoreError> {
+        let asked: Vec<(usize, (&NewRun, bool))> = works
+            .iter()
+            .enumerate()
+            .filter_map(|(index, work)| match work {
+                Work::Create { new, force } => Some((index, (&**new, *force))),
+                _ => None,
+            })
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let new: Vec<_> = asked.iter().map(|(_, new)| *new).collect();
+        let created = self.tx.create_runs(&new).await?;
+        for ((index, (new, _)), created) in asked.into_iter().zip(created) {
+            if created == Created::New {
+                let definition = self.definitions.get(&new.run.definition).await?;
+                let mut folding = Folding::new(View::created(new, definition));
+                folding.waiting.push_back((None, Command::Start));
+                self.runs.insert(new.run.id.clone(), folding);
+            }
+            self.answers[index] = Ok(Answer::Created(created));
+        }
+        Ok(())
+    }
+
+    /// Locks and loads the runs that works and candidates for a claim are about, and hands them
+    /// their commands.
+    pub(super) async fn open(
+        &mut self,
+        works: &[Work],
+        candidates: &[(RunId, StepId)],
+    ) -> Result<(), StoreError> {
+        let folded = works.iter().filter_map(|work| match work {
+            Work::Fold { run, .. } => Some(run),
+            _ => None,
+        });
+        let runs = folded.chain(candidates.iter().map(|(run, _)| run));
+        self.lock(runs.cloned().collect()).await?;
+        for (index, work) in works.iter().enumerate() {
+            if let Work::Fold { run, command, .. } = work {
+                self.queue(run, (Some(index), (**command).clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs that were made in this transaction are locked and at hand already.
+    async fn lock(&mut self, mut runs: BTreeSet<RunId>) -> Result<(), StoreError> {
+        runs.retain(|run| !self.runs.contains_key(run));
+        if runs.is_empty() {
+            return Ok(());
+        }
+        for rows in self.tx.load_views(&runs).await? {
+            let definition = self.definitions.get(&rows.run.definition).await?;
+            let run = rows.run.id.clone();
+            self.runs
+                .insert(run, Folding::new(View::new(rows, definition)));
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, run: &RunId, command: (Option<usize>, Command)) {
+        match self.runs.get_mut(run) {
+            Some(folding) => folding.waiting.push_back(command),
+            None => self.refuse(command.0, StoreError::NoRun(run.clone()).into()),
+        }
+    }
+
+    fn refuse(&mut self, work: Option<usize>, error: CommitError) {
+        if let Some(work) = work {
+            self.answers[work] = Err(error);
+        }
+    }
+
+    /// Folds the commands of all runs and everything that follows from them: in each wave one of
+    /// each run.
+    pub(super) async fn fold(&mut self) -> Result<(), StoreError> {
+        loop {
+            let wave: Vec<(RunId, Next)> = self
+                .runs
+                .iter_mut()
+                .filter_map(|(run, folding)| Some((run.clone(), folding.next()?)))
+                .collect();
+            if wave.is_empty() {
+                return Ok(());
+            }
+            let mut facts = self.facts(&wave).await?;
+            for (run, next) in wave {
+                let facts = Facts {
+                    now: self.now,
+                    outputs: facts.remove(&run).unwrap_or_default(),
+                };
+                self.decide(&run, next, &facts).await?;
+            }
+        }
+    }
+
+    /// Loads the steps that commands touch into the views, and answers the outputs that they read.
+    /// Where those come from the store, what was folded but not written yet is written first.
+    async fn facts(
+        &mut self,
+        wave: &[(RunId, Next)],
+    ) -> Result<BTreeMap<RunId, BTreeMap<String, serde_json::Value>>, StoreError> {
+        let mut known: BTreeMap<RunId, BTreeMap<_, _>> = BTreeMap::new();
+        let (mut stale, mut steps, mut outputs) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for (run, next) in wave {
+            let Some(folding) = self.runs.get(run) else {
+                continue;
+            };
+            let view = &folding.view;
+            match machine::steps_needed(&next.command) {
+                StepSet::Empty => {}
+                StepSet::One(step) if view.step(&step).is_some() => {}
+                which @ StepSet::One(_) => steps.push((run.clone(), which)),
+                which @ (StepSet::Unsettled | StepSet::All) => {
+                    stale.insert(run.clone());
+                    steps.push((run.clone(), which));
+                }
+            }
+            let mut unknown = Vec::new();
+            for node in machine::outputs_needed(view, &next.command) {
+                match view.output(&node) {
+                    Some(output) => {
+                        known.entry(run.clone()).or_default().insert(node, output);
+                    }
+                    None => unknown.push(node),
+                }
+            }
+            if !unknown.is_empty() {
+                stale.insert(run.clone());
+                outputs.push((run.clone(), unknown));
+            }
+        }
+        self.write(&stale).await?;
+        self.load(&steps).await?;
+        if !outputs.is_empty() {
+            for (run, loaded) in self.tx.load_outputs(&outputs).await? {
+                known.entry(run).or_default().extend(loaded);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Loads steps into the views of their runs.
+    pub(super) async fn load(&mut self, wanted: &[(RunId, StepSet)]) -> Result<(), StoreError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for (run, step) in self.tx.load_steps(wanted).await? {
+            if let Some(folding) = self.runs.get_mut(&run) {
+                folding.view.add_step(step);
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds one command. What follows from a command is never refused; if it is, the run and its
+    /// definition contradict each other.
+    async fn decide(&mut self, run: &RunId, next: Next, facts: &Facts) -> Result<(), StoreError> {
+        if let (Command::Reopen { plan }, Origin::Asked(work)) = (&next.command, next.origin)
+            && !self.is_current(run, plan).await?
+        {
+            let why = "the plan is no longer the current one: look at the new one first";
+            self.refuse(work, Rejected::Conflict(why.to_owned()).into());
+            return Ok(());
+        }
+        let Some(folding) = self.runs.get_mut(run) else {
+            return Ok(());
+        };
+        let before = folding.view.changed();
+        let decided = machine::decide(&mut folding.view, &next.command, facts);
+        let half_way = decided.is_err() && folding.view.changed() != before;
+        folding.follow_ups.extend(folding.view.take_follow_ups());
+        match (decided, next.origin) {
+            (Ok(()), _) => {}
+            (Err(why), Origin::Followed) => return Err(contradiction(&why)),
+            (Err(why), Origin::Asked(_)) if half_way && self.answers.len() > 1 => {
+                return Err(contradiction(&why));
+            }
+            (Err(why), Origin::Asked(work)) => {
+                self.spoiled |= half_way;
+                self.refuse(work, why.into());
+                return Ok(());
+            }
+        }
+        if let Command::Reopen { plan } = next.command {
+            let state = PlanState::Executed;
+            self.tx.save_plan(&RetryPlan { state, ..*plan }).await?;
+        }
+        Ok(())
+    }
+
+    /// Only the plan that was shown last can be executed, and once.
+    async fn is_current(&mut self, run: &RunId, plan: &RetryPlan) -> Result<bool, StoreError> {
+        let current = self.tx.load_plan(run).await?;
+        Ok(current.is_some_and(|current| {
+            current.digest == plan.digest && current.state == PlanState::Proposed
+        }))
+    }
+
+    /// Writes what was folded into these runs so far. Their views stay as they are.
+    async fn write(&mut self, runs: &BTreeSet<RunId>) -> Result<(), StoreError> {
+        let mut changed: Vec<(RunId, Changes)> = Vec::new();
+        for run in runs {
+            let folding = self.runs.get_mut(run);
+            let Some(folding) = folding.filter(|folding| folding.view.is_dirty()) else {
+                continue;
+            };
+            let changes = folding.view.flush();
+            self.ring |= changes.has_ready_steps() || changes.stopped();
+            if changes.stopped() {
+                self.stopped.insert(run.clone());
+            }
+            changed.push((run.clone(), changes));
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.tx.save(&changed).await
+    }
+
+    /// Whether the session of another process can be told dead.
+    pub(super) async fn session_is_dead(
+        &mut self,
+        session: &SessionId,
+    ) -> Result<bool, StoreError> {
+        self.tx.session_is_dead(session).await
+    }
+
+    /// Takes from a session what it ran, and ends it.
+    pub(super) async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+        let running = self.tx.running_of(session).await?;
+        self.lock(running.iter().map(|fence| fence.run.clone()).collect())
+            .await?;
+        for fence in running {
+            let (step, fence, run) = (fence.step, fence.fence, fence.run);
+            self.queue(&run, (None, Command::Lose { step, fence }));
+        }
+        self.fold().await?;
+        // Its steps must be released before the session goes.
+        self.write_all().await?;
+        self.tx.end_session(session).await
+    }
+
+    /// Computes the plan of a stopped run anew.
+    pub(super) async fn replan(
+        &mut self,
+        run: &RunId,
+        verdicts: &Verdicts,
+    ) -> Result<(), StoreError> {
+        self.lock(BTreeSet::from([run.clone()])).await?;
+        self.plan(run, verdicts).await
+    }
+
+    async fn write_all(&mut self) -> Result<(), StoreError> {
+        let runs = self.runs.keys().cloned().collect();
+        self.write(&runs).await
+    }
+
+    /// Writes everything, with the plans of the runs that stopped, and makes it durable.
+    pub(super) async fn commit(
+        mut self,
+        dispatcher: &dyn Dispatcher,
+    ) -> Result<Vec<Answered>, StoreError> {
+        if self.spoiled {
+            return Ok(self.answers);
+        }
+        self.write_all().await?;
+        for run in std::mem::take(&mut self.stopped) {
+            self.plan(&run, &Verdicts::new()).await?;
+        }
+        self.tx.commit().await?;
+        if self.ring {
+            dispatcher.ring();
+        }
+        Ok(self.answers)
+    }
+
+    async fn plan(&mut self, run: &RunId, verdicts: &Verdicts) -> Result<(), StoreError> {
+        // Most runs that stop have succeeded: there is nothing to plan.
+        let status = self.runs.get(run).map(|folding| folding.view.run.status);
+        if status.is_none_or(|s| !s.is_stopped() || s == RunStatus::Succeeded) {
+            return Ok(());
+        }
+        let snapshot = self.tx.snapshot(run).await?;
+        let definition = self.definitions.get(&snapshot.run.definition).await?;
+        let plan = plan::compute(PlanId::generate(), &snapshot, &definition, verdicts);
+        let current = self.tx.load_plan(run).await?;
+        // Who has seen a plan and looks again finds it under the id it was seen under.
+        let known = current.is_some_and(|current| {
+            current.state == PlanState::Proposed && current.digest == plan.digest
+        });
+        if known {
+            return Ok(());
+        }
+        self.tx.save_plan(&plan).await
+    }
+}
+
+fn contradiction(why: &Rejected) -> StoreError {
+    StoreError::Corrupt(format!("a transition could not be finished: {why}"))
+}
