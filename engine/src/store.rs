@@ -340,7 +340,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The latest retry plan of a run.
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;
 
-    /// A number that differs whenever another connection or process has committed since.
+    /// A number that differs whenever another connection or process has committed since: as long as
+    /// it stays the same, nothing needs to be read again. It may differ for less than that.
     async fn change_counter(&self) -> Result<i64, StoreError>;
 }
 

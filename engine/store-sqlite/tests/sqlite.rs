@@ -38,6 +38,14 @@ const LEASE: Duration = Duration::from_secs(600);
 /// Longer than anything here takes that waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+#[tokio::test]
+async fn the_change_counter_rests_while_nobody_commits() {
+    let home = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(home.path()).await.unwrap();
+    let before = store.change_counter().await.unwrap();
+    assert_eq!(store.change_counter().await.unwrap(), before);
+}
+
 /// A transaction may take longer than a lease: opening a fan-out of 100,000 steps, or a slow disk.
 #[tokio::test]
 async fn a_busy_writer_does_not_let_its_session_die() {

@@ -3,4 +3,5 @@
 
 pub mod activity;
 pub mod conformance;
+pub mod servers;
 pub mod sim;

@@ -111,11 +111,9 @@ pub async fn commands_of_two_stores_are_serialised(on: Bench) {
 pub async fn the_change_counter_shows_commits_of_others(on: Bench) {
     let second = on.factory.open().await;
     let before = on.store.change_counter().await.unwrap();
-    assert_eq!(on.store.change_counter().await.unwrap(), before);
     second.save_definition(&record(&single())).await.unwrap();
     let after = on.store.change_counter().await.unwrap();
     assert_ne!(after, before);
-    assert_eq!(on.store.change_counter().await.unwrap(), after);
 }
 
 /// What one transaction writes carries one instant.

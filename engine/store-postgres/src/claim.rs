@@ -1,0 +1,45 @@
+//! What can be claimed.
+
+use sqlx::postgres::PgConnection;
+use telecine_engine::activity::Checkpoint;
+use telecine_engine::id::{RunId, StepId};
+use telecine_engine::store::ClaimRequest;
+
+use crate::error::Error;
+use crate::rows::{Cells, StepKeys, count};
+
+/// Ready steps that a request fits, in the order in which they are claimed.
+pub(crate) async fn claimable(
+    db: &mut PgConnection,
+    request: &ClaimRequest,
+) -> Result<Vec<(RunId, StepId)>, Error> {
+    let rows = sqlx::query(include_str!("sql/claimable.sql"))
+        .bind(request.run.as_ref().map(RunId::as_str))
+        .bind(&request.activities)
+        .bind(count(request.limit as u64))
+        .fetch_all(db)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
+        .collect()
+}
+
+/// The latest checkpoints of steps.
+pub(crate) async fn checkpoints(
+    db: &mut PgConnection,
+    steps: &[(RunId, StepId)],
+) -> Result<Vec<(RunId, StepId, Checkpoint)>, Error> {
+    let keys: StepKeys<'_> = steps.iter().map(|(run, step)| (run, step)).collect();
+    let rows = sqlx::query(include_str!("sql/load_checkpoints.sql"))
+        .bind(&keys.runs)
+        .bind(&keys.nodes)
+        .bind(&keys.items)
+        .fetch_all(db)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let row = Cells(row);
+            Ok((row.run_id()?, row.step_id()?, row.checkpoint()?))
+        })
+        .collect()
+}

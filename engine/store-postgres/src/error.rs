@@ -1,0 +1,71 @@
+//! What Postgres says, in the words of the port.
+
+use telecine_engine::store::StoreError;
+
+/// Why a statement, or the reading of its rows, failed.
+#[derive(Debug)]
+pub(crate) enum Error {
+    Sql(sqlx::Error),
+    Json(serde_json::Error),
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => error,
+            Error::Json(error) => Self::Corrupt(error.to_string()),
+            Error::Sql(error) => by_meaning(&error),
+        }
+    }
+}
+
+fn by_meaning(error: &sqlx::Error) -> StoreError {
+    use sqlx::Error as E;
+    let message = error.to_string();
+    let code = error.as_database_error().and_then(|error| error.code());
+    if let Some(code) = code {
+        return by_code(&code, message);
+    }
+    match error {
+        E::ColumnDecode { .. } | E::ColumnNotFound(_) | E::Decode(_) | E::RowNotFound => {
+            StoreError::Corrupt(message)
+        }
+        E::PoolTimedOut => StoreError::Unavailable(
+            "no connection became free in time: the database is slow or unreachable".to_owned(),
+        ),
+        _ => StoreError::Unavailable(message),
+    }
+}
+
+/// By SQLSTATE, of which the first two characters are the class.
+fn by_code(code: &str, message: String) -> StoreError {
+    match (code, code.get(..2).unwrap_or_default()) {
+        // Serialisation failure, deadlock, lock timeout.
+        ("40001" | "40P01" | "55P03", _) => StoreError::Contended(message),
+        ("53100", _) => StoreError::Full(message),
+        // No such database, wrong password, no right to.
+        ("3D000" | "28P01" | "28000" | "42501", _) => StoreError::Incompatible(message),
+        // A constraint, or data that a type does not take.
+        (_, "22" | "23") => StoreError::Corrupt(message),
+        _ => StoreError::Unavailable(message),
+    }
+}

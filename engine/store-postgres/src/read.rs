@@ -1,0 +1,297 @@
+//! What is read, inside a transaction or on a connection of its own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use sqlx::postgres::{PgConnection, PgRow};
+use telecine_engine::id::{RunId, StepId};
+use telecine_engine::retry::plan::{PlanState, RetryPlan};
+use telecine_engine::run::{Node, RecordedEvent, Run, Snapshot, Step, StepRecord};
+use telecine_engine::store::{
+    DefinitionRecord, Due, Fence, RunFilter, StepSet, StoreError, ViewRows,
+};
+
+use crate::error::Error;
+use crate::rows::{Cells, StepKeys, count};
+
+pub(crate) async fn run(db: &mut PgConnection, run: &RunId) -> Result<Option<Run>, Error> {
+    let row = sqlx::query("select * from run where id = $1")
+        .bind(run.as_str())
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Cells(&row).run()).transpose()
+}
+
+pub(crate) async fn find_run(
+    db: &mut PgConnection,
+    fingerprint: &str,
+) -> Result<Option<RunId>, Error> {
+    let id: Option<String> = sqlx::query_scalar("select run from request where fingerprint = $1")
+        .bind(fingerprint)
+        .fetch_optional(db)
+        .await?;
+    Ok(id.map(Into::into))
+}
+
+pub(crate) async fn list_runs(
+    db: &mut PgConnection,
+    filter: &RunFilter,
+) -> Result<Vec<Run>, Error> {
+    let rows = sqlx::query(include_str!("sql/list_runs.sql"))
+        .bind(filter.before.as_ref().map(RunId::as_str))
+        .bind(filter.status.map(|status| status.as_str()))
+        .bind(&filter.workflow)
+        .bind(count(filter.limit as u64))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| Cells(row).run()).collect()
+}
+
+/// Headers and nodes of runs, locked until the transaction ends.
+pub(crate) async fn lock_views(
+    db: &mut PgConnection,
+    runs: &[&str],
+) -> Result<Vec<ViewRows>, Error> {
+    let rows = sqlx::query(include_str!("sql/lock_runs.sql"))
+        .bind(runs)
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(view).collect()
+}
+
+fn view(row: &PgRow) -> Result<ViewRows, Error> {
+    let row = Cells(row);
+    Ok(ViewRows {
+        run: row.run()?,
+        nodes: row.json("nodes")?,
+    })
+}
+
+/// Single steps, in the order asked for.
+pub(crate) async fn single_steps(
+    db: &mut PgConnection,
+    keys: &StepKeys<'_>,
+) -> Result<Vec<(RunId, Step)>, Error> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(include_str!("sql/load_step.sql"))
+        .bind(&keys.runs)
+        .bind(&keys.nodes)
+        .bind(&keys.items)
+        .fetch_all(db)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((Cells(row).run_id()?, Cells(row).step()?)))
+        .collect()
+}
+
+/// Steps of a run in the order of the definition and of its lists: all, or those not settled.
+pub(crate) async fn steps(
+    db: &mut PgConnection,
+    run: &RunId,
+    which: &StepSet,
+) -> Result<Vec<Step>, Error> {
+    let rows = sqlx::query(include_str!("sql/load_steps.sql"))
+        .bind(run.as_str())
+        .bind(*which == StepSet::All)
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| Cells(row).step()).collect()
+}
+
+/// Outputs of nodes of many runs. A node whose list was never read has none; one whose list was
+/// empty has an empty one.
+pub(crate) async fn outputs(
+    db: &mut PgConnection,
+    wanted: &[(RunId, Vec<String>)],
+    graphs: &HashMap<RunId, Vec<Node>>,
+) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, Error> {
+    let pairs = || {
+        wanted
+            .iter()
+            .flat_map(|(run, nodes)| nodes.iter().map(move |node| (run, node)))
+    };
+    let mut outputs: BTreeMap<RunId, BTreeMap<String, Value>> = BTreeMap::new();
+    for (run, name) in pairs() {
+        let mut nodes = graphs.get(run).into_iter().flatten();
+        if let Some(node) = nodes.find(|node| node.name == *name) {
+            let empty = match node.total {
+                None => Value::Null,
+                Some(_) => Value::Array(Vec::new()),
+            };
+            outputs
+                .entry(run.clone())
+                .or_default()
+                .insert(name.clone(), empty);
+        }
+    }
+    let (runs, nodes): (Vec<&str>, Vec<&str>) = pairs()
+        .map(|(run, node)| (run.as_str(), node.as_str()))
+        .unzip();
+    let rows = sqlx::query(include_str!("sql/load_outputs.sql"))
+        .bind(runs)
+        .bind(nodes)
+        .fetch_all(db)
+        .await?;
+    for row in &rows {
+        let row = Cells(row);
+        let (run, step) = (row.run_id()?, row.step_id()?);
+        let output = row.optional_json("output")?.unwrap_or(Value::Null);
+        let of_node = outputs
+            .entry(run)
+            .or_default()
+            .entry(step.node)
+            .or_default();
+        match (step.item, of_node) {
+            (None, of_node) => *of_node = output,
+            (Some(_), Value::Array(list)) => list.push(output),
+            (Some(_), of_node) => *of_node = Value::Array(vec![output]),
+        }
+    }
+    Ok(outputs)
+}
+
+pub(crate) async fn snapshot(db: &mut PgConnection, id: &RunId) -> Result<Snapshot, Error> {
+    let row = sqlx::query("select * from run where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some(row) = row else {
+        return Err(StoreError::NoRun(id.clone()).into());
+    };
+    let ViewRows { run, nodes } = view(&row)?;
+    let mut records = Records::new(steps(db, id, &StepSet::All).await?);
+    let mut former = Vec::new();
+    for row in &of_run(db, include_str!("sql/load_attempts.sql"), id).await? {
+        let row = Cells(row);
+        let (id, attempt) = (row.step_id()?, row.attempt()?);
+        match records.find(&id) {
+            Some(record) => record.attempts.push(attempt),
+            None => former.push((id, attempt)),
+        }
+    }
+    for row in &of_run(db, include_str!("sql/load_artifacts.sql"), id).await? {
+        let row = Cells(row);
+        let id = row.step_id()?;
+        let record = records.find(&id);
+        let record = record.ok_or_else(|| StoreError::Corrupt(format!("there is no step {id}")))?;
+        record.artifacts.push(row.artifact()?);
+    }
+    Ok(Snapshot {
+        run,
+        nodes,
+        steps: records.steps,
+        former,
+    })
+}
+
+async fn of_run(
+    db: &mut PgConnection,
+    sql: &'static str,
+    run: &RunId,
+) -> Result<Vec<PgRow>, Error> {
+    Ok(sqlx::query(sql).bind(run.as_str()).fetch_all(db).await?)
+}
+
+/// The steps of a snapshot while attempts and artifacts are added to them.
+struct Records {
+    steps: Vec<StepRecord>,
+    places: HashMap<StepId, usize>,
+}
+
+impl Records {
+    fn new(steps: Vec<Step>) -> Self {
+        let places = steps
+            .iter()
+            .enumerate()
+            .map(|(place, step)| (step.id.clone(), place))
+            .collect();
+        let record = |step| StepRecord {
+            step,
+            attempts: Vec::new(),
+            artifacts: Vec::new(),
+        };
+        Self {
+            steps: steps.into_iter().map(record).collect(),
+            places,
+        }
+    }
+
+    fn find(&mut self, step: &StepId) -> Option<&mut StepRecord> {
+        let place = self.places.get(step)?;
+        self.steps.get_mut(*place)
+    }
+}
+
+pub(crate) async fn events(
+    db: &mut PgConnection,
+    run: &RunId,
+    (after, limit): (u64, usize),
+) -> Result<Vec<RecordedEvent>, Error> {
+    let rows = sqlx::query(include_str!("sql/events.sql"))
+        .bind(run.as_str())
+        .bind(count(after))
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| Cells(row).event()).collect()
+}
+
+pub(crate) async fn plan(db: &mut PgConnection, run: &RunId) -> Result<Option<RetryPlan>, Error> {
+    let row = sqlx::query(include_str!("sql/load_plan.sql"))
+        .bind(run.as_str())
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state: PlanState = serde_json::from_value(Cells(&row).text("state")?.into())?;
+    Ok(Some(RetryPlan {
+        state,
+        ..Cells(&row).json("body")?
+    }))
+}
+
+pub(crate) async fn definition(
+    db: &mut PgConnection,
+    digest: &str,
+) -> Result<Option<DefinitionRecord>, Error> {
+    let row =
+        sqlx::query("select digest, name, version, canonical from definition where digest = $1")
+            .bind(digest)
+            .fetch_optional(db)
+            .await?;
+    row.map(|row| {
+        let row = Cells(&row);
+        Ok(DefinitionRecord {
+            digest: row.text("digest")?,
+            name: row.text("name")?,
+            version: row.small("version")?,
+            canonical: row.text("canonical")?,
+        })
+    })
+    .transpose()
+}
+
+pub(crate) async fn publication(db: &mut PgConnection, name: &str) -> Result<Option<u64>, Error> {
+    let row = sqlx::query("select generation from publication where name = $1")
+        .bind(name)
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Cells(&row).number("generation")).transpose()
+}
+
+pub(crate) async fn due(db: &mut PgConnection, limit: usize) -> Result<Vec<Due>, Error> {
+    let rows = sqlx::query(include_str!("sql/due.sql"))
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    let read = |row| {
+        let row = Cells(row);
+        let (run, step) = (row.run_id()?, row.step_id()?);
+        Ok(match row.optional_number("fence")? {
+            None => Due::Backoff(run, step),
+            Some(fence) => Due::Deadline(Fence { run, step, fence }),
+        })
+    };
+    rows.iter().map(read).collect()
+}

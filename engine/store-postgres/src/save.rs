@@ -1,0 +1,647 @@
+//! What the machine changed, as rows: each statement writes those of all runs of a transaction, over
+//! one array per column.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnection;
+use telecine_engine::id::{RunId, StepId};
+use telecine_engine::machine::Changes;
+use telecine_engine::objects::Artifact;
+use telecine_engine::run::{Event, Node, Run, Step, StepStatus};
+use telecine_engine::store::{AttemptEnd, AttemptStart, NewRun, StoreError};
+
+use crate::error::Error;
+use crate::read;
+use crate::rows::{StepKeys, clean, count, item, narrow_count};
+
+/// Steps written by one statement; bounds the memory it takes to write 100,000 with 64 KiB each.
+const STEPS_AT_ONCE: usize = 5_000;
+
+/// What a transaction knows of the runs that it has locked.
+#[derive(Debug, Default)]
+pub(crate) struct Locked {
+    /// Their nodes, in the order of the definition.
+    pub(crate) graphs: HashMap<RunId, Vec<Node>>,
+    /// Steps seen in the table `ready`.
+    pub(crate) ready: HashSet<(RunId, StepId)>,
+}
+
+/// Where and when rows are written.
+pub(crate) struct Writing<'c> {
+    pub(crate) connection: &'c mut PgConnection,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) locked: &'c mut Locked,
+}
+
+/// A step about to be written, with the place of its node.
+type Placed<'a> = (&'a RunId, i32, &'a Step);
+
+impl Writing<'_> {
+    /// Inserts runs with their nodes and steps.
+    pub(crate) async fn create_runs(&mut self, new: &[&NewRun]) -> Result<(), Error> {
+        for new in new {
+            self.insert_run(new).await?;
+            self.locked
+                .graphs
+                .insert(new.run.id.clone(), new.nodes.clone());
+        }
+        let steps: Vec<_> = new
+            .iter()
+            .flat_map(|new| new.steps.iter().map(|step| (&new.run.id, step)))
+            .collect();
+        self.steps(&steps).await
+    }
+
+    async fn insert_run(&mut self, new: &NewRun) -> Result<(), Error> {
+        let run = &new.run;
+        sqlx::query(include_str!("sql/create_run.sql"))
+            .bind(run.id.as_str())
+            .bind(&run.workflow)
+            .bind(narrow_count(run.version))
+            .bind(&run.definition)
+            .bind(run.status.as_str())
+            .bind(narrow_count(run.round))
+            .bind(count(run.revision))
+            .bind(serde_json::to_string(&new.nodes)?)
+            .bind(serde_json::to_string(&run.input)?)
+            .bind(&run.fingerprint)
+            .bind(&run.stores.source)
+            .bind(&run.stores.media)
+            .bind(serde_json::to_string(&run.labels)?)
+            .bind(json(run.output.as_ref())?)
+            .bind(json(run.error.as_ref())?)
+            .bind(run.created_at)
+            .bind(run.started_at)
+            .bind(run.ended_at)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
+    pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        self.know(changes).await?;
+        for (run, changes) in changes {
+            self.collapse(run, &changes.collapsed).await?;
+        }
+        let forgotten = each(changes, |changes| &changes.forgotten);
+        self.forget(&forgotten.collect()).await?;
+        let numbers = self.headers(changes).await?;
+        let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
+        self.steps(&steps).await?;
+        for (run, changes) in changes {
+            self.untouched(run, &changes.untouched).await?;
+        }
+        self.start_attempts(&each(changes, |changes| &changes.started).collect::<Vec<_>>())
+            .await?;
+        self.end_attempts(&each(changes, |changes| &changes.attempts).collect::<Vec<_>>())
+            .await?;
+        for (run, changes) in changes {
+            for (step, artifacts) in &changes.artifacts {
+                self.artifacts(run, step, Artifacts::OfOutput(artifacts))
+                    .await?;
+            }
+        }
+        self.events(
+            &numbers,
+            &each(changes, |changes| &changes.events).collect::<Vec<_>>(),
+        )
+        .await
+    }
+
+    /// Locks the runs that were not locked yet.
+    async fn know(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let unknown: Vec<&str> = changes
+            .iter()
+            .map(|(run, _)| run)
+            .filter(|run| !self.locked.graphs.contains_key(*run))
+            .map(RunId::as_str)
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        for rows in read::lock_views(self.connection, &unknown).await? {
+            self.locked.graphs.insert(rows.run.id, rows.nodes);
+        }
+        Ok(())
+    }
+
+    async fn collapse(&mut self, run: &RunId, nodes: &[String]) -> Result<(), Error> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        for sql in [
+            "delete from ready where run = $1 and node = any($2)",
+            "delete from checkpoint where run = $1 and node = any($2)",
+            "delete from artifact where run = $1 and node = any($2)",
+            "delete from step where run = $1 and node = any($2)",
+        ] {
+            sqlx::query(sql)
+                .bind(run.as_str())
+                .bind(nodes)
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        let gone = |(of, step): &(RunId, StepId)| of == run && nodes.contains(&step.node);
+        self.locked.ready.retain(|step| !gone(step));
+        Ok(())
+    }
+
+    /// Drops the checkpoints and artifacts of steps: they no longer count.
+    pub(crate) async fn forget(&mut self, steps: &StepKeys<'_>) -> Result<(), Error> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        for sql in [
+            include_str!("sql/forget_checkpoints.sql"),
+            include_str!("sql/forget_artifacts.sql"),
+        ] {
+            sqlx::query(sql)
+                .bind(&steps.runs)
+                .bind(&steps.nodes)
+                .bind(&steps.items)
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes headers and nodes; answers the number of the first new event of each run.
+    async fn headers(
+        &mut self,
+        changes: &[(RunId, Changes)],
+    ) -> Result<HashMap<RunId, i64>, Error> {
+        let mut headers = Headers::default();
+        for (run, changes) in changes {
+            let nodes = self.locked.graphs.get_mut(run);
+            let nodes = nodes.ok_or_else(|| StoreError::NoRun(run.clone()))?;
+            for node in &changes.nodes {
+                if let Some(known) = nodes.iter_mut().find(|known| known.name == node.name) {
+                    known.clone_from(node);
+                }
+            }
+            headers.push(run, changes, nodes)?;
+        }
+        headers.write(self.connection).await
+    }
+
+    async fn steps(&mut self, steps: &[(&RunId, &Step)]) -> Result<(), Error> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let mut placed = Vec::with_capacity(steps.len());
+        for (run, step) in steps {
+            placed.push((*run, self.place(run, step)?, *step));
+        }
+        let made_before = self.made_before(&placed).await?;
+        for part in placed.chunks(STEPS_AT_ONCE) {
+            let mut columns = StepColumns::default();
+            for placed in part {
+                columns.push(placed, &made_before)?;
+            }
+            columns.write(self.connection).await?;
+        }
+        self.ready(&placed).await
+    }
+
+    fn place(&self, run: &RunId, step: &Step) -> Result<i32, Error> {
+        let nodes = self.locked.graphs.get(run);
+        let place = nodes.and_then(|nodes| nodes.iter().position(|n| n.name == step.id.node));
+        let place = place.and_then(|place| i32::try_from(place).ok());
+        place.ok_or_else(|| {
+            StoreError::Corrupt(format!("{run} has no node for the step {}", step.id)).into()
+        })
+    }
+
+    /// Attempts of steps that are made anew under the name of an earlier one, whose numbers go on.
+    async fn made_before(
+        &mut self,
+        steps: &[Placed<'_>],
+    ) -> Result<HashMap<(String, String, i32), i32>, Error> {
+        let anew = |(_, _, step): &&Placed<'_>| step.round > 1 && step.attempts == 0;
+        let keys: StepKeys<'_> = steps
+            .iter()
+            .filter(anew)
+            .map(|(run, _, step)| (*run, &step.id))
+            .collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows: Vec<(String, String, i32, i32)> =
+            sqlx::query_as(include_str!("sql/made_before.sql"))
+                .bind(&keys.runs)
+                .bind(&keys.nodes)
+                .bind(&keys.items)
+                .fetch_all(&mut *self.connection)
+                .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(run, node, item, n)| ((run, node, item), n))
+            .collect())
+    }
+
+    /// Keeps the table of what can be claimed in step.
+    async fn ready(&mut self, steps: &[Placed<'_>]) -> Result<(), Error> {
+        let (mut opened, mut closed) = (StepKeys::default(), StepKeys::default());
+        let (mut positions, mut activities) = (Vec::new(), Vec::new());
+        for (run, position, step) in steps {
+            let key = ((*run).clone(), step.id.clone());
+            if step.status == StepStatus::Ready {
+                if self.locked.ready.insert(key) {
+                    opened.push(run, &step.id);
+                    positions.push(*position);
+                    activities.push(step.activity.as_str());
+                }
+            } else if self.locked.ready.remove(&key) {
+                closed.push(run, &step.id);
+            }
+        }
+        if !closed.is_empty() {
+            let places: Vec<i32> = closed
+                .runs
+                .iter()
+                .zip(&closed.nodes)
+                .map(|(run, node)| self.position(run, node))
+                .collect();
+            sqlx::query(include_str!("sql/close_steps.sql"))
+                .bind(&closed.runs)
+                .bind(places)
+                .bind(&closed.items)
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        if opened.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(include_str!("sql/open_steps.sql"))
+            .bind(&opened.runs)
+            .bind(&opened.nodes)
+            .bind(&opened.items)
+            .bind(positions)
+            .bind(activities)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    fn position(&self, run: &str, node: &str) -> i32 {
+        let run = RunId::from(run.to_owned());
+        let nodes = self.locked.graphs.get(&run);
+        let place = nodes.and_then(|nodes| nodes.iter().position(|known| known.name == node));
+        place
+            .and_then(|place| i32::try_from(place).ok())
+            .unwrap_or(-1)
+    }
+
+    async fn untouched(&mut self, run: &RunId, nodes: &[Node]) -> Result<(), Error> {
+        for node in nodes {
+            sqlx::query(include_str!("sql/save_untouched.sql"))
+                .bind(run.as_str())
+                .bind(&node.name)
+                .bind(node.status.as_str())
+                .bind(node.reason.as_deref().map(clean).as_deref())
+                .bind(self.now)
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn start_attempts(&mut self, starts: &[(&RunId, &AttemptStart)]) -> Result<(), Error> {
+        if starts.is_empty() {
+            return Ok(());
+        }
+        let keys: StepKeys<'_> = starts
+            .iter()
+            .map(|(run, start)| (*run, &start.step))
+            .collect();
+        let starts = || starts.iter().map(|(_, start)| start);
+        sqlx::query(include_str!("sql/start_attempts.sql"))
+            .bind(&keys.runs)
+            .bind(&keys.nodes)
+            .bind(&keys.items)
+            .bind(
+                starts()
+                    .map(|start| narrow_count(start.n))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                starts()
+                    .map(|start| narrow_count(start.round))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                starts()
+                    .map(|start| start.session.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                starts()
+                    .map(|start| start.resumed_from.map(count))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(self.now)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn end_attempts(&mut self, ends: &[(&RunId, &AttemptEnd)]) -> Result<(), Error> {
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let keys: StepKeys<'_> = ends.iter().map(|(run, end)| (*run, &end.step)).collect();
+        let ends = || ends.iter().map(|(_, end)| end);
+        let errors: Result<Vec<_>, _> = ends().map(|end| json(end.error.as_ref())).collect();
+        sqlx::query(include_str!("sql/end_attempts.sql"))
+            .bind(&keys.runs)
+            .bind(&keys.nodes)
+            .bind(&keys.items)
+            .bind(ends().map(|end| narrow_count(end.n)).collect::<Vec<_>>())
+            .bind(ends().map(|end| end.outcome.as_str()).collect::<Vec<_>>())
+            .bind(ends().map(|end| end.usage.cpu_s).collect::<Vec<_>>())
+            .bind(
+                ends()
+                    .map(|end| count(end.usage.max_rss_bytes))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(errors?)
+            .bind(self.now)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Records objects of a step.
+    pub(crate) async fn artifacts(
+        &mut self,
+        run: &RunId,
+        step: &StepId,
+        artifacts: Artifacts<'_>,
+    ) -> Result<(), Error> {
+        let (artifacts, from_checkpoint) = match artifacts {
+            Artifacts::OfOutput(artifacts) => (artifacts, false),
+            Artifacts::OfCheckpoint(artifacts) => (artifacts, true),
+        };
+        if artifacts.is_empty() {
+            return Ok(());
+        }
+        // One statement cannot write a row twice: of objects named twice, the last counts.
+        let mut named = HashSet::new();
+        let mut distinct: Vec<&Artifact> = artifacts
+            .iter()
+            .rev()
+            .filter(|artifact| named.insert(artifact.key.as_str()))
+            .collect();
+        distinct.reverse();
+        sqlx::query(include_str!("sql/save_artifacts.sql"))
+            .bind(run.as_str())
+            .bind(&step.node)
+            .bind(item(step))
+            .bind(
+                distinct
+                    .iter()
+                    .map(|artifact| clean(&artifact.key))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                distinct
+                    .iter()
+                    .map(|artifact| count(artifact.size))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                distinct
+                    .iter()
+                    .map(|artifact| artifact.sha256.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                distinct
+                    .iter()
+                    .map(|artifact| artifact.media_type.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(from_checkpoint)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Appends an event of a run that is locked.
+    pub(crate) async fn event(&mut self, run: &RunId, event: &Event) -> Result<(), Error> {
+        let number = "update run set events = events + 1 where id = $1 returning events";
+        let number: i64 = sqlx::query_scalar(number)
+            .bind(run.as_str())
+            .fetch_one(&mut *self.connection)
+            .await?;
+        self.events(&HashMap::from([(run.clone(), number)]), &[(run, event)])
+            .await
+    }
+
+    /// Appends events, numbered from the first number of their run.
+    async fn events(
+        &mut self,
+        first: &HashMap<RunId, i64>,
+        events: &[(&RunId, &Event)],
+    ) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut next = first.clone();
+        let (mut runs, mut numbers, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut steps, mut data) = (Vec::new(), Vec::new());
+        for (run, event) in events {
+            let number = next
+                .get_mut(*run)
+                .ok_or_else(|| StoreError::NoRun((*run).clone()))?;
+            runs.push(run.as_str());
+            numbers.push(*number);
+            kinds.push(event.kind.as_str());
+            steps.push(event.step.as_ref().map(ToString::to_string));
+            data.push(serde_json::to_string(&event.data)?);
+            *number += 1;
+        }
+        sqlx::query(include_str!("sql/save_events.sql"))
+            .bind(runs)
+            .bind(numbers)
+            .bind(kinds)
+            .bind(steps)
+            .bind(data)
+            .bind(self.now)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// What objects of a step are named by.
+pub(crate) enum Artifacts<'a> {
+    OfOutput(&'a [Artifact]),
+    OfCheckpoint(&'a [Artifact]),
+}
+
+/// One kind of change of all runs, each with its run.
+fn each<'a, T: 'a>(
+    changes: &'a [(RunId, Changes)],
+    part: impl Fn(&'a Changes) -> &'a [T],
+) -> impl Iterator<Item = (&'a RunId, &'a T)> {
+    changes
+        .iter()
+        .flat_map(move |(run, changes)| part(changes).iter().map(move |row| (run, row)))
+}
+
+fn json(value: Option<&impl serde::Serialize>) -> Result<Option<String>, serde_json::Error> {
+    value.map(serde_json::to_string).transpose()
+}
+
+/// Headers as `save_runs.sql` takes them. A run without a new header keeps its own.
+#[derive(Default)]
+struct Headers<'a> {
+    runs: Vec<&'a str>,
+    nodes: Vec<String>,
+    events: Vec<i64>,
+    status: Vec<Option<&'static str>>,
+    rounds: Vec<Option<i32>>,
+    revisions: Vec<Option<i64>>,
+    outputs: Vec<Option<String>>,
+    errors: Vec<Option<String>>,
+    started: Vec<Option<DateTime<Utc>>>,
+    ended: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> Headers<'a> {
+    fn push(&mut self, run: &'a RunId, changes: &'a Changes, nodes: &[Node]) -> Result<(), Error> {
+        let header: Option<&Run> = changes.run.as_ref();
+        self.runs.push(run.as_str());
+        self.nodes.push(serde_json::to_string(nodes)?);
+        self.events.push(count(changes.events.len() as u64));
+        self.status.push(header.map(|run| run.status.as_str()));
+        self.rounds.push(header.map(|run| narrow_count(run.round)));
+        self.revisions.push(header.map(|run| count(run.revision)));
+        self.outputs
+            .push(json(header.and_then(|run| run.output.as_ref()))?);
+        self.errors
+            .push(json(header.and_then(|run| run.error.as_ref()))?);
+        self.started.push(header.and_then(|run| run.started_at));
+        self.ended.push(header.and_then(|run| run.ended_at));
+        Ok(())
+    }
+
+    async fn write(self, db: &mut PgConnection) -> Result<HashMap<RunId, i64>, Error> {
+        let first: Vec<(String, i64)> = sqlx::query_as(include_str!("sql/save_runs.sql"))
+            .bind(self.runs)
+            .bind(self.nodes)
+            .bind(self.events)
+            .bind(self.status)
+            .bind(self.rounds)
+            .bind(self.revisions)
+            .bind(self.outputs)
+            .bind(self.errors)
+            .bind(self.started)
+            .bind(self.ended)
+            .fetch_all(db)
+            .await?;
+        Ok(first
+            .into_iter()
+            .map(|(run, number)| (RunId::from(run), number))
+            .collect())
+    }
+}
+
+/// Steps as `save_steps.sql` takes them.
+#[derive(Default)]
+struct StepColumns<'a> {
+    keys: StepKeys<'a>,
+    positions: Vec<i32>,
+    activities: Vec<&'a str>,
+    status: Vec<&'static str>,
+    inputs: Vec<Option<String>>,
+    outputs: Vec<Option<String>>,
+    errors: Vec<Option<String>>,
+    reasons: Vec<Option<String>>,
+    fences: Vec<i64>,
+    attempts: Vec<i32>,
+    charged: Vec<i32>,
+    losses: Vec<i32>,
+    checkpoint_failures: Vec<i32>,
+    sessions: Vec<Option<&'a str>>,
+    due: Vec<Option<DateTime<Utc>>>,
+    deadlines: Vec<Option<DateTime<Utc>>>,
+    progress: Vec<Option<String>>,
+    warnings: Vec<String>,
+    rounds: Vec<i32>,
+    started: Vec<Option<DateTime<Utc>>>,
+    ended: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> StepColumns<'a> {
+    fn push(
+        &mut self,
+        (run, position, step): &Placed<'a>,
+        made_before: &HashMap<(String, String, i32), i32>,
+    ) -> Result<(), Error> {
+        let attempts = narrow_count(step.attempts);
+        let key = (run.to_string(), step.id.node.clone(), item(&step.id));
+        let before = made_before.get(&key).copied().unwrap_or_default();
+        self.keys.push(run, &step.id);
+        self.positions.push(*position);
+        self.activities.push(&step.activity);
+        self.status.push(step.status.as_str());
+        self.inputs.push(json(step.input.as_ref())?);
+        self.outputs.push(json(step.output.as_ref())?);
+        self.errors.push(json(step.error.as_ref())?);
+        self.reasons.push(
+            step.reason
+                .as_deref()
+                .map(|reason| clean(reason).into_owned()),
+        );
+        self.fences.push(count(step.fence));
+        self.attempts.push(attempts.max(before));
+        self.charged.push(narrow_count(step.charged));
+        self.losses.push(narrow_count(step.losses));
+        self.checkpoint_failures
+            .push(narrow_count(step.checkpoint_failures));
+        self.sessions
+            .push(step.session.as_ref().map(|session| session.as_str()));
+        self.due.push(step.due_at);
+        self.deadlines.push(step.deadline_at);
+        self.progress.push(json(step.progress.as_ref())?);
+        self.warnings.push(serde_json::to_string(&step.warnings)?);
+        self.rounds.push(narrow_count(step.round));
+        self.started.push(step.started_at);
+        self.ended.push(step.ended_at);
+        Ok(())
+    }
+
+    async fn write(self, db: &mut PgConnection) -> Result<(), Error> {
+        sqlx::query(include_str!("sql/save_steps.sql"))
+            .bind(self.keys.runs)
+            .bind(self.keys.nodes)
+            .bind(self.keys.items)
+            .bind(self.positions)
+            .bind(self.activities)
+            .bind(self.status)
+            .bind(self.inputs)
+            .bind(self.outputs)
+            .bind(self.errors)
+            .bind(self.reasons)
+            .bind(self.fences)
+            .bind(self.attempts)
+            .bind(self.charged)
+            .bind(self.losses)
+            .bind(self.checkpoint_failures)
+            .bind(self.sessions)
+            .bind(self.due)
+            .bind(self.deadlines)
+            .bind(self.progress)
+            .bind(self.warnings)
+            .bind(self.rounds)
+            .bind(self.started)
+            .bind(self.ended)
+            .execute(db)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! The schema, brought up to date when a database is opened.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migrate as _, Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnection, PgPool};
+use telecine_engine::store::StoreError;
+
+use crate::error::Error;
+
+/// The oldest server whose SQL this is, as `server_version_num` says it.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// The migrations, oldest first: number, what it does, statements. Never change one that was
+/// released; add the next. A process of the version before may still be at work while one is
+/// applied: add first, remove in a later release.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "init",
+    include_str!("../../../migrations/postgres/0001_init.sql"),
+)];
+
+/// Checks the server and applies what is missing, under a lock: of two processes that open a new
+/// database at once, one waits and finds it done.
+pub(crate) async fn bring_up_to_date(database: &PgPool) -> Result<(), Error> {
+    let mut connection = database.acquire().await?;
+    check_server(&mut connection).await?;
+    if is_up_to_date(&mut connection).await? {
+        return Ok(());
+    }
+    connection.lock().await.map_err(refused)?;
+    let done = migrator().run_direct(None, &mut *connection, false).await;
+    connection.unlock().await.map_err(refused)?;
+    done.map_err(refused)
+}
+
+async fn check_server(connection: &mut PgConnection) -> Result<(), Error> {
+    let version: i32 = sqlx::query_scalar("select current_setting('server_version_num')::integer")
+        .fetch_one(&mut *connection)
+        .await?;
+    if version >= OLDEST_SERVER {
+        return Ok(());
+    }
+    let (have, need) = (version / 10_000, OLDEST_SERVER / 10_000);
+    Err(StoreError::Incompatible(format!(
+        "the server is Postgres {have}; telecine needs {need} or newer"
+    ))
+    .into())
+}
+
+/// Most starts find nothing to do, and need neither the lock nor the right to change the schema.
+async fn is_up_to_date(connection: &mut PgConnection) -> Result<bool, Error> {
+    let there: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(false);
+    }
+    let applied: Vec<i64> =
+        sqlx::query_scalar("select version from _sqlx_migrations where success order by version")
+            .fetch_all(connection)
+            .await?;
+    Ok(applied
+        .iter()
+        .eq(MIGRATIONS.iter().map(|(number, ..)| number)))
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        Migration::new(
+            *version,
+            (*name).into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+fn refused(error: sqlx::migrate::MigrateError) -> Error {
+    use sqlx::migrate::MigrateError as E;
+    match error {
+        E::VersionMissing(version) => StoreError::Incompatible(format!(
+            "it was written by a newer version of telecine (schema {version}): update this one"
+        ))
+        .into(),
+        E::VersionMismatch(version) | E::Dirty(version) => {
+            StoreError::Incompatible(format!("its schema {version} is not the one of telecine"))
+                .into()
+        }
+        E::Execute(error) | E::ExecuteMigration(error, _) => error.into(),
+        other => StoreError::Unavailable(other.to_string()).into(),
+    }
+}

@@ -1,0 +1,4 @@
+-- Steps that can be claimed from now on.
+insert into ready (run, node, item, position, activity)
+select * from unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::text[])
+on conflict do nothing

@@ -1,0 +1,7 @@
+-- Makes a plan the run's latest: one of the same id is replaced, and its number is a new one.
+insert into plan (id, run, state, body)
+values ($1, $2, $3, $4)
+on conflict (id) do update set
+    number = default,
+    state = excluded.state,
+    body = excluded.body

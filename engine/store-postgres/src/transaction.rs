@@ -1,0 +1,244 @@
+//! One transaction over many runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::Postgres;
+use telecine_engine::activity::Checkpoint;
+use telecine_engine::id::{RunId, SessionId, StepId};
+use telecine_engine::machine::Changes;
+use telecine_engine::retry::plan::RetryPlan;
+use telecine_engine::run::{Snapshot, Step, StepStatus};
+use telecine_engine::store::{
+    ClaimRequest, Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows,
+};
+
+use crate::error::Error;
+use crate::rows::{Cells, StepKeys};
+use crate::save::{Locked, Writing};
+use crate::{claim, read, sessions};
+
+/// Holds the locks of the runs it has loaded from then to its end.
+#[derive(Debug)]
+pub(crate) struct PostgresTransaction {
+    inner: sqlx::Transaction<'static, Postgres>,
+    now: DateTime<Utc>,
+    locked: Locked,
+}
+
+impl PostgresTransaction {
+    pub(crate) async fn begin(
+        mut inner: sqlx::Transaction<'static, Postgres>,
+    ) -> Result<Self, Error> {
+        let now = sqlx::query_scalar("select now()")
+            .fetch_one(&mut *inner)
+            .await?;
+        Ok(Self {
+            inner,
+            now,
+            locked: Locked::default(),
+        })
+    }
+
+    pub(crate) fn writing(&mut self) -> Writing<'_> {
+        Writing {
+            connection: &mut self.inner,
+            now: self.now,
+            locked: &mut self.locked,
+        }
+    }
+
+    pub(crate) async fn finish(self) -> Result<(), Error> {
+        Ok(self.inner.commit().await?)
+    }
+
+    /// Fingerprints are taken in their order, so that two transactions that accept the same requests
+    /// wait for each other and not in a circle.
+    async fn create(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, Error> {
+        let mut order: Vec<usize> = (0..new.len()).collect();
+        order.sort_by_key(|index| &new[*index].0.run.fingerprint);
+        let mut answers = vec![Created::New; new.len()];
+        for index in order {
+            let (run, force) = (&new[index].0.run, new[index].1);
+            let taken: String = sqlx::query_scalar(include_str!("sql/take_request.sql"))
+                .bind(&run.fingerprint)
+                .bind(run.id.as_str())
+                .bind(force)
+                .fetch_one(&mut *self.inner)
+                .await?;
+            if taken != run.id.as_str() {
+                answers[index] = Created::Existing(taken.into());
+            }
+        }
+        let made: Vec<&NewRun> = new
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| **answer == Created::New)
+            .map(|((new, _), _)| *new)
+            .collect();
+        self.writing().create_runs(&made).await?;
+        Ok(answers)
+    }
+
+    async fn views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, Error> {
+        let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+        let views = read::lock_views(&mut self.inner, &ids).await?;
+        for rows in &views {
+            self.locked
+                .graphs
+                .insert(rows.run.id.clone(), rows.nodes.clone());
+        }
+        Ok(views)
+    }
+
+    async fn steps(&mut self, wanted: &[(RunId, StepSet)]) -> Result<Vec<(RunId, Step)>, Error> {
+        let mut keys = StepKeys::default();
+        let mut steps = Vec::new();
+        for (run, which) in wanted {
+            match which {
+                StepSet::Empty => {}
+                StepSet::One(step) => keys.push(run, step),
+                StepSet::Unsettled | StepSet::All => {
+                    let of_run = read::steps(&mut self.inner, run, which).await?;
+                    steps.extend(of_run.into_iter().map(|step| (run.clone(), step)));
+                }
+            }
+        }
+        steps.extend(read::single_steps(&mut self.inner, &keys).await?);
+        let ready = steps
+            .iter()
+            .filter(|(_, step)| step.status == StepStatus::Ready);
+        let ready = ready.map(|(run, step)| (run.clone(), step.id.clone()));
+        self.locked.ready.extend(ready);
+        Ok(steps)
+    }
+
+    async fn replace_plan(&mut self, plan: &RetryPlan) -> Result<(), Error> {
+        sqlx::query(include_str!("sql/supersede_plans.sql"))
+            .bind(plan.job.as_str())
+            .bind(plan.id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        let state = serde_json::to_value(plan.state)?;
+        sqlx::query(include_str!("sql/save_plan.sql"))
+            .bind(plan.id.as_str())
+            .bind(plan.job.as_str())
+            .bind(state.as_str())
+            .bind(serde_json::to_string(plan)?)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    async fn fences_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, Error> {
+        // Claims of the session wait here from now on, and then find it gone.
+        sqlx::query("select 1 from session where id = $1 for update")
+            .bind(session.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        let rows = sqlx::query(include_str!("sql/running_of.sql"))
+            .bind(session.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?;
+        rows.iter().map(|row| Cells(row).fence()).collect()
+    }
+
+    async fn remove_session(&mut self, session: &SessionId) -> Result<(), Error> {
+        if !self.fences_of(session).await?.is_empty() {
+            let why = format!("{session} cannot end while it runs something");
+            return Err(StoreError::Corrupt(why).into());
+        }
+        sqlx::query("delete from session where id = $1")
+            .bind(session.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transaction for PostgresTransaction {
+    async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(self.now)
+    }
+
+    async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {
+        Ok(self.create(new).await?)
+    }
+
+    async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
+        Ok(self.views(runs).await?)
+    }
+
+    async fn load_steps(
+        &mut self,
+        wanted: &[(RunId, StepSet)],
+    ) -> Result<Vec<(RunId, Step)>, StoreError> {
+        Ok(self.steps(wanted).await?)
+    }
+
+    async fn load_outputs(
+        &mut self,
+        wanted: &[(RunId, Vec<String>)],
+    ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError> {
+        let unknown = wanted.iter().map(|(run, _)| run);
+        let unknown = unknown.filter(|run| !self.locked.graphs.contains_key(*run));
+        let unknown: BTreeSet<RunId> = unknown.cloned().collect();
+        if !unknown.is_empty() {
+            self.views(&unknown).await?;
+        }
+        Ok(read::outputs(&mut self.inner, wanted, &self.locked.graphs).await?)
+    }
+
+    async fn load_checkpoints(
+        &mut self,
+        steps: &[(RunId, StepId)],
+    ) -> Result<Vec<(RunId, StepId, Checkpoint)>, StoreError> {
+        Ok(claim::checkpoints(&mut self.inner, steps).await?)
+    }
+
+    async fn claimable(
+        &mut self,
+        request: &ClaimRequest,
+    ) -> Result<Vec<(RunId, StepId)>, StoreError> {
+        Ok(claim::claimable(&mut self.inner, request).await?)
+    }
+
+    async fn session_is_live(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+        Ok(sessions::is_live(&mut self.inner, session).await?)
+    }
+
+    async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError> {
+        Ok(self.fences_of(session).await?)
+    }
+
+    async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+        Ok(sessions::is_dead(&mut self.inner, session).await?)
+    }
+
+    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+        Ok(self.remove_session(session).await?)
+    }
+
+    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
+        Ok(self.writing().changes(changes).await?)
+    }
+
+    async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {
+        Ok(read::snapshot(&mut self.inner, run).await?)
+    }
+
+    async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError> {
+        Ok(self.replace_plan(plan).await?)
+    }
+
+    async fn load_plan(&mut self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
+        Ok(read::plan(&mut self.inner, run).await?)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(self.finish().await?)
+    }
+}

@@ -1,0 +1,85 @@
+//! The servers that tests need. `./x test` starts them and says where they are; nothing here starts
+//! or stops any.
+#![expect(
+    clippy::expect_used,
+    reason = "a test cannot go on without its servers"
+)]
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use telecine_engine::id::RunId;
+
+/// Where `./x test` says that Postgres is.
+const POSTGRES: &str = "TELECINE_TEST_POSTGRES_URL";
+
+/// An empty schema of the test database, dropped in the end.
+#[derive(Debug)]
+pub struct PostgresSchema {
+    name: String,
+    url: String,
+}
+
+impl PostgresSchema {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// If there is no server.
+    pub async fn create() -> Self {
+        // Unique, and sorts by time.
+        let name = RunId::generate().as_str().replace(RunId::PREFIX, "test_");
+        execute(&server(), &format!("create schema {name}")).await;
+        let separator = if server().contains('?') { '&' } else { '?' };
+        let url = format!("{}{separator}options[search_path]={name}", server());
+        Self { name, url }
+    }
+
+    /// Address of the database, with the schema as the only one that is looked into.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Does something behind the store's back.
+    ///
+    /// # Panics
+    /// If the statement fails.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url, sql).await;
+    }
+}
+
+impl Drop for PostgresSchema {
+    fn drop(&mut self) {
+        let drop_it = format!("drop schema {} cascade", self.name);
+        // A runtime of its own: the test's may be about to end.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime")
+                .block_on(execute(&server(), &drop_it));
+        });
+        // What it could not drop goes with the server.
+        let _ = dropping.join();
+    }
+}
+
+fn server() -> String {
+    std::env::var(POSTGRES).unwrap_or_else(|_| {
+        panic!("{POSTGRES} is not set: run ./x test, which starts a throw-away server, or name one")
+    })
+}
+
+async fn execute(url: &str, sql: &str) {
+    let options: PgConnectOptions = url.parse().expect("an address of Postgres");
+    let options = options.disable_statement_logging();
+    let connection = PgConnection::connect_with(&options).await;
+    let mut connection = connection.expect("the test server can be reached");
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql)
+        .execute(&mut connection)
+        .await
+        .expect("the statement is good");
+    let _ = connection.close().await;
+}
