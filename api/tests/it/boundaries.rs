@@ -11,6 +11,7 @@ use crate::repository::{files, read, relative, root};
 const MAY_USE: [(&str, &[&str]); 10] = [
     ("telecine-engine", &[]),
     ("telecine-testkit", &["telecine-engine"]),
+    ("telecine-store-postgres", &["telecine-engine"]),
     ("telecine-store-sqlite", &["telecine-engine"]),
     ("telecine-object-stores", &["telecine-engine"]),
     ("telecine-activities", &["telecine-engine"]),
@@ -19,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
         "telecine",
         &[
             "telecine-engine",
+            "telecine-store-postgres",
             "telecine-store-sqlite",
             "telecine-object-stores",
             "telecine-activities",
@@ -31,16 +33,25 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// What tests of any crate may use beside: test support and the stores it is run on.
-const TESTS_MAY_USE: [&str; 4] = [
+const TESTS_MAY_USE: [&str; 5] = [
     "telecine-engine",
     "telecine-testkit",
+    "telecine-store-postgres",
     "telecine-store-sqlite",
     "telecine-object-stores",
 ];
 
 /// Technology and the only crates that may know it.
 const KEPT_INSIDE: [(&str, &[&str]); 4] = [
-    ("sqlx", &["telecine-store-sqlite"]),
+    (
+        "sqlx",
+        &[
+            "telecine-store-postgres",
+            "telecine-store-sqlite",
+            // Makes and drops the schemas that tests work in.
+            "telecine-testkit",
+        ],
+    ),
     ("gstreamer", &["telecine-activities"]),
     ("libvips", &["telecine-activities"]),
     ("clap", &["telecine"]),

@@ -1,4 +1,4 @@
-//! Integration tests of the engine, on real SQLite and real directories.
+//! Integration tests of the engine, on real databases and real directories.
 
 mod simulation;
 mod stage;

@@ -18,7 +18,9 @@ use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::Store;
 use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_object_stores::FsStores;
+use telecine_store_postgres::PostgresStore;
 use telecine_store_sqlite::SqliteStore;
+use telecine_testkit::servers::PostgresSchema;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -91,11 +93,67 @@ async fn count(ctx: &Context) -> Result<Value, ActivityError> {
     Ok(json!({"from": from}))
 }
 
+/// A database and a directory, on which several processes may work.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    root: Arc<tempfile::TempDir>,
+    /// Where the database is, if not in the directory.
+    postgres: Option<Arc<PostgresSchema>>,
+}
+
+impl Home {
+    /// SQLite.
+    pub(crate) async fn sqlite() -> Self {
+        Self {
+            root: Arc::new(tempfile::tempdir().expect("a directory")),
+            postgres: None,
+        }
+    }
+
+    /// Postgres.
+    pub(crate) async fn postgres() -> Self {
+        Self {
+            postgres: Some(Arc::new(PostgresSchema::create().await)),
+            ..Self::sqlite().await
+        }
+    }
+
+    async fn store(&self) -> Arc<dyn Store> {
+        match &self.postgres {
+            Some(schema) => {
+                let opened = PostgresStore::open(schema.url()).await;
+                Arc::new(opened.expect("a store"))
+            }
+            None => {
+                let opened = SqliteStore::open(self.root.path()).await;
+                Arc::new(opened.expect("a store"))
+            }
+        }
+    }
+}
+
+/// Runs tests, which take a [`Home`], on every store.
+macro_rules! on_every_store {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $name() {
+                super::$name(crate::stage::Home::sqlite().await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $name() {
+                super::$name(crate::stage::Home::postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_store;
+
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) coordinator: Coordinator,
     pub(crate) parts: WorkerParts,
-    pub(crate) root: Arc<tempfile::TempDir>,
+    pub(crate) home: Home,
 }
 
 /// A worker that runs in the background.
@@ -118,19 +176,14 @@ impl Running {
 }
 
 impl Stage {
-    pub(crate) async fn new() -> Self {
-        Self::on(Arc::new(tempfile::tempdir().expect("a directory"))).await
-    }
-
-    /// Another process on the same directory.
-    pub(crate) async fn on(root: Arc<tempfile::TempDir>) -> Self {
-        Self::with_tool(root, "tool 1").await
+    /// A process of its own.
+    pub(crate) async fn on(home: Home) -> Self {
+        Self::with_tool(home, "tool 1").await
     }
 
     /// A process whose activity uses another version of its tool.
-    pub(crate) async fn with_tool(root: Arc<tempfile::TempDir>, tool: &'static str) -> Self {
-        let store = SqliteStore::open(root.path()).await.expect("a store");
-        let store: Arc<dyn Store> = Arc::new(store);
+    pub(crate) async fn with_tool(home: Home, tool: &'static str) -> Self {
+        let store = home.store().await;
         let definitions = Arc::new(Definitions::new(store.clone()));
         let dispatcher = Arc::new(InProcessDispatcher::default());
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
@@ -144,7 +197,7 @@ impl Stage {
             dispatcher,
             registry: Arc::new(registry),
             objects: objects.clone(),
-            scratch: root.path().join("scratch"),
+            scratch: home.root.path().join("scratch"),
         };
         let coordinator = Coordinator {
             store,
@@ -155,7 +208,7 @@ impl Stage {
         Self {
             coordinator,
             parts,
-            root,
+            home,
         }
     }
 
@@ -191,7 +244,7 @@ impl Stage {
         );
         let definition = validate(&text, self.parts.registry.as_ref())
             .unwrap_or_else(|errors| panic!("{errors:?}"));
-        let url = format!("file://{}", self.root.path().display());
+        let url = format!("file://{}", self.home.root.path().display());
         let submission = Submission {
             definition: Arc::new(definition),
             input: json!({}),

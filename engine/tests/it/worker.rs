@@ -4,11 +4,26 @@ use telecine_engine::id::RunId;
 use telecine_engine::retry::plan::{Action, Reason};
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 
-use crate::stage::{Stage, classes};
+use crate::stage::{Home, Stage, classes, on_every_store};
 
-#[tokio::test]
-async fn a_fan_out_feeds_its_outputs_in_order_to_the_next_step() {
-    let stage = Stage::new().await;
+on_every_store! {
+    a_fan_out_feeds_its_outputs_in_order_to_the_next_step
+    failures_and_panics_cost_an_attempt_each_and_are_retried
+    bad_media_is_never_retried_and_its_plan_is_not_executable
+    an_executed_plan_runs_what_failed_and_keeps_the_rest
+    a_stopped_worker_gives_its_step_back_at_a_checkpoint
+    an_attempt_without_progress_is_ended_as_stalled
+    a_cancelled_run_stops_its_attempts_and_can_be_retried
+    the_same_request_again_is_the_same_run
+    two_workers_share_a_fan_out_and_run_each_item_once
+    an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed
+    looking_at_a_stopped_run_again_changes_nothing
+    a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room
+    a_rule_that_names_a_full_disk_is_followed
+}
+
+async fn a_fan_out_feeds_its_outputs_in_order_to_the_next_step(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit(
@@ -35,9 +50,8 @@ async fn a_fan_out_feeds_its_outputs_in_order_to_the_next_step() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn failures_and_panics_cost_an_attempt_each_and_are_retried() {
-    let stage = Stage::new().await;
+async fn failures_and_panics_cost_an_attempt_each_and_are_retried(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let retry = "retry: {backoff: {initial: 10ms, max: 10ms}}";
     let run = stage
@@ -56,9 +70,8 @@ async fn failures_and_panics_cost_an_attempt_each_and_are_retried() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn bad_media_is_never_retried_and_its_plan_is_not_executable() {
-    let stage = Stage::new().await;
+async fn bad_media_is_never_retried_and_its_plan_is_not_executable(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit(
@@ -99,9 +112,8 @@ async fn bad_media_is_never_retried_and_its_plan_is_not_executable() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn an_executed_plan_runs_what_failed_and_keeps_the_rest() {
-    let stage = Stage::new().await;
+async fn an_executed_plan_runs_what_failed_and_keeps_the_rest(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit(
@@ -140,8 +152,8 @@ async fn an_executed_plan_runs_what_failed_and_keeps_the_rest() {
 }
 
 /// A run whose step has a third checkpoint and whose worker was stopped there.
-async fn stopped_at_three() -> (Stage, RunId) {
-    let stage = Stage::new().await;
+async fn stopped_at_three(home: Home) -> (Stage, RunId) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit("  a: {activity: test.act@1, with: {what: count}}")
@@ -158,9 +170,8 @@ async fn stopped_at_three() -> (Stage, RunId) {
     (stage, run)
 }
 
-#[tokio::test]
-async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint() {
-    let (stage, run) = stopped_at_three().await;
+async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint(home: Home) {
+    let (stage, run) = stopped_at_three(home).await;
     let released = stage
         .until(&run, |s| s.steps[0].step.status == StepStatus::Ready)
         .await;
@@ -176,9 +187,8 @@ async fn a_stopped_worker_gives_its_step_back_at_a_checkpoint() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn an_attempt_without_progress_is_ended_as_stalled() {
-    let stage = Stage::new().await;
+async fn an_attempt_without_progress_is_ended_as_stalled(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit(
@@ -191,9 +201,8 @@ async fn an_attempt_without_progress_is_ended_as_stalled() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_cancelled_run_stops_its_attempts_and_can_be_retried() {
-    let stage = Stage::new().await;
+async fn a_cancelled_run_stops_its_attempts_and_can_be_retried(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit("  a: {activity: test.act@1, with: {what: hang, times: 1}}")
@@ -223,19 +232,17 @@ async fn a_cancelled_run_stops_its_attempts_and_can_be_retried() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn the_same_request_again_is_the_same_run() {
-    let stage = Stage::new().await;
+async fn the_same_request_again_is_the_same_run(home: Home) {
+    let stage = Stage::on(home).await;
     let steps = "  a: {activity: test.act@1, with: {what: succeed}}";
     assert_eq!(stage.submit(steps).await, stage.submit(steps).await);
-    let elsewhere = Stage::on(stage.root.clone()).await;
+    let elsewhere = Stage::on(stage.home.clone()).await;
     assert_eq!(stage.submit(steps).await, elsewhere.submit(steps).await);
 }
 
-#[tokio::test]
-async fn two_workers_share_a_fan_out_and_run_each_item_once() {
-    let stage = Stage::new().await;
-    let other = Stage::on(stage.root.clone()).await;
+async fn two_workers_share_a_fan_out_and_run_each_item_once(home: Home) {
+    let stage = Stage::on(home).await;
+    let other = Stage::on(stage.home.clone()).await;
     let (one, two) = (stage.work().await, other.work().await);
     let run = stage
         .submit(
@@ -254,11 +261,10 @@ async fn two_workers_share_a_fan_out_and_run_each_item_once() {
     two.stop().await;
 }
 
-#[tokio::test]
-async fn an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed() {
-    let (stage, run) = stopped_at_three().await;
+async fn an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed(home: Home) {
+    let (stage, run) = stopped_at_three(home).await;
 
-    let other = Stage::with_tool(stage.root.clone(), "tool 2").await;
+    let other = Stage::with_tool(stage.home.clone(), "tool 2").await;
     let worker = other.work().await;
     let begun = other
         .until(&run, |snapshot| {
@@ -283,9 +289,8 @@ async fn an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn looking_at_a_stopped_run_again_changes_nothing() {
-    let stage = Stage::new().await;
+async fn looking_at_a_stopped_run_again_changes_nothing(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage
         .submit(
@@ -299,9 +304,8 @@ async fn looking_at_a_stopped_run_again_changes_nothing() {
     assert_eq!(second, first, "the same plan has the same id");
 }
 
-#[tokio::test]
-async fn a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room() {
-    let stage = Stage::new().await;
+async fn a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let retry = "retry: {max_attempts: 4, backoff: {initial: 10ms, max: 10ms}}";
     let run = stage
@@ -326,9 +330,8 @@ async fn a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_rule_that_names_a_full_disk_is_followed() {
-    let stage = Stage::new().await;
+async fn a_rule_that_names_a_full_disk_is_followed(home: Home) {
+    let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let steps = |rule: &str| {
         format!(
