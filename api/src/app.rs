@@ -13,12 +13,13 @@ use telecine_engine::services::{self, ServiceParts, Services};
 use telecine_engine::store::{Store, StoreError};
 use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_object_stores::FsStores;
+use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_store_sqlite::SqliteStore;
 
 use crate::builder::AppBuilder;
-use crate::config::Config;
+use crate::config::{Config, Database};
 
-/// telecine, embedded: the engine on one data directory.
+/// telecine: the engine on one database.
 ///
 /// [`App::builder`] makes a program of it.
 #[derive(Debug)]
@@ -34,14 +35,22 @@ impl App {
         AppBuilder::new()
     }
 
-    /// Opens the data directory; it is made if it is missing.
+    /// Opens the database; a data directory is made if it is missing.
     ///
     /// # Errors
     /// What the database says.
-    pub(crate) async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data_dir).await?);
+    pub(crate) async fn open(database: &Database) -> Result<Self, StoreError> {
+        let (store, dispatcher): (Arc<dyn Store>, Arc<dyn Dispatcher>) = match database {
+            Database::Directory(directory) => (
+                Arc::new(SqliteStore::open(directory).await?),
+                Arc::new(InProcessDispatcher::default()),
+            ),
+            Database::Postgres(url) => (
+                Arc::new(PostgresStore::open(url).await?),
+                Arc::new(PostgresDispatcher::start(url)?),
+            ),
+        };
         let definitions = Arc::new(Definitions::new(store.clone()));
-        let dispatcher: Arc<dyn Dispatcher> = Arc::new(InProcessDispatcher::default());
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
         let objects = Arc::new(FsStores);
         Ok(Self {
@@ -55,9 +64,14 @@ impl App {
         })
     }
 
-    /// Whether a data directory holds a database already.
-    pub(crate) fn is_there(data_dir: &Path) -> bool {
-        data_dir.join(telecine_store_sqlite::DATABASE_FILE).exists()
+    /// Whether there is a database to look into, so that looking makes no directory.
+    pub(crate) fn is_there(database: &Database) -> bool {
+        match database {
+            Database::Directory(directory) => directory
+                .join(telecine_store_sqlite::DATABASE_FILE)
+                .exists(),
+            Database::Postgres(_) => true,
+        }
     }
 
     /// The database.

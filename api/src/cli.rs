@@ -51,6 +51,9 @@ struct SettingFlags {
     /// Directory of the embedded database [default: ./.telecine]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Address of a Postgres database to keep jobs in [default: SQLite in the data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
     /// Directory for what steps write while they run [default: `scratch` in the data directory]
     #[arg(long, global = true, value_name = "DIR")]
     scratch_dir: Option<String>,
@@ -69,9 +72,10 @@ struct SettingFlags {
 }
 
 impl SettingFlags {
-    fn into_pairs(self) -> [(&'static str, Option<String>); 6] {
+    fn into_pairs(self) -> [(&'static str, Option<String>); 7] {
         [
             ("data_dir", self.data_dir),
+            ("database_url", self.database_url),
             ("scratch_dir", self.scratch_dir),
             ("worker_concurrency", self.worker_concurrency),
             ("worker_shutdown_timeout", self.worker_shutdown_timeout),
@@ -85,7 +89,7 @@ impl SettingFlags {
 enum Command {
     /// Run one job in this process; the same command again resumes it
     Run(run::RunArgs),
-    /// Jobs in the data directory
+    /// Jobs in the database
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
     /// Workflow definitions

@@ -4,6 +4,7 @@
 //! [`SETTINGS`] is the only list of settings: reading, `telecine config show` and
 //! `docs/reference/configuration.md` follow from it.
 
+mod database;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use telecine_engine::definition::units;
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use database::Database;
 pub(crate) use sources::{Origin, Sources};
 
 /// Attempts at a time in one process. Each may hold a few child processes and their pipelines; no
@@ -39,11 +41,17 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 6] = [
+pub(crate) const SETTINGS: [Setting; 7] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
         help: "Directory of the embedded database.",
+    },
+    Setting {
+        name: "database_url",
+        default: "SQLite in `data_dir`",
+        help: "Address of a Postgres database to keep jobs in, which many machines share: \
+               `postgres://user:password@host/database`.",
     },
     Setting {
         name: "scratch_dir",
@@ -98,6 +106,8 @@ pub(crate) struct Resolved {
 pub(crate) struct Config {
     /// Directory of the embedded database; absolute.
     pub(crate) data_dir: PathBuf,
+    /// Where jobs are kept.
+    pub(crate) database: Database,
     /// Directory for scratch; absolute.
     pub(crate) scratch_dir: PathBuf,
     /// Steps at a time, at least 1.
@@ -124,6 +134,7 @@ impl Config {
             resolved: Vec::new(),
         };
         let data_dir = reader.read("data_dir", || "./.telecine".to_owned(), directory);
+        let database = reader.read("database_url", String::new, Database::parse);
         let scratch_default = || match &data_dir {
             Some(dir) => dir.join("scratch").display().to_string(),
             None => "./.telecine/scratch".to_owned(),
@@ -147,7 +158,9 @@ impl Config {
         if !reader.errors.is_empty() {
             return Err(reader.errors);
         }
+        let database = database.flatten();
         Ok(Self {
+            database: database.unwrap_or_else(|| Database::Directory(data_dir.clone())),
             data_dir,
             scratch_dir,
             worker_concurrency,
@@ -186,7 +199,7 @@ impl Reader<'_> {
         };
         self.resolved.push(Resolved {
             name,
-            value,
+            value: database::without_password(&value),
             origin,
         });
         checked
@@ -277,6 +290,7 @@ mod tests {
         assert_eq!(
             origins,
             [
+                "default",
                 "default",
                 "default",
                 "flag",

@@ -1,6 +1,8 @@
 //! Doorbells: that something may be ready to run. Never the truth: a worker that hears the bell
 //! looks into the store, and a bell that is lost, late or rung twice costs latency only.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -18,6 +20,10 @@ pub trait Dispatcher: std::fmt::Debug + Send + Sync {
 
     /// Starts listening.
     fn listen(&self) -> Box<dyn Bell>;
+
+    /// How long a worker waits for a ring before it looks by itself. Bounds what a lost ring costs,
+    /// and how long the steps of processes that this bell cannot hear wait.
+    fn patience(&self) -> Duration;
 }
 
 /// One listener.
@@ -26,6 +32,9 @@ pub trait Bell: Send {
     /// Resolves when the bell has rung since this was last called, or since listening began.
     async fn rung(&mut self);
 }
+
+/// Other processes on the same database ring no bell here, so this bounds how long their steps wait.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The doorbell within one process.
 #[derive(Debug)]
@@ -51,6 +60,10 @@ impl Dispatcher for InProcessDispatcher {
         Box::new(InProcessBell {
             rings: self.rings.subscribe(),
         })
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
     }
 }
 

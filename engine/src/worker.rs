@@ -2,7 +2,7 @@
 //!
 //! A [`Worker`] is one session: it holds a lease, claims ready steps into its free slots, runs
 //! each as an attempt, and reports how it ended. It listens for the doorbell before it looks into
-//! the store, and looks anyway every [`POLL`], because a bell can be lost.
+//! the store, and looks anyway now and then, because a bell can be lost.
 
 mod attempt;
 mod board;
@@ -27,10 +27,6 @@ use crate::objects::ObjectStores;
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
 pub use session::{LEASE, Session};
-
-/// How often a worker looks for steps although no bell has rung. Other processes on the same
-/// database ring no bell here, so this bounds how long their steps wait.
-pub const POLL: Duration = Duration::from_millis(250);
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost
 /// their step; bounds how long the attempts of a cancelled run go on. Each time is a transaction that
@@ -179,7 +175,7 @@ impl Worker {
                 () = self.session.lost() => return Err(WorkerError::LeaseLost),
                 Some(ended) = attempts.join_next() => claims = settle(ended)?,
                 () = bell.rung(), if !full => {}
-                () = tokio::time::sleep(POLL), if !full => {}
+                () = tokio::time::sleep(self.parts.dispatcher.patience()), if !full => {}
             }
         }
     }

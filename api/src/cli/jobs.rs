@@ -110,11 +110,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit, CliError> {
-    let data_dir = &session.config.data_dir;
-    if !App::is_there(data_dir) {
+    let database = &session.config.database;
+    if !App::is_there(database) {
         return nothing(&command, session);
     }
-    let app = App::open(data_dir).await?;
+    let app = App::open(database).await?;
     match command {
         JobsCommand::List {
             status,
@@ -165,7 +165,7 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
 fn nothing(command: &JobsCommand, session: &Session) -> Result<Exit, CliError> {
     let note = format!(
         "there are no jobs in {}; `telecine run` makes them, --data-dir names another place",
-        session.config.data_dir.display()
+        session.config.database
     );
     if !matches!(command, JobsCommand::List { .. }) {
         return Err(CliError::not_found(note));

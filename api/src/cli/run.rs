@@ -83,7 +83,7 @@ pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, C
 
 /// Opens what the job is kept in. Whatever is wrong is found before anything is done.
 async fn open(session: &Session) -> Result<App, CliError> {
-    let app = App::open(&session.config.data_dir)
+    let app = App::open(&session.config.database)
         .await
         .map_err(CliError::set_up)?;
     source::writable_directory(&session.config.scratch_dir)?;

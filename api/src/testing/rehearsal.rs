@@ -16,6 +16,7 @@ use telecine_engine::worker::WorkerOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::config::Database;
 use watched::Stagehand;
 
 /// The word on the command line of the process.
@@ -155,7 +156,7 @@ async fn work(
     registry: &Registry,
     order: Order,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let app = App::open(&order.data).await?;
+    let app = App::open(&Database::Directory(order.data.clone())).await?;
     app.sweep().await?;
     let stop = CancellationToken::new();
     let stagehand = Arc::new(Stagehand::new(

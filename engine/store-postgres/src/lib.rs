@@ -17,6 +17,7 @@
 
 mod claim;
 mod connect;
+mod dispatch;
 mod error;
 mod fenced;
 mod read;
@@ -27,4 +28,5 @@ mod sessions;
 mod store;
 mod transaction;
 
+pub use dispatch::PostgresDispatcher;
 pub use store::PostgresStore;

@@ -87,11 +87,11 @@ async fn foresee(
     identity: &Identity,
     session: &Session,
 ) -> Result<(Then, Option<(RunId, RunStatus)>), CliError> {
-    let data_dir = &session.config.data_dir;
-    if !App::is_there(data_dir) {
+    let database = &session.config.database;
+    if !App::is_there(database) {
         return Ok((Then::Submit, None));
     }
-    let app = App::open(data_dir).await?;
+    let app = App::open(database).await?;
     let Some(job) = app.store().find_run(&identity.fingerprint).await? else {
         return Ok((Then::Submit, None));
     };

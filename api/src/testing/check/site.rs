@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::{CheckError, Subject, processes};
 use crate::app::App;
+use crate::config::Database;
 use crate::testing::rehearsal::{Order, Plot, REHEARSE, Seen, Twist};
 
 /// Name of the only step.
@@ -54,7 +55,7 @@ impl Site {
         for name in ["media", "tmp", "cwd", "sources"] {
             std::fs::create_dir(home.path().join(name))?;
         }
-        let app = App::open(&home.path().join("data"))
+        let app = App::open(&Database::Directory(home.path().join("data")))
             .await
             .map_err(|error| CheckError(error.to_string()))?;
         Ok(Self { home, app })

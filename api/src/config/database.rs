@@ -1,0 +1,104 @@
+use std::fmt;
+use std::path::PathBuf;
+
+/// What an address of Postgres begins with.
+const POSTGRES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// Where jobs are kept. Shown without the password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// SQLite in the data directory; absolute.
+    Directory(PathBuf),
+    /// The Postgres database at this address.
+    Postgres(String),
+}
+
+impl Database {
+    /// The database at an address; none for an empty one.
+    pub(super) fn parse(text: &str) -> Result<Option<Self>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if POSTGRES.iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Some(Self::Postgres(text.to_owned())));
+        }
+        Err(
+            "it is no address such as postgres://user:password@host/database; \
+             for SQLite leave it out and set the data directory"
+                .to_owned(),
+        )
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An address with `***` in the place of its password, wherever that is.
+pub(super) fn without_password(url: &str) -> String {
+    let (before, parameters) = match url.split_once('?') {
+        Some((before, parameters)) => (before, Some(parameters)),
+        None => (url, None),
+    };
+    let hidden = match before.rsplit_once('@') {
+        Some((user, host)) => match user.split_once("://").and_then(|(_, user)| user.find(':')) {
+            Some(colon) => {
+                let start = user.len() - user.split_once("://").map_or(0, |(_, user)| user.len());
+                format!("{}:***@{host}", &user[..start + colon])
+            }
+            None => before.to_owned(),
+        },
+        None => before.to_owned(),
+    };
+    let Some(parameters) = parameters else {
+        return hidden;
+    };
+    let shown = parameters
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name @ ("password" | "sslpassword"), _)) => format!("{name}=***"),
+            _ => pair.to_owned(),
+        });
+    format!("{hidden}?{}", shown.collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (url, shown) in [
+            ("postgres://u:secret@h/d", "postgres://u:***@h/d"),
+            (
+                "postgres://u:se@c:ret@h:5432/d",
+                "postgres://u:***@h:5432/d",
+            ),
+            ("postgres://u@h/d", "postgres://u@h/d"),
+            ("postgres://h/d", "postgres://h/d"),
+            (
+                "postgres://u@h/d?sslmode=require&password=secret",
+                "postgres://u@h/d?sslmode=require&password=***",
+            ),
+        ] {
+            assert_eq!(Database::Postgres(url.to_owned()).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_database_is_refused_with_what_to_do() {
+        let error = Database::parse("mysql://here").unwrap_err();
+        assert!(error.contains("postgres://"), "{error}");
+    }
+}
