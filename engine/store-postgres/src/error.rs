@@ -40,11 +40,11 @@ impl From<Error> for StoreError {
 
 fn by_meaning(error: &sqlx::Error) -> StoreError {
     use sqlx::Error as E;
-    let message = error.to_string();
-    let code = error.as_database_error().and_then(|error| error.code());
-    if let Some(code) = code {
-        return by_code(&code, message);
+    if let Some(error) = error.as_database_error() {
+        let code = error.code().unwrap_or_default();
+        return by_code(&code, error.message().to_owned());
     }
+    let message = error.to_string();
     match error {
         E::ColumnDecode { .. } | E::ColumnNotFound(_) | E::Decode(_) | E::RowNotFound => {
             StoreError::Corrupt(message)

@@ -1,12 +1,16 @@
 //! The schema, brought up to date when a database is opened.
 
-use sqlx::SqlSafeStr as _;
+use std::time::Duration;
+
 use sqlx::migrate::{Migrate as _, Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, SqlSafeStr as _};
 use telecine_engine::store::StoreError;
 
 use crate::error::Error;
 
+/// How long a server gets to answer.
+const CONNECT: Duration = Duration::from_secs(5);
 /// The oldest server whose SQL this is, as `server_version_num` says it.
 const OLDEST_SERVER: i32 = 150_000;
 
@@ -21,16 +25,27 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new
 /// database at once, one waits and finds it done.
-pub(crate) async fn bring_up_to_date(database: &PgPool) -> Result<(), Error> {
-    let mut connection = database.acquire().await?;
+pub(crate) async fn bring_up_to_date(options: &PgConnectOptions) -> Result<(), Error> {
+    let mut connection = connect(options).await?;
     check_server(&mut connection).await?;
     if is_up_to_date(&mut connection).await? {
         return Ok(());
     }
     connection.lock().await.map_err(refused)?;
-    let done = migrator().run_direct(None, &mut *connection, false).await;
+    let done = migrator().run_direct(None, &mut connection, false).await;
     connection.unlock().await.map_err(refused)?;
     done.map_err(refused)
+}
+
+/// Connects without a pool, which would only say that it took too long.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(options)).await;
+    match connecting {
+        Ok(connected) => Ok(connected?),
+        Err(_) => {
+            Err(StoreError::Unavailable(format!("{} does not answer", options.get_host())).into())
+        }
+    }
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), Error> {

@@ -41,11 +41,10 @@ impl PostgresStore {
     /// refuses the user, the server is too old, or the schema is of a newer version.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let options = connect::options(url)?;
-        let readers = connect::pool(READERS, options.clone());
-        schema::bring_up_to_date(&readers).await?;
+        schema::bring_up_to_date(&options).await?;
         Ok(Self {
             writers: connect::pool(WRITERS, connect::pinned(&options)),
-            readers,
+            readers: connect::pool(READERS, options.clone()),
             beats: connect::pool(1, options),
         })
     }
