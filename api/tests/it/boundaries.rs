@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::repository::{files, read, relative, root};
 
 /// The crates of the workspace and which of the others each may depend on.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("telecine-engine", &[]),
     ("telecine-testkit", &["telecine-engine"]),
     ("telecine-store-postgres", &["telecine-engine"]),

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use serde_json::json;
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::id::RunId;
