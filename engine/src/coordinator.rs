@@ -13,7 +13,7 @@ use crate::definition::{Definition, InputError};
 use crate::definitions::Definitions;
 use crate::id::RunId;
 use crate::machine::{self, Command};
-use crate::objects::{ObjectError, ObjectStores};
+use crate::objects::{ObjectError, ObjectMeta, ObjectStores};
 use crate::retry::plan::{RetryPlan, Verdict, Verdicts};
 use crate::run::{Run, RunStatus, Snapshot, StoreUrls};
 use crate::store::{Created, Store, StoreError};
@@ -58,14 +58,39 @@ pub async fn identify(
         .check_input(submission.input.clone())
         .map_err(SubmitError::BadInput)?;
     let source = source_identity(objects, &input, &submission.stores).await?;
-    let identity = json!({
-        "definition": definition, "input": input, "source": source, "stores": submission.stores,
-    });
     Ok(Identity {
+        fingerprint: fingerprint(&definition, &input, &submission.stores, &source),
         definition,
         input,
-        fingerprint: hex(&Sha256::digest(identity.to_string().as_bytes())),
     })
+}
+
+fn fingerprint(definition: &str, input: &Value, stores: &StoreUrls, source: &Value) -> String {
+    let identity = json!({
+        "definition": definition, "input": input, "source": source, "stores": stores,
+    });
+    hex(&Sha256::digest(identity.to_string().as_bytes()))
+}
+
+/// The key of the object that an input names as its source.
+pub(crate) fn source_key(input: &Value) -> Option<&str> {
+    input.get("source").and_then(Value::as_str)
+}
+
+/// Whether an object is still the source that a run was submitted with.
+pub(crate) fn is_source_of(run: &Run, found: &ObjectMeta) -> bool {
+    let Run {
+        definition,
+        input,
+        stores,
+        ..
+    } = run;
+    fingerprint(definition, input, stores, &identity_of(found)) == run.fingerprint
+}
+
+/// What tells a source from another one.
+fn identity_of(source: &ObjectMeta) -> Value {
+    json!({"size": source.size, "etag": source.etag})
 }
 
 /// Size and etag of the object that the input names as `source`; `null` if it names none.
@@ -74,11 +99,11 @@ async fn source_identity(
     input: &Value,
     stores: &StoreUrls,
 ) -> Result<Value, SubmitError> {
-    let Some(key) = input.get("source").and_then(Value::as_str) else {
+    let Some(key) = source_key(input) else {
         return Ok(Value::Null);
     };
     match objects.open(&stores.source)?.head(key).await? {
-        Some(meta) => Ok(json!({"size": meta.size, "etag": meta.etag})),
+        Some(meta) => Ok(identity_of(&meta)),
         None => Err(SubmitError::SourceMissing {
             key: key.to_owned(),
             store: stores.source.clone(),

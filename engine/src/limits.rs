@@ -29,6 +29,9 @@ pub const NAME_BYTES: usize = 64;
 /// Bytes of a description.
 pub const DESCRIPTION_BYTES: usize = 4 * 1024;
 
+/// Patterns of one JSON Schema: a regular expression of a few characters may take 10 MB.
+pub const SCHEMA_PATTERNS: usize = 100;
+
 /// Bytes of one expression. A longer one belongs into an activity.
 pub const EXPRESSION_BYTES: usize = 4 * 1024;
 

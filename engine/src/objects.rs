@@ -75,6 +75,15 @@ pub enum ObjectError {
         /// The cause; its kind tells a full disk from a missing permission.
         source: std::io::Error,
     },
+    /// The object is not the one that was submitted.
+    #[error(
+        "the source {key} is not the file any more that was submitted: it was changed or replaced \
+         while the job ran; give the command again, which begins a job with what is there now"
+    )]
+    Changed {
+        /// The key.
+        key: String,
+    },
     /// No store is configured for that address.
     #[error("cannot open the object store {url}: {why}")]
     Unsupported {

@@ -9,6 +9,7 @@ mod board;
 mod port;
 mod scratch;
 mod session;
+mod source;
 
 use std::path::PathBuf;
 use std::sync::Arc;

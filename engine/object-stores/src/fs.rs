@@ -142,7 +142,9 @@ impl ObjectStores for FsStores {
     }
 }
 
-/// The etag changes with every write because each makes a new file: another inode, another time.
+/// The etag changes with every write, also of those who write into the file and put the time of
+/// its bytes back: the time of its inode is not theirs to set. It changes with owner, permissions
+/// and name, too.
 fn describe(meta: &std::fs::Metadata) -> ObjectMeta {
     let modified = DateTime::from_timestamp(
         meta.mtime(),
@@ -151,10 +153,12 @@ fn describe(meta: &std::fs::Metadata) -> ObjectMeta {
     ObjectMeta {
         size: meta.len(),
         etag: format!(
-            "{:x}-{:x}{:09x}-{:x}",
+            "{:x}-{:x}{:09x}-{:x}{:09x}-{:x}",
             meta.len(),
             meta.mtime(),
             meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec(),
             meta.ino()
         ),
         modified: modified.unwrap_or(DateTime::<Utc>::UNIX_EPOCH),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
 use crate::limits;
 use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectStore};
+use crate::retry::policy::SOURCE_CHANGED;
 
 /// How much of a file is hashed at a time.
 const DIGEST_BUFFER_BYTES: usize = 256 * 1024;
@@ -468,6 +469,9 @@ impl From<ObjectError> for ActivityError {
             .with_source(error),
             ObjectError::BadKey { .. } => {
                 Self::input("bad_key", error.to_string()).with_source(error)
+            }
+            ObjectError::Changed { .. } => {
+                Self::input(SOURCE_CHANGED, error.to_string()).with_source(error)
             }
             ObjectError::Unsupported { .. } => {
                 Self::config("bad_store", error.to_string()).with_source(error)

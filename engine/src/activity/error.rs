@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::retry::policy::{DISK_FULL, PERMISSION_DENIED};
+
 /// Whose move it is when an attempt fails. Decides whether and how it is tried again.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -154,11 +156,11 @@ impl ActivityError {
     pub fn io(doing: &str, error: std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
         let (class, code) = match error.kind() {
-            Kind::StorageFull | Kind::QuotaExceeded => (ErrorClass::Resource, "disk_full"),
+            Kind::StorageFull | Kind::QuotaExceeded => (ErrorClass::Resource, DISK_FULL),
             Kind::FileTooLarge => (ErrorClass::Resource, "file_too_large"),
             Kind::OutOfMemory => (ErrorClass::Resource, "out_of_memory"),
             Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-                (ErrorClass::Config, "permission_denied")
+                (ErrorClass::Config, PERMISSION_DENIED)
             }
             Kind::NotFound => (ErrorClass::Transient, "file_missing"),
             _ => (ErrorClass::Transient, "io_error"),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Definition;
-use super::json_schema::{Mismatch, Schema, names_all_members, resolve};
+use super::json_schema::{Mismatch, Schema, mistakes, names_all_members, resolve};
 use super::template::escape_pointer;
 
 /// Something in the input of a run that does not fit the schema of the definition.
@@ -67,8 +67,17 @@ pub fn misfits(schema: &Value, value: &Value) -> Vec<InputError> {
     Checker::new(schema).map_or_else(Vec::new, |checker| checker.check(value))
 }
 
+/// Checks the schema of an input.
+pub(super) fn check_schema(schema: &Value) -> Result<(), Vec<Mismatch>> {
+    compile(schema)?;
+    match mistakes(schema) {
+        found if found.is_empty() => Ok(()),
+        found => Err(found),
+    }
+}
+
 /// Compiles the schema of an input, with its maps closed.
-pub(super) fn compile(schema: &Value) -> Result<Schema, Vec<Mismatch>> {
+fn compile(schema: &Value) -> Result<Schema, Vec<Mismatch>> {
     let mut closed = schema.clone();
     close(&mut closed);
     Schema::compile(&closed, "")
@@ -94,7 +103,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-fn fill_defaults(root: &Value, schema: &Value, value: &mut Value) {
+pub(super) fn fill_defaults(root: &Value, schema: &Value, value: &mut Value) {
     let schema = resolve(root, schema);
     match value {
         Value::Object(members) => fill_members(root, schema, members),

@@ -1,9 +1,13 @@
 //! JSON Schema: compiling one, checking values, and saying what does not fit in plain words.
 
+mod sound;
+
 use boon::{Compiler, ErrorKind, InstanceToken, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use serde_json::Value;
 
 use super::diagnostic::nearest_help;
+
+pub(super) use sound::mistakes;
 
 /// The address under which a schema refers to itself.
 const ADDRESS: &str = "https://telecine.invalid/schema";
@@ -57,6 +61,10 @@ impl Schema {
     /// # Errors
     /// What is not a schema, with the path to it.
     pub(super) fn compile(json: &Value, pointer: &str) -> Result<Self, Vec<Mismatch>> {
+        let bad = sound::bad_patterns(json);
+        if !bad.is_empty() {
+            return Err(bad);
+        }
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(NoLoader));
         let mut schemas = Schemas::new();

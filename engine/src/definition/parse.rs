@@ -388,7 +388,7 @@ impl Cx<'_> {
     }
 
     fn check_input_schema(&mut self, node: &Node) {
-        if let Err(found) = input::compile(&self.input) {
+        if let Err(found) = input::check_schema(&self.input) {
             for mismatch in found {
                 let place = node.at(&mismatch.path).unwrap_or(node);
                 self.problems.add(

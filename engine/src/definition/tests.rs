@@ -531,6 +531,12 @@ bad_type          2:10 |workflow: t\nversion: '1'\nSTEPS\n
 bad_schema        3:15 |workflow: t\nversion: 1\ninput: {type: objekt}\nSTEPS\n
 bad_schema        3:8  |workflow: t\nversion: 1\ninput: {type: array}\nSTEPS\n
 bad_schema        3:8  |workflow: t\nversion: 1\ninput: {type: object, properties: {a: {$ref: 'file:///etc/hostname'}}}\nSTEPS\n
+bad_schema        3:63 |workflow: t\nversion: 1\ninput: {type: object, properties: {a: {type: string, pattern: '(a{1000}){1000}'}}}\nSTEPS\n
+bad_schema        3:66 |workflow: t\nversion: 1\ninput: {type: object, properties: {a: {items: {anyOf: [{pattern: '(a{1000}){1000}'}]}}}}\nSTEPS\n
+bad_schema        3:61 |workflow: t\nversion: 1\ninput: {type: object, properties: {pattern: {not: {pattern: '\p{Lazy}'}}}}\nSTEPS\n
+bad_schema        3:39 |workflow: t\nversion: 1\ninput: {type: object, properties: {a: {$ref: '#/properties/a'}}}\nSTEPS\n
+bad_schema        3:39 |workflow: t\nversion: 1\ninput: {type: object, properties: {a: {allOf: [{$ref: '#/properties/a'}]}}}\nSTEPS\n
+bad_schema        3:64 |workflow: t\nversion: 1\ninput: {type: object, properties: {a: {type: integer, default: abc}}}\nSTEPS\n
 unknown_root      4:18 |workflow: t\nversion: 1\nSTEPS\noutput: {x: '${{ each }}'}\n
 several_documents 4:1  |workflow: t\nversion: 1\nSTEPS\n---\na: 1\n
 duplicate_key     3:1  |workflow: t\nversion: 1\nworkflow: u\nSTEPS\n

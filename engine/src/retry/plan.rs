@@ -12,7 +12,7 @@ use crate::activity::{ErrorClass, hex};
 use crate::definition::{Definition, OnFailure};
 use crate::id::{PlanId, RunId, StepId};
 use crate::objects::Artifact;
-use crate::retry::policy::DISK_FULL;
+use crate::retry::policy::{DISK_FULL, PERMISSION_DENIED, SOURCE_CHANGED};
 use crate::run::{CheckpointHead, Failure, Node, Snapshot, StepRecord, StepStatus};
 
 /// What a step would do.
@@ -465,8 +465,10 @@ fn group(node: &Node, action: Action, reason: Reason, because: Vec<StepId>) -> P
     }
 }
 
+/// Whether trying again cannot help. The permissions of files are no part of what was asked for:
+/// whoever runs the job gives them, and then the same step can succeed.
 fn is_permanent(error: Option<&Failure>) -> bool {
-    error.is_some_and(|error| !error.class.is_retryable())
+    error.is_some_and(|error| !error.class.is_retryable() && error.code != PERMISSION_DENIED)
 }
 
 fn is_lost(error: Option<&Failure>) -> bool {
@@ -491,19 +493,27 @@ fn warnings(steps: &[PlannedStep], snapshot: &Snapshot) -> Vec<String> {
     {
         warnings.push(format!("no step has to run again, but {}", error.message));
     }
-    warnings.extend(no_room(steps));
+    warnings.extend(to_do_first(steps));
     warnings
 }
 
-/// What to do first when a disk was full: the first step that met it stands for all.
-fn no_room(steps: &[PlannedStep]) -> Option<String> {
-    let mut errors = steps.iter().filter_map(|step| step.error.as_ref());
-    let full = errors.find(|error| error.code == DISK_FULL)?;
-    Some(format!("make room first: {}", full.message))
+/// What to do before the plan can help: of several steps that need the same, the first stands for
+/// all.
+fn to_do_first(steps: &[PlannedStep]) -> impl Iterator<Item = String> {
+    let needs = [
+        (DISK_FULL, "make room first"),
+        (PERMISSION_DENIED, "give permission first"),
+    ];
+    needs.into_iter().filter_map(|(code, what)| {
+        let mut errors = steps.iter().filter_map(|step| step.error.as_ref());
+        let error = errors.find(|error| error.code == code)?;
+        Some(format!("{what}: {}", error.message))
+    })
 }
 
 fn obstacle(step: &PlannedStep) -> String {
     match &step.error {
+        Some(error) if error.code == SOURCE_CHANGED => format!("{}: {}", step.id, error.message),
         Some(error) if error.class == ErrorClass::Input => format!(
             "{} cannot succeed with this source ({}): submit a corrected one as a new job",
             step.id, error.message

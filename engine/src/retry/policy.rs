@@ -11,6 +11,12 @@ use crate::run::{Failure, Step};
 /// The code of a disk, a quota or a database that is full.
 pub(crate) const DISK_FULL: &str = "disk_full";
 
+/// The code of a file or a directory that may not be read or written.
+pub(crate) const PERMISSION_DENIED: &str = "permission_denied";
+
+/// The code of a source that is not the one any more that the run was submitted with.
+pub(crate) const SOURCE_CHANGED: &str = "source_changed";
+
 /// What follows a failure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {

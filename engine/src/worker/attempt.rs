@@ -12,6 +12,7 @@ use super::WorkerParts;
 use super::board::{Board, Place};
 use super::port::FencedPort;
 use super::scratch::Scratch;
+use super::source::SubmittedSource;
 use crate::activity::{
     ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, Usage,
     hex,
@@ -121,6 +122,7 @@ struct Attempt {
     activity: Arc<dyn DynActivity>,
     timeouts: Timeouts,
     context: Arc<Context>,
+    source: Arc<SubmittedSource>,
     progress: Arc<ProgressCell>,
     place: Place,
     cancelled: CancellationToken,
@@ -155,13 +157,14 @@ impl Attempt {
             compat: compat.clone(),
             cancelled: cancelled.clone(),
         };
+        let source = Arc::new(SubmittedSource::new(parts, &claim)?);
         let context = Arc::new(Context::new(ContextParts {
             run: claim.fence.run.to_string(),
             step: claim.fence.step.to_string(),
             attempt: claim.attempt,
             attempt_tag: attempt_tag(&claim),
             scratch: scratch.path().to_owned(),
-            source: parts.objects.open(&claim.stores.source)?,
+            source: source.clone(),
             media: parts.objects.open(&claim.stores.media)?,
             checkpoint,
             cancelled: cancelled.clone(),
@@ -178,6 +181,7 @@ impl Attempt {
             activity,
             timeouts,
             context,
+            source,
             progress,
             cancelled,
             scratch,
@@ -186,11 +190,12 @@ impl Attempt {
 
     async fn execute(self, signals: &Signals) -> (Ending, Outcome) {
         let (activity, context) = (self.activity.clone(), self.context.clone());
-        let input = self.claim.input.clone();
+        let (input, source) = (self.claim.input.clone(), self.source.clone());
         let root = self.parts.scratch.clone();
         // A task of its own: a panic ends the attempt, not the worker.
         let mut task = tokio::spawn(async move {
             let ended = activity.run(&context, input).await;
+            let ended = source.judge(ended).await;
             ended.map_err(|error| name_disk(error, &root))
         });
         let ending = tokio::select! {

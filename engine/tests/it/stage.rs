@@ -34,7 +34,7 @@ pub(crate) struct Act(&'static str);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Role {
-    /// `succeed`, `panic`, `hang`, `fail`, `fill`, `count`.
+    /// `succeed`, `panic`, `hang`, `fail`, `refuse`, `fill`, `forbid`, `count`, `read`.
     what: String,
     /// Attempts that fail before one succeeds.
     #[serde(default)]
@@ -69,10 +69,32 @@ impl Activity for Act {
                 std::future::pending::<()>().await;
                 Ok(Value::Null)
             }
+            "forbid" if early => {
+                let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+                Err(ActivityError::io("write a segment", refused))
+            }
             "count" => count(ctx).await,
+            "read" => read(ctx, role).await,
             _ => Ok(role.value),
         }
     }
+}
+
+/// Reads the source `value.source`, replaced by `value.by` before that or after it, and then fails
+/// if it is told to.
+async fn read(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
+    let text = |name: &str| role.value[name].as_str().unwrap_or_default().to_owned();
+    let (source, by) = (text("source"), text("by"));
+    let directory = ctx.source_file(&source).await?.with_file_name("");
+    let replace = || std::fs::rename(directory.join(&by), directory.join(&source));
+    let read = std::fs::read_to_string(directory.join(&source)).expect("a source");
+    if !by.is_empty() {
+        replace().expect("another file");
+    }
+    if role.value["complains"] == true {
+        return Err(ActivityError::input("no_audio", "there is no sound"));
+    }
+    Ok(Value::from(read))
 }
 
 /// Counts to five, with a checkpoint after each number, and waits at three until the worker
@@ -212,6 +234,11 @@ impl Stage {
         }
     }
 
+    /// Where sources and results are.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.home.root.path()
+    }
+
     /// Starts a worker with two slots, and the services.
     pub(crate) async fn work(&self) -> Running {
         let options = WorkerOptions {
@@ -239,15 +266,21 @@ impl Stage {
 
     /// Submits a workflow whose `steps` are given as YAML flow text.
     pub(crate) async fn submit(&self, steps: &str) -> RunId {
+        self.submit_with(steps, json!({})).await
+    }
+
+    /// Submits a workflow with an input of text members.
+    pub(crate) async fn submit_with(&self, steps: &str, input: Value) -> RunId {
         let text = format!(
-            "workflow: test:act\nversion: 1\ninput: {{type: object}}\nsteps:\n{steps}\noutput: {{}}\n"
+            "workflow: test:act\nversion: 1\ninput: {{type: object, properties: {{source: {{type: string}}}}}}\n\
+             steps:\n{steps}\noutput: {{}}\n"
         );
         let definition = validate(&text, self.parts.registry.as_ref())
             .unwrap_or_else(|errors| panic!("{errors:?}"));
         let url = format!("file://{}", self.home.root.path().display());
         let submission = Submission {
             definition: Arc::new(definition),
-            input: json!({}),
+            input,
             stores: StoreUrls {
                 source: url.clone(),
                 media: url,

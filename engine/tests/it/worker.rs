@@ -21,6 +21,7 @@ on_every_store! {
     an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed
     looking_at_a_stopped_run_again_changes_nothing
     a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room
+    a_missing_permission_costs_one_attempt_and_can_be_given
     a_rule_that_names_a_full_disk_is_followed
 }
 
@@ -325,6 +326,25 @@ async fn a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room(home: Home
     assert!(plan.executable);
     assert!(
         plan.warnings[0].starts_with("make room first: "),
+        "{plan:?}"
+    );
+    stage.coordinator.execute(plan).await.expect("executed");
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
+    worker.stop().await;
+}
+
+async fn a_missing_permission_costs_one_attempt_and_can_be_given(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit("  a: {activity: test.act@1, with: {what: forbid, times: 1}}")
+        .await;
+    let snapshot = stage.stopped(&run).await;
+    assert_eq!(classes(&snapshot, "a"), [ErrorClass::Config]);
+    let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
+    assert!(plan.executable, "{plan:?}");
+    assert!(
+        plan.warnings[0].starts_with("give permission first: "),
         "{plan:?}"
     );
     stage.coordinator.execute(plan).await.expect("executed");

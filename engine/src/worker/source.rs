@@ -1,0 +1,138 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::WorkerParts;
+use crate::activity::{ActivityError, ErrorClass};
+use crate::coordinator::{is_source_of, source_key};
+use crate::id::RunId;
+use crate::objects::{ObjectError, ObjectMeta, ObjectStore};
+use crate::retry::policy::SOURCE_CHANGED;
+use crate::store::{Claim, Store, StoreError};
+
+/// The store of sources as one attempt sees it: the object that the run was submitted with is
+/// there for as long as it is the one that was submitted.
+///
+/// Steps of a run open the source one after the other, for hours. What replaces it meanwhile (an
+/// export into the same name) would be published under the hash of the one before.
+#[derive(Debug)]
+pub(super) struct SubmittedSource {
+    objects: Arc<dyn ObjectStore>,
+    runs: Arc<dyn Store>,
+    run: RunId,
+    /// Whether the attempt has looked at anything in here.
+    used: AtomicBool,
+}
+
+impl SubmittedSource {
+    pub(super) fn new(parts: &WorkerParts, claim: &Claim) -> Result<Self, ObjectError> {
+        Ok(Self {
+            objects: parts.objects.open(&claim.stores.source)?,
+            runs: parts.store.clone(),
+            run: claim.fence.run.clone(),
+            used: AtomicBool::new(false),
+        })
+    }
+
+    /// What came of an attempt, unless its source was another one at its end: then neither what it
+    /// made nor what it complains of is about the source that was submitted.
+    pub(super) async fn judge<T>(
+        &self,
+        ended: Result<T, ActivityError>,
+    ) -> Result<T, ActivityError> {
+        let stops = |error: &ActivityError| error.class == ErrorClass::Cancelled;
+        if !self.used.load(Ordering::Relaxed) || ended.as_ref().is_err_and(stops) {
+            return ended;
+        }
+        match (ended, self.confirm().await.map_err(ActivityError::from)) {
+            (Err(own), Err(changed)) if changed.code != SOURCE_CHANGED => Err(own),
+            (ended, confirmed) => confirmed.and(ended),
+        }
+    }
+
+    /// # Errors
+    /// `Changed`, or `NotFound` if it is gone.
+    async fn confirm(&self) -> Result<(), ObjectError> {
+        let run = self.runs.load_run(&self.run).await.map_err(unknown)?;
+        let Some(key) = run.as_ref().and_then(|run| source_key(&run.input)) else {
+            return Ok(());
+        };
+        match self.head(key).await? {
+            Some(_) => Ok(()),
+            None => Err(ObjectError::NotFound {
+                key: key.to_owned(),
+            }),
+        }
+    }
+
+    async fn check(&self, key: &str, found: &ObjectMeta) -> Result<(), ObjectError> {
+        let run = self.runs.load_run(&self.run).await.map_err(unknown)?;
+        let other = run
+            .is_some_and(|run| source_key(&run.input) == Some(key) && !is_source_of(&run, found));
+        if other {
+            return Err(ObjectError::Changed {
+                key: key.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> &dyn ObjectStore {
+        self.used.store(true, Ordering::Relaxed);
+        self.objects.as_ref()
+    }
+}
+
+fn unknown(error: StoreError) -> ObjectError {
+    ObjectError::Io {
+        doing: "look up",
+        key: "the source of the job".to_owned(),
+        source: std::io::Error::other(error),
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SubmittedSource {
+    async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+        let found = self.used().head(key).await?;
+        if let Some(found) = &found {
+            self.check(key, found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn read_range(&self, key: &str, offset: u64, len: usize) -> Result<Bytes, ObjectError> {
+        self.used().read_range(key, offset, len).await
+    }
+
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+        self.objects.put_bytes(key, bytes).await
+    }
+
+    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+        self.objects.put_file(key, file).await
+    }
+
+    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.objects.copy(from, to).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.objects.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+        self.objects.list(prefix).await
+    }
+
+    async fn list_directories(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        self.objects.list_directories(prefix).await
+    }
+
+    fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError> {
+        self.used().local_path(key)
+    }
+}
