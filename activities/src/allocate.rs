@@ -3,8 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{Activity, ActivityError, Context};
+use telecine_engine::objects::ObjectError;
 
 use crate::keys;
+
+/// How often the next generation may be somebody else's before it is given up: as many jobs would
+/// have to begin on one medium within moments.
+const CLAIMS: usize = 100;
+
+/// More than the id of a run has.
+const MAX_NAME_BYTES: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -42,15 +50,74 @@ impl Activity for Allocate {
     async fn run(&self, ctx: &Context, input: Input) -> Result<Allocation, ActivityError> {
         let hash = input.hash.unwrap_or(input.sha256);
         keys::check_hash(&hash)?;
-        let generation = ctx
-            .allocate_generation(&hash, highest_stored(ctx, &hash).await?)
-            .await?;
+        let generation = allocate(ctx, &hash).await?;
         Ok(Allocation {
             prefix: keys::generation(&hash, generation),
             hash,
             generation,
         })
     }
+}
+
+/// A generation that the database gives to this run, and the store to nobody else.
+///
+/// Databases of other data directories number the generations of one store as well. Whoever is
+/// first to put his name into one has it.
+async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
+    let claimed = claim_next(ctx, hash).await?;
+    let generation = ctx.allocate_generation(hash, claimed - 1).await?;
+    if generation == u64::from(claimed) {
+        return Ok(generation);
+    }
+    // An earlier attempt had one already, or the database remembers higher ones than the store.
+    ctx.media()
+        .delete(&keys::claim(hash, claimed.into()))
+        .await?;
+    if claim(ctx, hash, generation).await? {
+        return Ok(generation);
+    }
+    Err(taken(hash, generation))
+}
+
+/// Claims the generation above all that the store holds anything of.
+async fn claim_next(ctx: &Context, hash: &str) -> Result<u32, ActivityError> {
+    let mut next = 0;
+    for _ in 0..CLAIMS {
+        let highest = highest_stored(ctx, hash).await?;
+        // An attempt of this run may have ended before it could say so.
+        if is_own(ctx, &keys::claim(hash, highest.into())).await? {
+            return Ok(highest);
+        }
+        next = highest + 1;
+        if claim(ctx, hash, next.into()).await? {
+            return Ok(next);
+        }
+    }
+    Err(taken(hash, next.into()))
+}
+
+/// Whether a generation belongs to this run now.
+async fn claim(ctx: &Context, hash: &str, generation: u64) -> Result<bool, ActivityError> {
+    let key = keys::claim(hash, generation);
+    let name = ctx.run_id().as_bytes();
+    let new = ctx.media().put_new(&key, name.to_vec().into()).await?;
+    Ok(new || is_own(ctx, &key).await?)
+}
+
+async fn is_own(ctx: &Context, claim: &str) -> Result<bool, ActivityError> {
+    match ctx.media().read_range(claim, 0, MAX_NAME_BYTES).await {
+        Ok(owner) => Ok(owner == ctx.run_id().as_bytes()),
+        Err(ObjectError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn taken(hash: &str, generation: u64) -> ActivityError {
+    let message = format!(
+        "generation {generation} of {hash} was claimed by a job of another data directory; \
+         begin a new job with --new"
+    );
+    ActivityError::config("generation_taken", message)
 }
 
 /// The highest generation of which the store holds anything; 0 if there is none.

@@ -7,6 +7,7 @@
 
 mod inside;
 mod limits;
+mod memory;
 mod outcome;
 mod process;
 mod protocol;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! videos/{hh}/{hash}/g{n}/           one generation: a complete, immutable set
-//!     cover.jpg  preview.webp  master.m3u8
+//!     .claim  cover.jpg  preview.webp  master.m3u8
 //!     sprites/{sprites.vtt, sheet_001_{tag}.jpg ...}
 //!     audio/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
@@ -118,6 +118,12 @@ pub fn generations(hash: &str) -> String {
 pub fn generation_number(hash: &str, directory: &str) -> Option<u32> {
     let number = directory.strip_prefix(&generations(hash))?;
     number.strip_suffix('/')?.parse().ok()
+}
+
+/// `{generation}/.claim`: holds the id of the run that a generation belongs to.
+#[must_use]
+pub fn claim(hash: &str, n: u64) -> String {
+    format!("{}/.claim", generation(hash, n))
 }
 
 /// A file of a rendition, relative to its generation: `video/r720_h264/init.mp4`.

@@ -34,6 +34,8 @@ pub(crate) enum How {
     SpinFor(f64),
     /// Allocates until it is stopped.
     Allocate,
+    /// Asks for memory until it is given none, and then blames the source.
+    Crave,
     /// Writes to a file until it is stopped.
     Fill(PathBuf),
     /// Tells its pid and that of a grandchild as events, then hangs.
@@ -72,6 +74,7 @@ impl Tool for Misbehaving {
             How::Spin => spin(f64::INFINITY),
             How::SpinFor(seconds) => spin(seconds),
             How::Allocate => allocate(),
+            How::Crave => return Err(crave()),
             How::Fill(path) => fill(&path)?,
             How::HangWithGrandchild => hang_with_grandchild(emit),
             How::Hang => hang(emit),
@@ -123,6 +126,17 @@ fn allocate() {
         // Never touched, so it costs address space only.
         held.push(Vec::<u8>::with_capacity(1 << 30));
         std::hint::black_box(&held);
+    }
+}
+
+fn crave() -> ToolError {
+    let mut held = Vec::new();
+    loop {
+        let mut more = Vec::<u8>::new();
+        if more.try_reserve_exact(16 << 20).is_err() {
+            return ToolError::input("refused", "there is no decoder for this");
+        }
+        held.push(std::hint::black_box(more));
     }
 }
 

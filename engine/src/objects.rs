@@ -114,6 +114,10 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
     /// Stores bytes under a key, replacing what was there.
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError>;
 
+    /// Stores bytes under a key that has no object, and says whether it did. Of several writers at
+    /// once, one is told that it did.
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError>;
+
     /// Moves a file into the store under a key, replacing what was there. The file is gone
     /// afterwards. No second copy is written where the store can take the file over.
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError>;

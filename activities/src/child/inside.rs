@@ -3,19 +3,25 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::{Signal, getpgrp, getpid, getppid, kill_current_process_group};
 use serde::Serialize;
 use telecine_engine::activity::Usage;
 
+use super::memory;
 use super::protocol::{self, Line, Order};
 use crate::tool::{Emitter, Tool};
 
 /// How often a child says what it has used, so that a crash can be put on the account.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a tool that has come to its limit on memory may be silent. Encoders tell of every
+/// frame, at the slowest one in some seconds.
+const STANDSTILL: Duration = Duration::from_secs(30);
 
 /// Runs one tool as a child process does: specification from stdin, messages to stdout.
 pub fn serve<T: Tool>() -> ExitCode {
@@ -27,13 +33,19 @@ pub fn serve<T: Tool>() -> ExitCode {
         return ExitCode::FAILURE;
     }
     order.limits.apply();
-    std::thread::spawn(end_with_stdin);
-    report_usage::<T>(output.clone());
+    if std::thread::Builder::new().spawn(end_with_stdin).is_err() {
+        // Who reads that says that memory is wanting.
+        eprintln!("telecine: cannot start a thread: Cannot allocate memory");
+        return ExitCode::FAILURE;
+    }
+    let said = Arc::new(AtomicU64::new(0));
+    report_usage::<T>(output.clone(), said.clone());
     let messages = output.clone();
     let emitter = Emitter::new(move |message| {
+        said.fetch_add(1, Ordering::Relaxed);
         messages.line(&Line::<T::Event, T::Output>::Message(message));
     });
-    let done = T::run(order.spec, &emitter);
+    let done = T::run(order.spec, &emitter).map_err(memory::explain);
     output.line(&usage_line::<T>());
     output.line(&Line::<T::Event, T::Output>::Done(done));
     ExitCode::SUCCESS
@@ -72,13 +84,27 @@ fn end() -> ! {
     std::process::abort()
 }
 
-fn report_usage<T: Tool>(output: Output) {
-    std::thread::spawn(move || {
+/// Says every second what was used, and ends a tool that has come to its limit on memory and then
+/// stands still: libraries wait for ever for threads that could not be started.
+fn report_usage<T: Tool>(output: Output, said: Arc<AtomicU64>) {
+    let report = move || {
+        let (mut heard, mut moved) = (0, Instant::now());
         loop {
             std::thread::sleep(USAGE_INTERVAL);
             output.line(&usage_line::<T>());
+            let now = said.load(Ordering::Relaxed);
+            if std::mem::replace(&mut heard, now) != now {
+                moved = Instant::now();
+            }
+            if moved.elapsed() > STANDSTILL
+                && let Some(error) = memory::stuck()
+            {
+                output.line(&Line::<T::Event, T::Output>::Done(Err(error)));
+            }
         }
-    });
+    };
+    // Without it a tool is less well watched, and no worse.
+    let _ = std::thread::Builder::new().spawn(report);
 }
 
 fn usage_line<T: Tool>() -> Line<T::Event, T::Output> {
@@ -101,8 +127,7 @@ fn usage() -> Usage {
 /// begins at the peak of the parent, from before this program was executed.
 #[cfg(target_os = "linux")]
 fn peak_rss_bytes(getrusage_kib: u64) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    high_water_kib(&status).unwrap_or(getrusage_kib) * 1024
+    status_kib("VmHWM:").unwrap_or(getrusage_kib) * 1024
 }
 
 /// The BSDs count in bytes, and from the start of the program.
@@ -111,12 +136,11 @@ fn peak_rss_bytes(getrusage_bytes: u64) -> u64 {
     getrusage_bytes
 }
 
-/// `VmHWM` of a `/proc/PID/status`, in KiB.
+/// A line of `/proc/self/status`, in KiB.
 #[cfg(target_os = "linux")]
-fn high_water_kib(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+pub(super) fn status_kib(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim_end().parse().ok()
 }
 

@@ -9,12 +9,17 @@ use super::Limits;
 /// Longest part of a child's stderr that goes into an error's message.
 const MAX_QUOTE_CHARS: usize = 300;
 
-/// What Rust, GLib, C++ and libc say when an allocation fails, before they abort.
-const OUT_OF_MEMORY: [&str; 4] = [
+/// What Rust, GLib, C++, libc and its loader say when an allocation fails or a thread cannot be
+/// started, before they end the process.
+const OUT_OF_MEMORY: [&str; 8] = [
     "memory allocation of ",
     "failed to allocate ",
     "bad_alloc",
     "Cannot allocate memory",
+    "cannot allocate memory",
+    "failed to map segment from shared object",
+    "Error creating thread",
+    "failed to spawn thread",
 ];
 
 /// Why a process ended that did not say so itself.
@@ -118,6 +123,18 @@ mod tests {
             (
                 5,
                 "GLib: failed to allocate 9 bytes",
+                ErrorClass::Resource,
+                "out_of_memory",
+            ),
+            (
+                5,
+                "GLib-ERROR: creating thread 'a': Error creating thread: Resource temporarily unavailable",
+                ErrorClass::Resource,
+                "out_of_memory",
+            ),
+            (
+                127 << 8,
+                "libx264.so: failed to map segment from shared object",
                 ErrorClass::Resource,
                 "out_of_memory",
             ),

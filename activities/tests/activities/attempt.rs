@@ -34,6 +34,8 @@ struct MemoryPort {
     written: Mutex<Written>,
     /// How many checkpoints are still saved before the lease is lost; `None` for all.
     checkpoints_left: Mutex<Option<usize>>,
+    /// The generation that is allocated whatever is asked for.
+    generation: Mutex<Option<u64>>,
 }
 
 #[async_trait]
@@ -54,7 +56,8 @@ impl AttemptPort for MemoryPort {
     }
 
     async fn allocate_generation(&self, _: &str, above: u32) -> Result<u64, ActivityError> {
-        Ok(u64::from(above) + 1)
+        let fixed = *self.generation.lock().unwrap();
+        Ok(fixed.unwrap_or(u64::from(above) + 1))
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
@@ -72,7 +75,7 @@ impl AttemptPort for MemoryPort {
 /// A run whose attempts share stores and a record of what they wrote.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    home: tempfile::TempDir,
+    home: Arc<tempfile::TempDir>,
     port: Arc<MemoryPort>,
     attempts: Mutex<u32>,
     remote: bool,
@@ -84,7 +87,7 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("source")).unwrap();
         Self {
-            home,
+            home: Arc::new(home),
             port: Arc::default(),
             attempts: Mutex::new(0),
             remote: false,
@@ -112,12 +115,17 @@ impl Bench {
 
     /// A context for the next attempt, which continues from a checkpoint value.
     pub(crate) fn attempt(&self, checkpoint: Option<Value>) -> Attempt {
+        self.attempt_of("run_test", checkpoint)
+    }
+
+    /// The same for a run of that id.
+    pub(crate) fn attempt_of(&self, run: &str, checkpoint: Option<Value>) -> Attempt {
         let number = self.next_number();
         let scratch = self.home.path().join(format!("scratch/{number}"));
         std::fs::create_dir_all(&scratch).unwrap();
         let (cancelled, draining) = (CancellationToken::new(), CancellationToken::new());
         let ctx = Context::new(ContextParts {
-            run: "run_test".into(),
+            run: run.into(),
             step: "step".into(),
             attempt: number,
             attempt_tag: format!("{number:08x}"),
@@ -162,9 +170,22 @@ impl Bench {
         *self.port.checkpoints_left.lock().unwrap() = Some(checkpoints);
     }
 
+    /// Lets every allocation answer that generation.
+    pub(crate) fn always_allocate(&self, generation: u64) {
+        *self.port.generation.lock().unwrap() = Some(generation);
+    }
+
     /// Lets attempts keep their lease again.
     pub(crate) fn keep_lease(&self) {
         *self.port.checkpoints_left.lock().unwrap() = None;
+    }
+
+    /// A bench of another data directory on the same stores.
+    pub(crate) fn beside(other: &Self) -> Self {
+        Self {
+            home: Arc::clone(&other.home),
+            ..Self::new()
+        }
     }
 
     /// Takes what was written since the last call.
@@ -197,6 +218,10 @@ impl ObjectStore for Remote {
 
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
         self.0.put_bytes(key, bytes).await
+    }
+
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError> {
+        self.0.put_new(key, bytes).await
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {

@@ -120,6 +120,17 @@ async fn memory_without_end_is_refused() {
     assert_eq!(code_of(How::Allocate).await, expected);
 }
 
+/// To GStreamer, a decoder that cannot be loaded is not installed.
+#[tokio::test]
+async fn what_a_library_says_for_want_of_memory_is_no_fault_of_the_source() {
+    let error = end_of(How::Crave).await;
+    assert_eq!(
+        (error.class, &*error.code),
+        (ErrorClass::Resource, "out_of_memory")
+    );
+    assert!(error.message.contains("there is no decoder"), "{error}");
+}
+
 #[tokio::test]
 async fn a_file_without_end_is_cut_off() {
     let directory = tempfile::tempdir().unwrap();

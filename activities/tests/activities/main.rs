@@ -1,6 +1,7 @@
 //! The activities as the worker runs them: real clips, real child processes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod allocation;
 mod attempt;
 mod children;
 mod clips;

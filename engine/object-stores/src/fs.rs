@@ -85,6 +85,11 @@ impl ObjectStore for FsStore {
             .await
     }
 
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError> {
+        self.blocking("write", key, move |place| write::new_bytes(place, &bytes))
+            .await
+    }
+
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
         let file = file.to_owned();
         self.blocking("write", key, move |place| write::take_over(place, &file))

@@ -163,10 +163,19 @@ impl ActivityError {
                 (ErrorClass::Config, PERMISSION_DENIED)
             }
             Kind::NotFound => (ErrorClass::Transient, "file_missing"),
+            _ if is_out_of_files(&error) => (ErrorClass::Resource, "too_many_open_files"),
             _ => (ErrorClass::Transient, "io_error"),
         };
         Self::new(class, code, format!("cannot {doing}: {error}")).with_source(error)
     }
+}
+
+/// The standard library has no kind for it.
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    // Of the system, of the process: the same numbers on Linux and the BSDs.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 impl fmt::Display for ActivityError {

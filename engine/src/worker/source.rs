@@ -112,6 +112,10 @@ impl ObjectStore for SubmittedSource {
         self.objects.put_bytes(key, bytes).await
     }
 
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError> {
+        self.objects.put_new(key, bytes).await
+    }
+
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
         self.objects.put_file(key, file).await
     }

@@ -17,6 +17,43 @@ pub(super) fn bytes(place: &Place, bytes: &[u8]) -> Result<(), ObjectError> {
     through_temporary(place, |path| File::create_new(path)?.write_all(bytes))
 }
 
+/// Stores bytes if there is no object, and says whether it did.
+pub(super) fn new_bytes(place: &Place, bytes: &[u8]) -> Result<bool, ObjectError> {
+    prepare(place)?;
+    let temporary = temporary_path(place).map_err(|e| place.error(e))?;
+    let target = place.target();
+    let written = File::create_new(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| sync(&temporary))
+        .and_then(|()| name_new(&temporary, &target));
+    // A second name was made of it, or it is litter.
+    let _ = std::fs::remove_file(&temporary);
+    match written {
+        Ok(()) => sync_parent(&target).map(|()| true),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+    .map_err(|e| place.error(e))
+}
+
+/// Gives a file a second name that nothing has; on file systems without second names, the new name
+/// gets a copy.
+fn name_new(file: &Path, target: &Path) -> io::Result<()> {
+    match std::fs::hard_link(file, target) {
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::Unsupported | ErrorKind::PermissionDenied
+            ) =>
+        {
+            let mut copy = File::create_new(target)?;
+            io::copy(&mut File::open(file)?, &mut copy)?;
+            copy.sync_all()
+        }
+        linked => linked,
+    }
+}
+
 /// Stores a copy of a file. The kernel shares the blocks where the file system can.
 pub(super) fn copy_of(place: &Place, from: &Path) -> Result<(), ObjectError> {
     through_temporary(place, |path| std::fs::copy(from, path).map(drop))

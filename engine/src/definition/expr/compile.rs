@@ -92,7 +92,10 @@ pub(super) fn compile(text: &str) -> Result<Compiled, ExprError> {
             .name("cel-parser".into())
             .stack_size(PARSER_STACK_BYTES)
             .spawn_scoped(scope, || parse(text))
-            .map_err(|e| ExprError::new("bad_expression", format!("no thread to parse on: {e}")))?
+            .map_err(|e| {
+                let message = format!("there is no memory to read expressions with: {e}");
+                ExprError::new("out_of_memory", message)
+            })?
             .join()
             .unwrap_or_else(|_| {
                 Err(ExprError::new(

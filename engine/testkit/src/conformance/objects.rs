@@ -87,6 +87,7 @@ macro_rules! object_store_conformance {
             bad_keys_are_refused_everywhere
             keys_may_hold_spaces_and_letters_of_any_script
             concurrent_writes_leave_one_of_them_whole
+            of_writers_of_a_new_object_one_is_told_that_it_was
             a_local_path_holds_the_bytes
         }
     };
@@ -341,6 +342,29 @@ pub async fn concurrent_writes_leave_one_of_them_whole(on: Fixture) {
         assert!(read.iter().all(|byte| *byte == read[0]));
     }
     assert_eq!(on.keys("").await, ["same/key"]);
+}
+
+/// See the name.
+pub async fn of_writers_of_a_new_object_one_is_told_that_it_was(on: Fixture) {
+    let mut writes = tokio::task::JoinSet::new();
+    for writer in 0..8_u8 {
+        let store = Arc::clone(&on.store);
+        writes.spawn(async move {
+            let bytes = Bytes::from(vec![writer; 1000]);
+            (writer, store.put_new("new/key", bytes).await.unwrap())
+        });
+    }
+    let told = writes.join_all().await;
+    let first: Vec<u8> = told
+        .into_iter()
+        .filter(|(_, new)| *new)
+        .map(|(writer, _)| writer)
+        .collect();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(on.read("new/key").await, vec![first[0]; 1000]);
+    assert_eq!(on.keys("").await, ["new/key"]);
+    on.store.delete("new/key").await.unwrap();
+    assert!(on.store.put_new("new/key", Bytes::new()).await.unwrap());
 }
 
 /// See the name.
