@@ -4,12 +4,14 @@ mod alone;
 mod remote;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use telecine_activities::child::Limits;
 use telecine_activities::lint::{Finding, Profile, Report, Rule};
 use telecine_activities::media::check::{CheckSet, Spec};
+use telecine_engine::activity::Progress;
 
 use super::Session;
 use super::exit::{CliError, Exit};
@@ -18,6 +20,9 @@ use super::output;
 
 /// CPU for a set whose length is not known: that of a day of media.
 const LONGEST_MEDIA_S: f64 = 86_400.0;
+
+/// How often it is said how far the work is.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The names that a multivariant playlist has in most sets, best first.
 const ENTRIES: [&str; 4] = ["master.m3u8", "index.m3u8", "main.m3u8", "playlist.m3u8"];
@@ -83,7 +88,27 @@ async fn judge(set: &str, arguments: &LintArgs, session: &Session) -> Result<Rep
         recorded: None,
         decode: !arguments.no_decode,
     };
-    alone::run::<CheckSet>(spec, Limits::for_media(LONGEST_MEDIA_S)).await
+    let far = |far: Progress| session.console.note(&said_of(far));
+    alone::run::<CheckSet>(spec, Limits::for_media(LONGEST_MEDIA_S), far).await
+}
+
+/// How far judging is; a part of the whole is only known once decoding has begun.
+fn said_of(progress: Progress) -> String {
+    match progress.percent {
+        Some(percent) => format!("{percent:.0} % of the samples decoded so far"),
+        None => format!("{} segments read so far", progress.counter),
+    }
+}
+
+/// Does some work, and tells every so often how far it is.
+async fn telling<T>(tell: impl Fn(), work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(TELL_INTERVAL, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => tell(),
+        }
+    }
 }
 
 fn local(path: &Path) -> Result<Set, CliError> {

@@ -8,29 +8,37 @@ use serde_json::Value;
 use telecine_activities::child::{Limits, ToolHost};
 use telecine_activities::tool::Tool;
 use telecine_engine::activity::{
-    ActivityError, AttemptPort, Context, ContextParts, MediaSpan, ProgressCell, PublicationMove,
+    ActivityError, AttemptPort, Context, ContextParts, MediaSpan, Progress, ProgressCell,
+    PublicationMove,
 };
 use telecine_engine::objects::{Artifact, ObjectStores as _};
 use telecine_object_stores::FsStores;
 use tokio_util::sync::CancellationToken;
 
+use super::telling;
 use crate::cli::exit::CliError;
 
-/// Runs a tool in a child process to its end.
+/// Runs a tool in a child process to its end, and tells every so often how far it is.
 ///
 /// # Errors
 /// What the tool says.
-pub(super) async fn run<T: Tool>(spec: T::Spec, limits: Limits) -> Result<T::Output, CliError> {
+pub(super) async fn run<T: Tool>(
+    spec: T::Spec,
+    limits: Limits,
+    far: impl Fn(Progress),
+) -> Result<T::Output, CliError> {
     let failed = |e: std::io::Error| CliError::unjudged(format!("cannot start a tool: {e}"));
     let scratch = tempfile::tempdir().map_err(failed)?;
     let host = ToolHost::new().map_err(failed)?;
-    let context = context(scratch.path())?;
-    let ran = host.run::<T>(&context, spec, limits).await;
+    let progress = Arc::<ProgressCell>::default();
+    let context = context(scratch.path(), Arc::clone(&progress))?;
+    let running = host.run::<T>(&context, spec, limits);
+    let ran = telling(|| far(progress.get()), running).await;
     ran.map_err(|error| CliError::unjudged(format!("{} ({})", error.message, error.code)))
 }
 
 /// An attempt of no step: there is nothing to write.
-fn context(scratch: &Path) -> Result<Context, CliError> {
+fn context(scratch: &Path, progress: Arc<ProgressCell>) -> Result<Context, CliError> {
     let url = format!("file://{}", scratch.display());
     let store = FsStores
         .open(&url)
@@ -46,7 +54,7 @@ fn context(scratch: &Path) -> Result<Context, CliError> {
         checkpoint: None,
         cancelled: CancellationToken::new(),
         draining: CancellationToken::new(),
-        progress: Arc::new(ProgressCell::default()),
+        progress,
         port: Arc::new(NoJob),
     }))
 }

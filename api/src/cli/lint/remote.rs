@@ -1,7 +1,10 @@
 //! Fetches a set: one playlist, and what it leads to below the same address.
 
+mod transfer;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url, redirect};
@@ -10,16 +13,11 @@ use telecine_activities::lint::{
 };
 use tokio::io::AsyncWriteExt as _;
 
-use super::Set;
+use super::{Set, telling};
 use crate::cli::Session;
 use crate::cli::exit::CliError;
 use crate::cli::run::source::writable_directory;
-
-/// How long a server may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a server may say nothing.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+use transfer::{CONNECT_TIMEOUT, PATIENCE, Transfer};
 
 /// Redirects that are followed, all of them on the same host.
 const MAX_REDIRECTS: usize = 5;
@@ -57,21 +55,20 @@ pub(super) async fn fetch(address: &str, session: &Session) -> Result<Set, CliEr
         .map_err(|error| CliError::unjudged(format!("cannot make a directory: {error}")))?;
     let place = directory.path().display();
     session.console.note(&format!("fetching into {place}"));
+    let fetched = Fetched::default();
     let mut mirror = Mirror {
         client: client()?,
         base: url.clone(),
         root: directory.path(),
-        bytes: 0,
         files: BTreeSet::new(),
+        fetched: &fetched,
     };
-    let fetched = tokio::time::timeout(MAX_DURATION, mirror.set(&entry, url)).await;
+    let fetching = tokio::time::timeout(MAX_DURATION, mirror.set(&entry, url));
+    let so_far = || session.console.note(&format!("{} so far", fetched.said()));
     let hours = MAX_DURATION.as_secs() / 3600;
     let late = |_| CliError::unjudged(format!("the set was not fetched within {hours} hours"));
-    fetched.map_err(late)??;
-    let (files, bytes) = (mirror.files.len(), mirror.bytes);
-    session
-        .console
-        .note(&format!("fetched {files} files, {bytes} bytes"));
+    telling(so_far, fetching).await.map_err(late)??;
+    session.console.note(&fetched.said());
     Ok(Set {
         root: directory.path().to_owned(),
         entry,
@@ -94,20 +91,33 @@ fn client() -> Result<Client, CliError> {
     });
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
         .redirect(same_host)
         .user_agent(concat!("telecine/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| CliError::unjudged(format!("cannot start the HTTP client: {error}")))
 }
 
+/// What came.
+#[derive(Debug, Default)]
+struct Fetched {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Fetched {
+    fn said(&self) -> String {
+        let [files, bytes] = [&self.files, &self.bytes].map(|count| count.load(Ordering::Relaxed));
+        format!("fetched {files} files, {bytes} bytes")
+    }
+}
+
 struct Mirror<'a> {
     client: Client,
     base: Url,
     root: &'a Path,
-    bytes: u64,
     /// What was asked for.
     files: BTreeSet<String>,
+    fetched: &'a Fetched,
 }
 
 impl Mirror<'_> {
@@ -167,9 +177,9 @@ impl Mirror<'_> {
     /// Fetches a file. One that is larger than the limit ends one
     /// byte behind it, so that the linter sees that it is too large.
     async fn file(&mut self, path: &str, url: Url, limit: u64) -> Result<Answer, CliError> {
-        let failed =
-            |error: reqwest::Error| CliError::unjudged(format!("cannot fetch {url}: {error}"));
-        let response = self.client.get(url.clone()).send().await.map_err(failed)?;
+        let mut transfer = Transfer::begin(url.clone(), PATIENCE);
+        let response = transfer.next(self.client.get(url).send()).await?;
+        transfer.heard(0);
         match response.status() {
             status if status.is_success() => {}
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
@@ -179,7 +189,7 @@ impl Mirror<'_> {
             status @ (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
                 return Ok(Answer::Refused(status));
             }
-            status => return Err(CliError::unjudged(format!("cannot fetch {url}: {status}"))),
+            status => return Err(transfer.failed(status)),
         }
         let to = self.root.join(path);
         if let Some(directory) = to.parent() {
@@ -187,29 +197,28 @@ impl Mirror<'_> {
                 .await
                 .map_err(unwritable)?;
         }
-        self.copy(response, &to, limit).await?;
+        let file = tokio::fs::File::create(to).await.map_err(unwritable)?;
+        self.copy((transfer, response), file, limit).await?;
+        self.fetched.files.fetch_add(1, Ordering::Relaxed);
         Ok(Answer::Fetched)
     }
 
     async fn copy(
-        &mut self,
-        mut response: Response,
-        to: &Path,
+        &self,
+        (mut transfer, mut response): (Transfer, Response),
+        mut file: tokio::fs::File,
         limit: u64,
     ) -> Result<(), CliError> {
-        let failed = |error: reqwest::Error| CliError::unjudged(format!("cannot fetch: {error}"));
-        let mut file = tokio::fs::File::create(to).await.map_err(unwritable)?;
-        let mut copied = 0;
-        while let Some(piece) = response.chunk().await.map_err(failed)? {
-            copied += piece.len() as u64;
-            self.bytes += piece.len() as u64;
-            if self.bytes > MAX_SET_BYTES {
+        while let Some(piece) = transfer.next(response.chunk()).await? {
+            transfer.heard(piece.len());
+            let size = piece.len() as u64;
+            if self.fetched.bytes.fetch_add(size, Ordering::Relaxed) + size > MAX_SET_BYTES {
                 let limit = MAX_SET_BYTES >> 30;
                 let what = format!("the set has more than {limit} GiB");
                 return Err(CliError::unjudged(what));
             }
             file.write_all(&piece).await.map_err(unwritable)?;
-            if copied > limit {
+            if transfer.bytes() > limit {
                 break;
             }
         }
@@ -298,8 +307,8 @@ mod tests {
             client: client().unwrap(),
             base,
             root: Path::new("."),
-            bytes: 0,
             files: BTreeSet::new(),
+            fetched: &Fetched::default(),
         };
         let address = mirror.address("video/a b.m4s").unwrap();
         assert_eq!(address.as_str(), "https://h/set/video/a%20b.m4s");

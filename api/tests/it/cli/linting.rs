@@ -270,7 +270,18 @@ fn a_server_that_fails_or_is_not_there_is_told_and_is_no_finding() {
         .local_addr()
         .unwrap();
     let unreachable = lint(&place, &format!("http://{gone}/a.m3u8"));
-    assert_unjudged(&unreachable, &["cannot fetch"]);
+    assert_unjudged(
+        &unreachable,
+        &["cannot fetch", "no connection: ", "refused"],
+    );
+    let short = Server::start(|_, stream| {
+        head(stream, "200 OK", "Content-Length: 100\r\n");
+        let _ = stream.write_all(b"#EXTM3U\n");
+    });
+    let url = short.url("/a.m3u8");
+    assert_unjudged(&lint(&place, &url), &[&url, "the answer breaks off: "]);
+    let plain = url.replace("http:", "https:");
+    assert_unjudged(&lint(&place, &plain), &[&plain, "no connection: "]);
     lint(&place, "http://[::1/a.m3u8").assert_error(2, &["is no address"]);
 }
 
@@ -302,9 +313,17 @@ fn redirects_are_followed_on_the_same_host_only_and_not_for_ever() {
         rules(&moved).contains(&"hls-uri-exists".to_owned()),
         "{moved:#?}"
     );
-    for name in ["away", "file", "round"] {
+    let reasons = [
+        (
+            "away",
+            "a redirect is not followed: the server redirects to another host",
+        ),
+        ("file", "302"),
+        ("round", "too often"),
+    ];
+    for (name, why) in reasons {
         let answer = lint(&place, &server.url(&format!("/{name}.m3u8")));
-        assert_unjudged(&answer, &["cannot fetch"]);
+        assert_unjudged(&answer, &["cannot fetch", why]);
     }
     assert_eq!(other.asked(), [""; 0], "the other host was left alone");
 }
