@@ -28,7 +28,7 @@ mod report;
 mod rules;
 mod set;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use across::Renditions;
@@ -77,7 +77,7 @@ pub struct Track {
     pub timescale: u32,
     /// Its header.
     pub header: (String, Part),
-    /// Its segments in order.
+    /// Its segments in order, each once.
     pub segments: Vec<TrackSegment>,
 }
 
@@ -383,7 +383,9 @@ impl Linter<'_> {
                 self.report.file(from).say(Rule::TooMuch, place, what);
                 Ok(None)
             }
-            Err(SetError::Io(error)) => Err(error),
+            Err(SetError::Io(error)) => {
+                Err(io::Error::new(error.kind(), format!("{path}: {error}")))
+            }
         }
     }
 }
@@ -400,6 +402,12 @@ fn track(rendition: &Rendition) -> Option<Track> {
     let segments = rendition.whole().filter(|_| decodable)?;
     let file = |resource: &Resource| (resource.path.clone(), resource.part);
     let entries = rendition.playlist.entries.iter();
+    // What comes again decodes as it did.
+    let mut seen = HashSet::new();
+    let distinct = entries.zip(&segments).filter(|(entry, _)| {
+        let Resource { path, part, .. } = &entry.resource;
+        seen.insert((path, part))
+    });
     Some(Track {
         playlist: rendition.file.clone(),
         audio: audio.map(|config| Packets {
@@ -409,8 +417,7 @@ fn track(rendition: &Rendition) -> Option<Track> {
         }),
         timescale: header.timescale,
         header: file(map),
-        segments: entries
-            .zip(&segments)
+        segments: distinct
             .map(|(entry, segment)| TrackSegment {
                 file: file(&entry.resource),
                 start_ticks: segment.start,

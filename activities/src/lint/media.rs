@@ -10,6 +10,9 @@ use super::set::{Part, Unresolved, resolve};
 /// A shorter last segment makes players stumble, in seconds.
 const SHORTEST_LAST_S: f64 = 0.5;
 
+/// Headers of a playlist that are read: a day with an advertisement every five minutes has 600.
+const MAX_MAPS: usize = 1000;
+
 /// A media playlist that could be read.
 #[derive(Debug)]
 pub(super) struct MediaPlaylist {
@@ -119,7 +122,10 @@ impl MediaPlaylist {
             "#EXT-X-KEY" if tag.attributes.word("METHOD") != Some("NONE") => {
                 self.encrypted.get_or_insert(line);
             }
-            "#EXT-X-MAP" => self.follow(map(line, &tag.attributes, report)),
+            "#EXT-X-MAP" => {
+                let map = map(line, &tag.attributes, report);
+                self.follow(map, report);
+            }
             "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE"
                 if !self.entries.is_empty() =>
             {
@@ -165,13 +171,19 @@ impl MediaPlaylist {
     }
 
     /// Applies a header to the segments that come. The same one may be named again and again.
-    fn follow(&mut self, map: Option<Resource>) {
+    fn follow(&mut self, map: Option<Resource>, report: &mut FileReport<'_>) {
         let Some(map) = map else {
             self.map = Map::Unknown;
             return;
         };
         let same = |known: &Resource| (&known.path, known.part) == (&map.path, map.part);
         let known = self.maps.iter().position(same);
+        if known.is_none() && self.maps.len() >= MAX_MAPS {
+            let what = format!("there are more than {MAX_MAPS} headers");
+            report.say(Rule::TooMuch, Place::line(map.line), what);
+            self.map = Map::Unknown;
+            return;
+        }
         self.map = Map::At(known.unwrap_or(self.maps.len()));
         if known.is_none() {
             self.maps.push(map);

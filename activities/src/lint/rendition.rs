@@ -1,11 +1,16 @@
 //! One media playlist with everything that it leads to.
 
+mod peak;
+
+use std::collections::HashMap;
+
 use super::format::{self, Format};
 use super::fragment::{self, Segment, TrackSoFar};
 use super::header::{self, Header};
 use super::media::{Entry, Map, MediaPlaylist, Resource};
 use super::report::{FileReport, Place, Report};
 use super::rules::Rule;
+use super::set::Part;
 use super::{Broken, Linter, MAX_HEADER_BYTES, MAX_SEGMENT_BYTES};
 
 /// How far EXTINF may be from the measured duration: it is written with six decimals at best, and
@@ -27,6 +32,29 @@ pub(super) struct Rendition {
     pub(super) segments: Vec<Option<Segment>>,
     /// Shortest, longest and average duration of a sample, in ticks.
     pub(super) sample_ticks: Option<(u32, u32, f64)>,
+}
+
+/// What of a rendition was read: a playlist may list the same again and again.
+#[derive(Debug, Default)]
+struct Known<'a> {
+    /// Segments, read with the header that each had first; `None` where one could not be read.
+    segments: HashMap<(&'a str, Part), Option<Segment>>,
+    /// Bytes of all ranges of a file, and where the last of them ends.
+    ranges: HashMap<&'a str, (u64, u64)>,
+}
+
+impl<'a> Known<'a> {
+    /// Whether the ranges of a file overlap so much, this one included, that reading them all
+    /// would be reading the file more than twice.
+    fn overlaps(&mut self, Resource { path, part, .. }: &'a Resource) -> bool {
+        let Part::Range { offset, len } = *part else {
+            return false;
+        };
+        let (bytes, end) = self.ranges.entry(path).or_default();
+        *bytes = bytes.saturating_add(len);
+        *end = offset.saturating_add(len).max(*end);
+        *bytes > end.saturating_mul(2)
+    }
 }
 
 /// Measured bit rates, in bits per second.
@@ -70,20 +98,8 @@ impl Rendition {
         let bits = |segment: &Segment| segment.bytes as f64 * 8.0;
         let all: f64 = segments.iter().map(Segment::seconds).sum();
         let average = segments.iter().map(bits).sum::<f64>() / all.max(f64::MIN_POSITIVE);
-        let mut peak: Option<f64> = None;
-        for from in 0..segments.len() {
-            let (mut length, mut size) = (0.0, 0.0);
-            for segment in &segments[from..] {
-                length += segment.seconds();
-                size += bits(segment);
-                if length > 1.5 * target {
-                    break;
-                }
-                if length >= 0.5 * target && length > 0.0 {
-                    peak = Some(peak.unwrap_or(0.0).max(size / length));
-                }
-            }
-        }
+        let runs = segments.iter().map(|one| (one.seconds(), bits(one)));
+        let peak = peak::of_runs(runs, (0.5 * target, 1.5 * target));
         let peak = peak.unwrap_or(average);
         Some(Rates { peak, average })
     }
@@ -122,6 +138,7 @@ impl Linter<'_> {
 
     fn segments(&mut self, rendition: &mut Rendition) -> Result<(), Broken> {
         let mut so_far = TrackSoFar::default();
+        let mut known = Known::default();
         let mut map_before = None;
         for entry in &rendition.playlist.entries {
             let other_map = map_before.is_some_and(|before| before != entry.map);
@@ -133,17 +150,33 @@ impl Linter<'_> {
                 Map::At(map) => rendition.headers.get(map).and_then(Option::as_ref),
                 Map::Absent | Map::Unknown => None,
             };
-            let segment = match header {
-                Some(header) if !entry.gap => {
-                    self.segment(&rendition.file, entry, header, &mut so_far)?
+            let Some(header) = header.filter(|_| !entry.gap) else {
+                so_far.break_off();
+                rendition.segments.push(None);
+                continue;
+            };
+            let (file, Resource { path, part, .. }) = (&rendition.file, &entry.resource);
+            let key = (path.as_str(), *part);
+            let segment = match known.segments.get(&key).copied() {
+                Some(segment) => {
+                    self.again((file, entry), segment, (header, &mut so_far));
+                    segment
                 }
-                _ => {
+                None if known.overlaps(&entry.resource) => {
+                    let what = format!("the ranges of {path} overlap, more are not read");
+                    let place = Place::line(entry.resource.line);
+                    self.report.file(file).say(Rule::TooMuch, place, what);
                     so_far.break_off();
                     None
                 }
+                None => {
+                    let segment = self.segment(file, entry, (header, &mut so_far))?;
+                    known.segments.insert(key, segment);
+                    (self.tell)(&self.report);
+                    segment
+                }
             };
             rendition.segments.push(segment);
-            (self.tell)(&self.report);
         }
         // Of tracks that count differently, durations tell nothing together.
         if rendition.header().is_some() {
@@ -188,8 +221,7 @@ impl Linter<'_> {
         &mut self,
         file: &str,
         entry: &Entry,
-        header: &Header,
-        so_far: &mut TrackSoFar,
+        (header, so_far): (&Header, &mut TrackSoFar),
     ) -> Result<Option<Segment>, Broken> {
         let Some(bytes) = self.fetch(file, &entry.resource, MAX_SEGMENT_BYTES)? else {
             so_far.break_off();
@@ -206,6 +238,23 @@ impl Linter<'_> {
         self.report.samples += u64::from(segment.samples);
         check_extinf(entry, segment.seconds(), &mut self.report.file(file));
         Ok(Some(segment))
+    }
+
+    /// A segment that was read already is listed again.
+    fn again(
+        &mut self,
+        (file, entry): (&str, &Entry),
+        segment: Option<Segment>,
+        (header, so_far): (&Header, &mut TrackSoFar),
+    ) {
+        let Some(segment) = segment else {
+            so_far.break_off();
+            return;
+        };
+        let path = &entry.resource.path;
+        let mut report = self.report.file(path).claiming(header.is_cmaf);
+        so_far.again(&segment, &mut report);
+        check_extinf(entry, segment.seconds(), &mut self.report.file(file));
     }
 }
 

@@ -16,6 +16,7 @@ mod orphans;
 mod pictures;
 mod pipeline;
 mod probe;
+mod repeats;
 mod sprites;
 mod thumbnails;
 mod validation;

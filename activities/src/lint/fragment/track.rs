@@ -38,6 +38,17 @@ impl TrackSoFar {
         self.pictures = super::video::Pictures::default();
     }
 
+    /// A segment comes again that was read before: of that, only whether it goes on from what is
+    /// before it is new.
+    pub(in crate::lint) fn again(&mut self, segment: &Segment, report: &mut FileReport<'_>) {
+        if let Some(expected) = self.next_start {
+            let at = (Place::FILE, "the decode time");
+            report.equal(Rule::CmafGap, at, expected, segment.start);
+        }
+        self.next_start = segment.start.checked_add(segment.duration);
+        self.number = None;
+    }
+
     pub(super) fn check(
         &mut self,
         fragment: &Fragment,
