@@ -6,7 +6,8 @@
 //!     sprites/{sprites.vtt, sheet_001_{tag}.jpg ...}
 //!     audio/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
-//! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp}     copies for readers of the bucket
+//! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp, sprites/sprites.vtt}
+//!                                    copies for readers of the bucket
 //! images/{hh}/{hash}/{variant}.{format}                         copies of {variant}_{tag}.{format}
 //! ```
 //!
@@ -17,6 +18,17 @@ use telecine_engine::activity::ActivityError;
 
 /// Shortest and longest hash.
 const HASH_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// What the keys of everything begin with that readers are pointed at.
+const PUBLISHED: [&str; 2] = ["videos/", "images/"];
+
+/// Whether a text names an object that readers are pointed at: a file of the layout above, not one of
+/// its directories.
+#[must_use]
+pub fn is_published(text: &str) -> bool {
+    let file = text.rsplit('/').next().unwrap_or_default();
+    PUBLISHED.iter().any(|start| text.starts_with(start)) && file.contains('.')
+}
 
 /// What kind of track a rendition is; its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +78,12 @@ pub fn root(hash: &str) -> String {
 #[must_use]
 pub fn sprites(prefix: &str) -> String {
     format!("{prefix}/sprites")
+}
+
+/// `{directory}/sprites/sprites.vtt`: what leads into the sheets, of a generation or at the root.
+#[must_use]
+pub fn sprites_index(directory: &str) -> String {
+    format!("{}/sprites.vtt", sprites(directory))
 }
 
 /// `images/{hh}/{hash}`: where the sizes and formats of a picture are. The hash is checked.
@@ -162,6 +180,15 @@ mod tests {
             track_file(TrackKind::Video, "r720_h264", &segment),
             "video/r720_h264/seg_00007_0a1b2c3d.m4s"
         );
+    }
+
+    #[test]
+    fn files_are_published_and_directories_are_not() {
+        assert!(is_published("videos/ab/ab12cd34/master.m3u8"));
+        assert!(is_published("images/ab/ab12cd34/small.webp"));
+        for text in ["videos/ab/ab12cd34/g3", "image/webp", "small.webp", ""] {
+            assert!(!is_published(text), "{text:?}");
+        }
     }
 
     #[test]

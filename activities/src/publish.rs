@@ -78,7 +78,7 @@ impl Activity for Publish {
             picture.copy_to(ctx, prefix).await?;
         }
         if let Some(sprites) = &input.sprites {
-            let key = vtt_key(prefix);
+            let key = keys::sprites_index(prefix);
             ctx.put_bytes(&key, sprites.vtt(""), VTT_TYPE).await?;
         }
         let moved = ctx.publish(hash, *generation).await?;
@@ -100,7 +100,9 @@ impl Activity for Publish {
         if let Some(sprites) = input.sprites.as_ref().filter(|_| shown) {
             // Seen from beside the copy, as the playlist's addresses are.
             let text = sprites.vtt(&format!("../g{generation}/sprites/"));
-            ctx.media().put_bytes(&vtt_key(&root), text.into()).await?;
+            ctx.media()
+                .put_bytes(&keys::sprites_index(&root), text.into())
+                .await?;
         }
         if let Some(set) = input.set.as_ref().filter(|_| shown) {
             write_playlist(ctx, &root, set, *generation).await?;
@@ -113,7 +115,7 @@ impl Activity for Publish {
             playlist: input.set.as_ref().map(|_| playlist_key(&root)),
             cover: published(COVER),
             preview: published(PREVIEW),
-            sprites: input.sprites.as_ref().map(|_| vtt_key(&root)),
+            sprites: input.sprites.as_ref().map(|_| keys::sprites_index(&root)),
             prefix: prefix.clone(),
             generation: *generation,
             previous_generation: moved.previous,
@@ -172,10 +174,6 @@ async fn write_playlist(
         .put_bytes(&playlist_key(root), text.into())
         .await?;
     Ok(())
-}
-
-fn vtt_key(directory: &str) -> String {
-    format!("{}/sprites.vtt", keys::sprites(directory))
 }
 
 fn playlist_key(directory: &str) -> String {

@@ -62,7 +62,10 @@ pub(super) fn explain(
         ),
         Some(Signal::KILL | Signal::TERM | Signal::INT | Signal::HUP) => ActivityError::resource(
             "tool_killed",
-            format!("the {tool} tool was killed from outside, most likely for want of memory"),
+            format!(
+                "the {tool} tool was killed from outside: by the system for want of memory, or by \
+                 somebody"
+            ),
         ),
         _ => crashed(tool, status, stderr),
     }

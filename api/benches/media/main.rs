@@ -45,7 +45,14 @@ fn main() -> ExitCode {
     table.chunks = Some(chunks::compare(&product, &clip));
     println!("{}", report::conditions(&clip, rounds()));
     println!("{table}");
-    ExitCode::SUCCESS
+    for what in table.missed() {
+        eprintln!("more than is due: {what}");
+    }
+    if table.missed().is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn rounds() -> usize {

@@ -37,6 +37,7 @@ impl fmt::Display for Table {
             due,
         } in self.due()
         {
+            let due = due.map_or(String::new(), |due| format!("{due:.2}"));
             writeln!(f, "{what:60} {measured:>8.3} {due:>6}")?;
         }
         self.write_chunks(f)
@@ -46,10 +47,19 @@ impl fmt::Display for Table {
 struct Due {
     what: &'static str,
     measured: f64,
-    due: &'static str,
+    /// The most that it may be.
+    due: Option<f64>,
 }
 
 impl Table {
+    /// What was measured to be more than is due.
+    pub(crate) fn missed(&self) -> Vec<&'static str> {
+        let due = self.due().into_iter();
+        due.filter(|row| row.due.is_some_and(|due| row.measured > due))
+            .map(|row| row.what)
+            .collect()
+    }
+
     fn due(&self) -> Vec<Due> {
         let rounds = 0..self.telecine.len();
         let over = |ratio: &dyn Fn(usize) -> f64| median(rounds.clone().map(ratio));
@@ -62,39 +72,39 @@ impl Table {
         vec![
             due(
                 "CPU without validation, over one ffmpeg with split",
-                "1.10",
+                Some(1.10),
                 over(&|n| ladder(n) / self.split[n].cpu_s),
             ),
             due(
                 "CPU without validation, over one ffmpeg per rendition",
-                "",
+                None,
                 over(&|n| ladder(n) / self.each[n].cpu_s),
             ),
             due(
                 "CPU of validation, over one ffmpeg with split",
-                "",
+                None,
                 over(&|n| self.telecine[n].validate_cpu_s / self.split[n].cpu_s),
             ),
             due(
                 "peak memory of an encode, over one ffmpeg with split",
-                "1.10",
+                Some(1.10),
                 over(&|n| {
                     self.telecine[n].encode_rss_bytes as f64 / self.split[n].rss_bytes as f64
                 }),
             ),
             due(
                 "share of CPU outside decode, scale and encode",
-                "0.05",
+                Some(0.05),
                 over(&|n| 1.0 - self.bare[n].cpu_s / ladder(n)),
             ),
             due(
                 "share of wall time in which no step ran",
-                "0.02",
+                Some(0.02),
                 over(&|n| self.telecine[n].idle_s / self.telecine[n].cost.wall_s),
             ),
             due(
                 "bytes written for each byte of output",
-                "1.10",
+                Some(1.10),
                 over(&|n| {
                     let job = &self.telecine[n];
                     job.cost.written_bytes as f64 / job.made_bytes as f64

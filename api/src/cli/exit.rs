@@ -92,10 +92,10 @@ impl CliError {
     }
 
     /// The data directory cannot be used: found before anything was done, so that only a full disk
-    /// is not a mistake of the set-up.
+    /// and a damaged database are no mistakes of the set-up.
     pub(crate) fn set_up(error: StoreError) -> Self {
         match error {
-            StoreError::Full(_) => Self::failed(error.to_string()),
+            StoreError::Full(_) | StoreError::Corrupt(_) => Self::failed(error.to_string()),
             _ => Self::usage(error.to_string()),
         }
     }

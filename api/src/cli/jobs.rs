@@ -37,7 +37,12 @@ pub(super) enum JobsCommand {
         #[arg(long = "type", value_name = "WORKFLOW")]
         workflow: Option<String>,
         /// At most so many
-        #[arg(long, default_value_t = 20, value_name = "N")]
+        #[arg(
+            long,
+            default_value_t = 20,
+            value_name = "N",
+            allow_negative_numbers = true
+        )]
         limit: usize,
     },
     /// Show a job: steps, attempts, results, and what would run again
@@ -64,10 +69,20 @@ pub(super) enum JobsCommand {
         #[arg(short, long)]
         follow: bool,
         /// Only what comes after the event of this number
-        #[arg(long, default_value_t = 0, value_name = "SEQ")]
+        #[arg(
+            long,
+            default_value_t = 0,
+            value_name = "SEQ",
+            allow_negative_numbers = true
+        )]
         after: u64,
         /// At most so many events
-        #[arg(long, value_name = "N", conflicts_with = "follow")]
+        #[arg(
+            long,
+            value_name = "N",
+            conflicts_with = "follow",
+            allow_negative_numbers = true
+        )]
         limit: Option<usize>,
     },
     /// Cancel a job, also one that another process works on
@@ -200,7 +215,7 @@ fn print_headers(headers: &[JobHeader], session: &Session) -> Result<(), CliErro
                 job.id.to_string(),
                 job.r#type.clone(),
                 job.status.to_string(),
-                job.source.clone().unwrap_or_default(),
+                output::shortened(job.source.as_deref().unwrap_or_default()),
                 job.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
             ]);
         }

@@ -103,6 +103,19 @@ pub(crate) fn table(columns: &[&str]) -> Table {
     table
 }
 
+/// A name for a table: of a long one its beginning and its end, which has what files differ in.
+pub(crate) fn shortened(name: &str) -> String {
+    const CHARS: usize = 60;
+    const END: usize = 20;
+    let count = name.chars().count();
+    if count <= CHARS {
+        return name.to_owned();
+    }
+    let start: String = name.chars().take(CHARS - END - 3).collect();
+    let end: String = name.chars().skip(count - END).collect();
+    format!("{start}...{end}")
+}
+
 /// A cell aligned to the right, for numbers.
 pub(crate) fn number(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
@@ -141,7 +154,16 @@ pub(crate) fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{seconds, shortened};
+
+    #[test]
+    fn long_names_keep_their_beginning_and_their_end() {
+        let name = format!("holiday_{}_part2.mp4", "x".repeat(240));
+        let short = shortened(&name);
+        assert_eq!(short.chars().count(), 60);
+        assert!(short.starts_with("holiday_x") && short.ends_with("x_part2.mp4"));
+        assert_eq!(shortened("film.mp4"), "film.mp4");
+    }
 
     #[test]
     fn durations_read_well() {

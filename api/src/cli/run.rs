@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Map, Value};
+use telecine_activities::keys::is_published;
 use telecine_engine::committer::CommitError;
 use telecine_engine::coordinator::{Submission, SubmitError};
 use telecine_engine::id::RunId;
@@ -27,9 +29,6 @@ use work::Ended;
 /// What to do when this process cannot go on.
 const RESUMES: &str = "nothing that was finished is lost, and the same command resumes the job \
                        once the cause is gone";
-
-/// What keys of published objects begin with.
-const PUBLISHED: &str = "videos/";
 
 /// What is to be run on what.
 #[derive(Debug, Args)]
@@ -68,7 +67,13 @@ pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, C
     let exit = async {
         let (job, over) = job(&app, submission, session).await?;
         if !over {
-            let ended = work::until_stopped(&app, &job, session).await?;
+            let began = Utc::now();
+            let mut ended = work::until_stopped(&app, &job, session).await?;
+            if stopped_by_the_past(&app, &job, began).await?
+                && let Revived::Working = retry(&app, &job, session).await?
+            {
+                ended = work::until_stopped(&app, &job, session).await?;
+            }
             if let Ended::Interrupted(exit) = ended {
                 return interrupted(&app, &job, exit, session).await;
             }
@@ -128,9 +133,16 @@ impl Request {
         let definition = workflow::find(&self.workflow, program)?;
         let mut input = input::read(self.input.as_deref(), &self.set)?;
         let source = name_source(self.source.as_deref(), &mut input)?;
+        let needs_source = !input.contains_key("source");
         definition
             .check_input(Value::Object(input.clone()))
-            .map_err(|errors| CliError::from(SubmitError::BadInput(errors)))?;
+            .map_err(|errors| match errors.as_slice() {
+                [only] if needs_source && only.pointer == "/source" => CliError::usage(format!(
+                    "{} needs a source: name a file behind it, as in `run {} FILE`",
+                    self.workflow, self.workflow
+                )),
+                _ => CliError::from(SubmitError::BadInput(errors)),
+            })?;
         let media = source::file_url(&directory(&self.out)?);
         Ok(Submission {
             definition: Arc::new(definition),
@@ -213,21 +225,41 @@ pub(super) async fn missing_result(app: &App, run: &Run) -> Result<Option<String
         .objects
         .open(&run.stores.media)
         .map_err(SubmitError::from)?;
-    let named = run
-        .output
-        .as_ref()
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(Map::values);
-    for key in named
-        .filter_map(Value::as_str)
-        .filter(|text| text.starts_with(PUBLISHED))
-    {
+    for key in run.output.iter().flat_map(published) {
         if media.head(key).await.map_err(SubmitError::from)?.is_none() {
             return Ok(Some(key.to_owned()));
         }
     }
     Ok(None)
+}
+
+/// The published objects that a value names, at any depth.
+fn published(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) if is_published(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(published).collect(),
+        Value::Object(members) => members.values().flat_map(published).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a job failed of nothing but what happened to an earlier process, which had no room in
+/// the database to stop the job. Whoever gives the command again has dealt with that.
+async fn stopped_by_the_past(
+    app: &App,
+    job: &RunId,
+    began: DateTime<Utc>,
+) -> Result<bool, CliError> {
+    let snapshot = app.store().snapshot(job).await?;
+    let last = snapshot
+        .steps
+        .iter()
+        .filter(|step| step.step.error.is_some());
+    let mut ends = last
+        .filter_map(|step| step.attempts.last()?.ended_at)
+        .peekable();
+    let stopped = snapshot.run.status == RunStatus::Failed && ends.peek().is_some();
+    Ok(stopped && ends.all(|ended_at| ended_at < began))
 }
 
 async fn retry(app: &App, job: &RunId, session: &Session) -> Result<Revived, CliError> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use telecine_engine::retry::plan::Reason;
 use telecine_engine::run::{RunStatus, StepStatus};
 
 use super::exit::CliError;
@@ -129,7 +130,8 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
         counts.reuse, counts.resume, counts.rerun, counts.skip, counts.blocked
     );
     let mut table = output::table(&["step", "action", "reason", "note"]);
-    for step in &plan.steps {
+    let waits = |step: &&PlannedStepDocument| step.reason == Reason::UpstreamBlocked;
+    for step in plan.steps.iter().filter(|step| !waits(step)) {
         table.add_row([
             step.id.to_string(),
             name(&step.action),
@@ -138,6 +140,15 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
         ]);
     }
     text.push_str(&output::lines(&table));
+    let waiting: Vec<String> = plan
+        .steps
+        .iter()
+        .filter(waits)
+        .map(|step| step.id.to_string())
+        .collect();
+    if !waiting.is_empty() {
+        let _ = writeln!(text, "blocked by these: {}", waiting.join(", "));
+    }
     if plan.steps_total > plan.steps.len() {
         let _ = writeln!(text, "... {} steps in all", plan.steps_total);
     }
@@ -158,11 +169,11 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
 /// Where a step goes on, or which steps make it run again.
 fn planned_note(step: &PlannedStepDocument) -> String {
     let checkpoint = step.checkpoint.map(|checkpoint| match checkpoint.covers_s {
-        Some(span) => format!(
+        Some(span) if span.to_s - span.from_s >= 0.05 => format!(
             "from checkpoint {}, {:.1} to {:.1} s done",
             checkpoint.seq, span.from_s, span.to_s
         ),
-        None => format!("from checkpoint {}", checkpoint.seq),
+        _ => format!("from checkpoint {}", checkpoint.seq),
     });
     let because: Vec<String> = step.because.iter().map(ToString::to_string).collect();
     checkpoint.unwrap_or_else(|| because.join(", "))

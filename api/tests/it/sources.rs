@@ -2,7 +2,7 @@
 //! turned into a set, and judged by tools that are not ours.
 //!
 //! `TELECINE_SOURCES` says which: `all`, names with commas between, or nothing for a sample drawn
-//! with `TELECINE_SEED` (1 unless given). With `all` and `TELECINE_TEST_MEDIA`, every clip of that
+//! with `TELECINE_SEED` (unless given, drawn from the commit). With `all` and `TELECINE_TEST_MEDIA`, every clip of that
 //! folder is tried as well.
 
 mod bad;
@@ -14,6 +14,7 @@ mod recipes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -24,6 +25,7 @@ use self::judge::Set;
 use self::recipes::{RECIPES, Recipe};
 use crate::browser;
 use crate::product::{self, Workplace};
+use crate::repository::root;
 
 /// Sources of a sample: half a minute on two quiet cores.
 const SAMPLE: usize = 6;
@@ -48,6 +50,12 @@ fn every_source_becomes_a_set_that_is_right() {
 }
 
 #[test]
+fn a_source_that_is_not_in_the_matrix_is_no_source() {
+    assert_eq!(named(RECIPES[0].name).name, RECIPES[0].name);
+    assert!(catch_unwind(|| named("misspelt")).is_err());
+}
+
+#[test]
 fn the_matrix_is_large_and_its_names_are_unique() {
     let names: std::collections::BTreeSet<&str> =
         RECIPES.iter().map(|recipe| recipe.name).collect();
@@ -63,11 +71,33 @@ fn chosen() -> Vec<Recipe> {
     }
     if !wanted.is_empty() {
         let names: Vec<&str> = wanted.split(',').collect();
-        let found = RECIPES.iter().filter(|recipe| names.contains(&recipe.name));
-        return found.copied().collect();
+        return names.into_iter().map(named).collect();
     }
-    let seed = std::env::var("TELECINE_SEED").ok();
-    sample(seed.and_then(|seed| seed.parse().ok()).unwrap_or(1))
+    let seed = seed();
+    eprintln!("a sample drawn with TELECINE_SEED={seed}");
+    sample(seed)
+}
+
+fn named(name: &str) -> Recipe {
+    let found = RECIPES.iter().find(|recipe| recipe.name == name);
+    *found.unwrap_or_else(|| panic!("TELECINE_SOURCES: there is no source {name}"))
+}
+
+/// Another one with each commit, so that in time every source is tried by the usual suite.
+fn seed() -> u64 {
+    if let Ok(seed) = std::env::var("TELECINE_SEED") {
+        return seed.parse().expect("TELECINE_SEED is a number");
+    }
+    let git = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(root())
+        .output();
+    let commit = git.map(|answer| String::from_utf8_lossy(&answer.stdout).into_owned());
+    // What was unpacked from an archive has no commit.
+    commit
+        .ok()
+        .and_then(|commit| u64::from_str_radix(commit.get(..12)?, 16).ok())
+        .unwrap_or(1)
 }
 
 /// Whether the whole matrix is asked for.
@@ -240,6 +270,7 @@ fn clips() -> Vec<PathBuf> {
         "jpg", "heic", "avif", "gif", "webp", "png", "svg", "md", "sh", "txt",
     ];
     let Ok(folder) = std::env::var("TELECINE_TEST_MEDIA") else {
+        eprintln!("TELECINE_TEST_MEDIA names no folder: no clips are tried beside the matrix");
         return Vec::new();
     };
     let entries = std::fs::read_dir(folder).expect("TELECINE_TEST_MEDIA is a folder");
@@ -252,5 +283,6 @@ fn clips() -> Vec<PathBuf> {
         clip.is_file() && !NOT_CLIPS.contains(&&*extension.to_ascii_lowercase())
     });
     clips.sort();
+    assert!(!clips.is_empty(), "TELECINE_TEST_MEDIA holds clips");
     clips
 }

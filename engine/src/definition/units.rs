@@ -56,6 +56,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         rest = tail;
     }
     match total_ms {
+        0 if !text.is_empty() => Err(UnitError(format!(
+            "`{text}` is no time at all; the shortest duration is 1ms"
+        ))),
         0 => Err(bad()),
         ms if ms > limits::DURATION_DAYS * 86_400_000 => Err(UnitError(format!(
             "`{text}` is longer than {} days (limits::DURATION_DAYS)",

@@ -362,7 +362,11 @@ fn attempt_tag(claim: &Claim) -> String {
 
 /// Names the scratch directory in an error about a full disk that names none: stores name their own.
 fn name_disk(mut error: ActivityError, scratch: &Path) -> ActivityError {
-    let names_one = error.message.contains(" /");
+    // A cause as the system gave it is of a file in scratch; whoever knows of another disk said so.
+    let names_one = error.source.as_ref().is_some_and(|cause| {
+        let plain = cause.downcast_ref::<std::io::Error>();
+        plain.is_none_or(|cause| cause.get_ref().is_some())
+    });
     if error.code == DISK_FULL && !names_one {
         let place = scratch.display();
         error.message = format!("{} (scratch is {place})", error.message);

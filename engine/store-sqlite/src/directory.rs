@@ -68,6 +68,10 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> StoreError {
     let message = format!("cannot {what} {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(message),
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::Unavailable(format!(
+            "{message}: to look into a data directory that cannot be written, copy it to a disk that \
+             can and name the copy with --data-dir"
+        )),
         _ => StoreError::Unavailable(message),
     }
 }

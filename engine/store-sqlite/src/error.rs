@@ -70,7 +70,11 @@ fn by_meaning(error: &sqlx::Error) -> StoreError {
         _ if code == SQLITE_IOERR_SHMSIZE => full(),
         SQLITE_FULL => full(),
         SQLITE_NOTADB => StoreError::Incompatible("it is not an SQLite database".to_owned()),
-        SQLITE_CORRUPT | SQLITE_CONSTRAINT => StoreError::Corrupt(message),
+        SQLITE_CORRUPT => StoreError::Corrupt(format!(
+            "its file is damaged ({message}): put a copy of the data directory back, or name another \
+             one with --data-dir; what was published is not touched by this"
+        )),
+        SQLITE_CONSTRAINT => StoreError::Corrupt(message),
         SQLITE_READONLY => StoreError::Unavailable(
             "its file cannot be written: check the permissions of the data directory".to_owned(),
         ),

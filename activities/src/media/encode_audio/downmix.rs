@@ -3,6 +3,8 @@
 //! `audioconvert` has weights of its own, which bring the bass channel in at full level, and then
 //! turn everything down to make room for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_audio::{AudioChannelPosition, AudioInfo};
@@ -16,16 +18,30 @@ pub(super) fn mix_by_position(convert: &gst::Element) {
     let Some(pad) = convert.static_pad("sink") else {
         return;
     };
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, probed| {
+    let mixes = AtomicBool::new(false);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, probed| {
         if let (Some(event), Some(convert)) = (probed.event(), pad.parent_element())
             && let gst::EventView::Caps(caps) = event.view()
             && let Ok(info) = AudioInfo::from_caps(caps.caps())
-            && info.channels() > 2
         {
-            convert.set_property("mix-matrix", as_value(&matrix(&positions(&info))));
+            let many = info.channels() > 2;
+            // A recording goes from six channels to two where a programme ends. Weights that were
+            // set stay set, and those for six refuse two.
+            if mixes.fetch_or(many, Ordering::Relaxed) || many {
+                convert.set_property("mix-matrix", as_value(&weights_of(&info)));
+            }
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+/// The weight of each channel in left and right: of one or two channels, what they are.
+fn weights_of(info: &AudioInfo) -> [Vec<f32>; 2] {
+    match info.channels() {
+        1 => [vec![1.0], vec![1.0]],
+        2 => [vec![1.0, 0.0], vec![0.0, 1.0]],
+        _ => matrix(&positions(info)),
+    }
 }
 
 /// Positions of all channels; those that are not said are taken to be in the centre.

@@ -172,6 +172,34 @@ fn the_centre_of_surround_is_in_both_channels() {
     assert!(left > 0.1 && (left - right).abs() < 0.02, "{left} {right}");
 }
 
+/// As in a recording, where a programme in 5.1 is followed by one in stereo.
+#[test]
+fn sound_that_goes_from_six_channels_to_two_is_heard_to_its_end() {
+    let part = |name: &str, layout: &str, from_s: u32| {
+        let tone = "0.5*sin(2*PI*440*t)";
+        let silent = "|0".repeat(if layout == "stereo" { 1 } else { 5 });
+        let recipe = format!(
+            "-f lavfi -i aevalsrc={tone}{silent}:c={layout}:s=48000:d=3 -c:a aac -b:a 192k \
+             -output_ts_offset {from_s}"
+        );
+        std::fs::read(make(name, &recipe).path).unwrap()
+    };
+    let clip = make("whole.ts", "-f lavfi -i sine=duration=1 -c:a aac");
+    let parts = [part("a.ts", "5.1", 0), part("b.ts", "stereo", 3)];
+    std::fs::write(&clip.path, parts.concat()).unwrap();
+    let (_, told) = audio(track(
+        &clip.path,
+        track_facts(6, 48_000, 6_000_000_000),
+        None,
+    ));
+    let heard = samples(&told.file("eng_aac_2ch"));
+    let surround = peak(&heard, 0, 48_000..2 * 48_000);
+    let stereo = peak(&heard, 0, 4 * 48_000..5 * 48_000);
+    assert!((surround - 0.207).abs() < 0.03, "{surround}");
+    assert!((stereo - 0.5).abs() < 0.03, "{stereo}");
+    assert!(peak(&heard, 1, 4 * 48_000..5 * 48_000) < 0.02);
+}
+
 #[test]
 fn a_truncated_track_is_refused() {
     let clip = make("beep.mkv", &format!("{BEEP} -c:a pcm_s16le"));

@@ -45,7 +45,7 @@ impl Source {
         let key = file
             .to_str()
             .ok_or_else(|| unusable("its name is not UTF-8; rename it"))?;
-        check_key(key).map_err(|error| unusable(&error.to_string()))?;
+        check_key(key).map_err(|error| unusable(&format!("{error}; rename it")))?;
         Ok(Self {
             store: file_url(parent),
             key: key.to_owned(),
@@ -55,11 +55,12 @@ impl Source {
 
 /// The directory for results: made if it is missing, and proved to be writable.
 pub(in crate::cli) fn writable_directory(path: &Path) -> Result<PathBuf, CliError> {
-    let unusable = |error| {
-        CliError::usage(format!(
-            "cannot write to the directory {}: {error}",
-            path.display()
-        ))
+    let unusable = |error: std::io::Error| {
+        let name = path.display();
+        CliError::usage(match error.kind() {
+            ErrorKind::AlreadyExists => format!("{name} is not a directory; name one for results"),
+            _ => format!("cannot write to the directory {name}: {error}"),
+        })
     };
     fs::create_dir_all(path).map_err(unusable)?;
     let real = fs::canonicalize(path).map_err(unusable)?;

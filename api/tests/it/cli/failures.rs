@@ -1,5 +1,6 @@
 use std::process::Stdio;
 
+use super::Answer;
 use crate::product::{self, Workplace};
 
 #[test]
@@ -81,7 +82,46 @@ fn an_input_that_does_not_fit_is_refused() {
     run(&["--input", "gone.json"]).assert_error(3, &["there is no file gone.json"]);
     place
         .call(&["run", "video:full"])
-        .assert_error(2, &["source"]);
+        .assert_error(2, &["needs a source: name a file", "run video:full FILE"]);
+}
+
+#[test]
+fn limits_under_which_a_job_cannot_begin_are_named() {
+    let place = Workplace::new();
+    place.write("a.mp4", "x");
+    let run = |limit: &str| {
+        let mut command = std::process::Command::new("sh");
+        command
+            .args([
+                "-c",
+                &format!("{limit} && exec \"$0\" run video:cover a.mp4"),
+            ])
+            .arg(env!("CARGO_BIN_EXE_telecine"))
+            .current_dir(place.path());
+        Answer::of(command)
+    };
+    run("ulimit -v 300000").assert_error(1, &["292 MiB of memory", "raise the limit"]);
+    run("ulimit -n 20").assert_error(1, &["20 open files", "raise the limit"]);
+}
+
+#[test]
+fn a_picture_that_readers_are_pointed_at_and_that_is_gone_is_made_again() {
+    let place = Workplace::new();
+    let picture = "-f lavfi -i testsrc2=s=640x360 -frames:v 1 a.png";
+    let arguments: Vec<&str> = picture.split(' ').collect();
+    crate::ffmpeg::quietly(place.path(), &arguments);
+    let run = || place.call(&["run", "image:thumbnail", "a.png", "-o", "json"]);
+    let key = |answer: &Answer| {
+        let document = answer.json();
+        let key = document["output"]["images"][0]["key"].as_str();
+        place.out().join(key.expect("the key of a picture"))
+    };
+    let picture = key(&run());
+    assert!(picture.exists());
+    std::fs::remove_file(&picture).unwrap();
+    let again = run();
+    assert!(again.stderr.contains("which is gone"), "{again:#?}");
+    assert!(picture.exists(), "{again:#?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn whoever_follows_the_first_activity_gets_to_a_running_step() {
         .expect("sh runs");
     let (said, printed) = (text(&output.stderr), text(&output.stdout));
     assert!(output.status.success(), "{said}\n{printed}");
-    assert!(printed.contains("refused, exit code 1"), "{printed}");
+    assert!(printed.contains("refused, exit code 2"), "{printed}");
     assert!(printed.contains("nothing is wrong with it"), "{printed}");
     let cards = home.path().join("face-blur/out/cards");
     assert_eq!(std::fs::read_dir(cards).expect("results").count(), 3);
