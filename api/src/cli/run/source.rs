@@ -58,7 +58,9 @@ pub(in crate::cli) fn writable_directory(path: &Path) -> Result<PathBuf, CliErro
     let unusable = |error: std::io::Error| {
         let name = path.display();
         CliError::usage(match error.kind() {
-            ErrorKind::AlreadyExists => format!("{name} is not a directory; name one for results"),
+            ErrorKind::AlreadyExists => {
+                format!("cannot write to the directory {name}: what has that name is none")
+            }
             _ => format!("cannot write to the directory {name}: {error}"),
         })
     };

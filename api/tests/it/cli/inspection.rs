@@ -92,7 +92,7 @@ fn a_plan_of_a_bad_request_says_what_run_would_say() {
     place.write("forked.yaml", FORKED);
     place
         .call(&["workflow", "plan", "forked.yaml"])
-        .assert_error(2, &["`source` is missing"]);
+        .assert_error(2, &["needs a source"]);
     place
         .call(&["workflow", "plan", "forked.yaml", "nothing.mp4"])
         .assert_error(3, &["there is no file nothing.mp4"]);
