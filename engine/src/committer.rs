@@ -12,9 +12,10 @@
 mod batch;
 mod claims;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::batch::Batch;
 use crate::definitions::Definitions;
@@ -28,6 +29,8 @@ use crate::store::{Claim, ClaimRequest, Created, NewRun, Store, StoreError};
 const CHANNEL_REQUESTS: usize = 1024;
 /// Requests folded into one transaction; bounds how long one transaction takes.
 const BATCH_REQUESTS: usize = 256;
+/// Runs that stopped which a listener may fall behind.
+const STOPPED_RUNS: usize = 4096;
 /// Times that a transaction is tried while others come in between.
 const CONTENDED_TRIES: u32 = 20;
 
@@ -101,6 +104,7 @@ enum Request {
 #[derive(Debug, Clone)]
 pub struct Committer {
     requests: mpsc::Sender<Request>,
+    stopped: broadcast::Sender<RunId>,
 }
 
 impl Committer {
@@ -112,13 +116,22 @@ impl Committer {
         dispatcher: Arc<dyn Dispatcher>,
     ) -> Self {
         let (requests, inbox) = mpsc::channel(CHANNEL_REQUESTS);
+        let stopped = broadcast::Sender::new(STOPPED_RUNS);
         let writer = Writer {
             store,
             definitions,
             dispatcher,
+            stopped: stopped.clone(),
         };
         tokio::spawn(writer.work(inbox));
-        Self { requests }
+        Self { requests, stopped }
+    }
+
+    /// Tells of every run that this process's committer stops from now on, after the commit. One who
+    /// listens too slowly is told that it missed some; runs that other processes stop are not told.
+    #[must_use]
+    pub fn stopped(&self) -> broadcast::Receiver<RunId> {
+        self.stopped.subscribe()
     }
 
     /// Creates a run and starts it, unless one of the same fingerprint is there and `force` is
@@ -241,6 +254,7 @@ struct Writer {
     store: Arc<dyn Store>,
     definitions: Arc<Definitions>,
     dispatcher: Arc<dyn Dispatcher>,
+    stopped: broadcast::Sender<RunId>,
 }
 
 impl Writer {
@@ -320,7 +334,7 @@ impl Writer {
         batch.open(works, &candidates).await?;
         batch.fold().await?;
         batch.claim(&wishes, &candidates).await?;
-        batch.commit(self.dispatcher.as_ref()).await
+        batch.commit(self).await
     }
 
     async fn do_alone(&self, chore: &Chore) -> Result<Vec<Answered>, StoreError> {
@@ -337,6 +351,17 @@ impl Writer {
             }
             Chore::Replan { run, verdicts } => batch.replan(run, verdicts).await?,
         }
-        batch.commit(self.dispatcher.as_ref()).await
+        batch.commit(self).await
+    }
+
+    /// Tells of a commit.
+    fn tell(&self, stopped: BTreeSet<RunId>, ring: bool) {
+        for run in stopped {
+            // Mostly nobody listens.
+            let _ = self.stopped.send(run);
+        }
+        if ring {
+            self.dispatcher.ring();
+        }
     }
 }

@@ -30,6 +30,10 @@ impl Definitions {
     /// What the store says.
     pub async fn save(&self, definition: &Arc<Definition>) -> Result<String, StoreError> {
         let digest = definition.digest();
+        if self.lock().contains_key(&digest) {
+            // It was read from the store, or written to it.
+            return Ok(digest);
+        }
         let record = DefinitionRecord {
             digest: digest.clone(),
             name: definition.name.clone(),

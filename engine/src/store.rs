@@ -227,6 +227,8 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// What it used.
     pub usage: Usage,
+    /// How far it was in the end, if it said so.
+    pub progress: Option<Progress>,
 }
 
 /// The database that holds the truth.

@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 
 use super::{Answer, Answered, CommitError, Work, Writer};
 use crate::definitions::Definitions;
-use crate::dispatch::Dispatcher;
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
 use crate::retry::plan::{self, PlanState, RetryPlan, Verdicts};
@@ -353,21 +352,17 @@ impl Batch {
     }
 
     /// Writes everything, with the plans of the runs that stopped, and makes it durable.
-    pub(super) async fn commit(
-        mut self,
-        dispatcher: &dyn Dispatcher,
-    ) -> Result<Vec<Answered>, StoreError> {
+    pub(super) async fn commit(mut self, writer: &Writer) -> Result<Vec<Answered>, StoreError> {
         if self.spoiled {
             return Ok(self.answers);
         }
         self.write_all().await?;
-        for run in std::mem::take(&mut self.stopped) {
-            self.plan(&run, &Verdicts::new()).await?;
+        let stopped = std::mem::take(&mut self.stopped);
+        for run in &stopped {
+            self.plan(run, &Verdicts::new()).await?;
         }
         self.tx.commit().await?;
-        if self.ring {
-            dispatcher.ring();
-        }
+        writer.tell(stopped, self.ring);
         Ok(self.answers)
     }
 

@@ -23,6 +23,9 @@ pub(super) fn complete(
     step.output = Some(outcome.output.clone());
     step.error = None;
     step.warnings.clone_from(&outcome.warnings);
+    if outcome.progress.is_some() {
+        step.progress = outcome.progress;
+    }
     let n = step.attempts;
     view.record().attempts.push(AttemptEnd {
         step: id.clone(),

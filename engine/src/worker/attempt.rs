@@ -14,8 +14,8 @@ use super::port::FencedPort;
 use super::scratch::Scratch;
 use super::source::SubmittedSource;
 use crate::activity::{
-    ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, ProgressCell, Usage,
-    hex,
+    ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, Progress,
+    ProgressCell, Usage, hex,
 };
 use crate::committer::CommitError;
 use crate::definition::Timeouts;
@@ -217,9 +217,14 @@ impl Attempt {
         };
         let (artifacts, warnings, usage) = self.context.take_outcome();
         drop(self.scratch);
-        let progress = [(self.claim.fence.clone(), self.progress.get())];
-        if let Err(error) = self.parts.store.save_progress(&progress).await {
-            tracing::warn!(%error, "the last progress of a step was not saved");
+        let progress =
+            Some(self.progress.get()).filter(|progress| *progress != Progress::default());
+        // That of an attempt that succeeds is written with its output.
+        if let (Some(progress), false) = (progress, matches!(ending, Ending::Succeeded(_))) {
+            let last = [(self.claim.fence.clone(), progress)];
+            if let Err(error) = self.parts.store.save_progress(&last).await {
+                tracing::warn!(%error, "the last progress of a step was not saved");
+            }
         }
         (
             ending,
@@ -228,6 +233,7 @@ impl Attempt {
                 artifacts,
                 warnings,
                 usage,
+                progress,
             },
         )
     }
