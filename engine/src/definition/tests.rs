@@ -812,7 +812,8 @@ fn hostile_files_are_refused_at_once() {
             found.first()
         );
         assert!(found.len() <= limits::DIAGNOSTICS_PER_FILE);
-        assert!(elapsed < Duration::from_secs(1), "{head} took {elapsed:?}");
+        // A few milliseconds; minutes without the limits. The machine may be busy.
+        assert!(elapsed < Duration::from_secs(20), "{head} took {elapsed:?}");
     }
 }
 
