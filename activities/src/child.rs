@@ -40,6 +40,8 @@ pub struct ToolHost {
 #[derive(Debug)]
 struct Inner {
     program: PathBuf,
+    /// The tools that the program serves, if that is known.
+    tools: Option<Vec<&'static str>>,
     spawner: spawn::Spawner,
     /// Whether a child has read the GStreamer registry since this process started, and so
     /// brought it up to date: checking it again costs each child 8 ms.
@@ -52,12 +54,16 @@ impl ToolHost {
     /// # Errors
     /// If the path of the program cannot be told, or no thread can be started.
     pub fn new() -> std::io::Result<Self> {
-        // The running image, also when an upgrade has replaced or removed the file it came from.
-        let image = Path::new("/proc/self/exe");
-        if image.exists() {
-            return Self::with_program(image);
-        }
-        Self::with_program(std::env::current_exe()?)
+        Self::of(own_program()?, None)
+    }
+
+    /// As [`ToolHost::new`], for a program that serves these tools: others are refused before a
+    /// process is started for them.
+    ///
+    /// # Errors
+    /// As [`ToolHost::new`].
+    pub fn serving(tools: Vec<&'static str>) -> std::io::Result<Self> {
+        Self::of(own_program()?, Some(tools))
     }
 
     /// A host whose tools run in another program that answers `__tool NAME` with
@@ -66,9 +72,14 @@ impl ToolHost {
     /// # Errors
     /// If no thread can be started.
     pub fn with_program(program: impl Into<PathBuf>) -> std::io::Result<Self> {
+        Self::of(program.into(), None)
+    }
+
+    fn of(program: PathBuf, tools: Option<Vec<&'static str>>) -> std::io::Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
-                program: program.into(),
+                program,
+                tools,
                 spawner: spawn::Spawner::start()?,
                 registry_is_fresh: AtomicBool::new(false),
             }),
@@ -96,13 +107,15 @@ impl ToolHost {
     /// Starts a tool.
     ///
     /// # Errors
-    /// `resource` when no process can be started.
+    /// `resource` when no process can be started; `config` `unknown_tool` if the program was put
+    /// together without the tool.
     pub async fn start<'a, T: Tool>(
         &self,
         ctx: &'a Context,
         spec: T::Spec,
         limits: Limits,
     ) -> Result<Running<'a, T>, ActivityError> {
+        self.refuse_unknown(T::NAME)?;
         let order = Order {
             parent: std::process::id(),
             limits,
@@ -131,6 +144,18 @@ impl ToolHost {
         })
     }
 
+    fn refuse_unknown(&self, tool: &str) -> Result<(), ActivityError> {
+        let tools = self.inner.tools.as_ref();
+        if tools.is_none_or(|tools| tools.contains(&tool)) {
+            return Ok(());
+        }
+        let message = format!(
+            "this program was put together without the tool {tool}; add it with \
+             `.tool::<..>()` where the activity is added"
+        );
+        Err(ActivityError::config("unknown_tool", message))
+    }
+
     fn command(&self, tool: &str, scratch: &Path) -> std::process::Command {
         let mut command = spawn::clean_command(&self.inner.program);
         command.arg(TOOL_ARGUMENT).arg(tool).env("TMPDIR", scratch);
@@ -139,6 +164,15 @@ impl ToolHost {
         }
         command
     }
+}
+
+/// The running image, also when an upgrade has replaced or removed the file it came from.
+fn own_program() -> std::io::Result<PathBuf> {
+    let image = Path::new("/proc/self/exe");
+    if image.exists() {
+        return Ok(image.to_owned());
+    }
+    std::env::current_exe()
 }
 
 /// What a tool said.
@@ -182,10 +216,10 @@ impl<T: Tool> Running<'_, T> {
             if let Some(verdict) = self.verdict.take() {
                 return verdict.map(Heard::Done);
             }
-            let cancelled = self.ctx.cancelled();
+            let ctx = self.ctx;
             let line = tokio::select! {
                 biased;
-                () = cancelled.cancelled() => {
+                () = ctx.cancelled() => {
                     self.conclude(Err(ActivityError::cancelled()));
                     continue;
                 }

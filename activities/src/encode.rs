@@ -134,12 +134,12 @@ impl Attempt<'_> {
     /// Stores what the tool makes until it is done, or until the worker shuts down and the
     /// segment in work is durable.
     async fn drive(&mut self, mut running: Running<'_, EncodeVideo>) -> Result<(), ActivityError> {
-        let draining = self.ctx.draining();
+        let ctx = self.ctx;
         let mut last_segment = None;
         loop {
             let heard = tokio::select! {
                 heard = running.next() => heard?,
-                () = draining.cancelled(), if last_segment.is_none() => {
+                () = ctx.draining(), if last_segment.is_none() => {
                     last_segment = Some(self.durable.segment_in_work());
                     continue;
                 }

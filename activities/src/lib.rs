@@ -86,6 +86,11 @@ const TOOLS: &[(&str, Serve)] = &[
     (CheckSet::NAME, child::serve::<CheckSet>),
 ];
 
+/// The names of the tools of this crate.
+pub fn tool_names() -> impl Iterator<Item = &'static str> {
+    TOOLS.iter().map(|(name, _)| *name)
+}
+
 /// Runs a tool as a child process does; the program calls this when it is started as
 /// `telecine __tool NAME`. Fails for a name that is no tool's.
 #[must_use]

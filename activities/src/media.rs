@@ -31,6 +31,11 @@ pub mod still;
 pub mod thumbnail;
 mod vips;
 
+/// Whether libvips starts and is new enough. Starts it.
+pub(crate) fn is_libvips_usable() -> bool {
+    vips::is_usable()
+}
+
 /// The version of libvips, whose change may change what it makes. Asking for it starts nothing.
 pub(crate) fn vips_version() -> String {
     vips::version()

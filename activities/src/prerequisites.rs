@@ -1,6 +1,6 @@
 //! What has to be installed for the media tools to work.
 
-use crate::media::gst;
+use crate::media::{self, gst};
 
 /// One thing that is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,24 @@ pub fn prerequisites() -> Vec<Prerequisite> {
         found: version,
         package: "libgstreamer1.0-0",
     };
-    std::iter::once(gstreamer)
+    [gstreamer, libvips()]
+        .into_iter()
         .chain(ELEMENTS.iter().map(element))
         .collect()
+}
+
+fn libvips() -> Prerequisite {
+    let ok = media::is_libvips_usable();
+    let version = media::vips_version();
+    Prerequisite {
+        name: "libvips 8.14 or newer".to_owned(),
+        ok,
+        found: match ok {
+            true => version,
+            false => format!("{version} does not start or is too old"),
+        },
+        package: "libvips42",
+    }
 }
 
 fn element((name, element, package): &(&str, &str, &'static str)) -> Prerequisite {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use telecine_engine::activity::{ActivityError, Context, Progress};
-use telecine_engine::objects::{ObjectError, ObjectStore};
+use telecine_engine::objects::{ObjectError, SourceStore};
 use tokio::io::AsyncWriteExt as _;
 
 /// The largest source, in bytes.
@@ -51,14 +51,14 @@ pub(crate) async fn local_within(
         return Ok(LocalSource { path, size_bytes });
     }
     let path = ctx.scratch().join(SCRATCH_NAME);
-    fetch(ctx, store.as_ref(), (key, size_bytes), &path).await?;
+    fetch(ctx, store, (key, size_bytes), &path).await?;
     Ok(LocalSource { path, size_bytes })
 }
 
 /// Copies an object into a file, piece by piece.
 pub(crate) async fn fetch(
     ctx: &Context,
-    store: &dyn ObjectStore,
+    store: SourceStore<'_>,
     (key, size_bytes): (&str, u64),
     to: &Path,
 ) -> Result<(), ActivityError> {

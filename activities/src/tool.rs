@@ -100,6 +100,7 @@ impl<E> Debug for Emitter<E> {
 /// Why a tool failed; the same three parts as an activity's error.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{message}")]
+#[non_exhaustive]
 pub struct ToolError {
     /// Whose move it is.
     pub class: ErrorClass,
@@ -122,6 +123,31 @@ impl ToolError {
     /// The source is bad; never retried.
     pub fn input(code: &str, message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Input, code, message)
+    }
+
+    /// Something is set up wrongly; never retried.
+    pub fn config(code: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Config, code, message)
+    }
+
+    /// Likely to pass.
+    pub fn transient(code: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Transient, code, message)
+    }
+
+    /// A service that the tool needs is ill; costs the step no attempt.
+    pub fn dependency(code: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Dependency, code, message)
+    }
+
+    /// Memory, disk or another resource ran out.
+    pub fn resource(code: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Resource, code, message)
+    }
+
+    /// The tool itself is at fault.
+    pub fn bug(code: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Bug, code, message)
     }
 
     /// Sorts an I/O error as [`ActivityError::io`] does. `doing` completes "cannot ...".

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{Activity, ActivityError, Context, ErrorClass};
-use telecine_engine::objects::{Artifact, ObjectError};
+use telecine_engine::objects::{Artifact, ObjectError, SourceStore};
 
 use crate::child::{Limits, ToolHost};
 use crate::keys::track_file;
@@ -170,7 +170,7 @@ async fn fetch(ctx: &Context, key: &str, to: &Path) -> Result<(), ActivityError>
         std::fs::create_dir_all(directory)
             .map_err(|e| ActivityError::io("make a scratch directory", e))?;
     }
-    source::fetch(ctx, store.as_ref(), (key, size), to).await
+    source::fetch(ctx, SourceStore::new(store.as_ref()), (key, size), to).await
 }
 
 /// Passes warnings on, and fails if there are errors.

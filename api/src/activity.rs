@@ -4,4 +4,6 @@ pub use telecine_engine::activity::{
     Activity, ActivityError, Context, ErrorClass, MediaSpan, Progress, PublicationMove,
     RegisterError, Registry, Usage,
 };
-pub use telecine_engine::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectMeta, ObjectStore};
+pub use telecine_engine::objects::{
+    Artifact, MEDIA_SCHEME, ObjectError, ObjectMeta, ObjectStore, SourceStore,
+};

@@ -81,14 +81,15 @@ impl AppBuilder {
         self
     }
 
-    /// Adds a tool: code that activities run in a child process of this program.
+    /// Adds a tool: code that activities run in a child process of this program. A program with
+    /// two tools of one name does not start.
     pub fn tool<T: Tool>(mut self) -> Self {
         self.tools.push((T::NAME, serve::<T>));
         self
     }
 
     /// Adds a workflow that comes with the program: the text of its definition, as in
-    /// `include_str!("my.yaml")`. It is checked when the program looks for a workflow.
+    /// `include_str!("my.yaml")`. It is checked when the program looks for a workflow of its name.
     pub fn workflow(mut self, text: impl Into<Cow<'static, str>>) -> Self {
         let number = self.workflows.len() - telecine_workflows::BUILTINS.len() + 1;
         self.workflows.push(Workflow {
@@ -131,7 +132,7 @@ impl AppBuilder {
     }
 
     fn build(self) -> Result<Program, Box<dyn std::error::Error>> {
-        let host = ToolHost::new()?;
+        let host = ToolHost::serving(tool_names(&self.tools)?)?;
         let mut registry = Registry::default();
         for register in self.activities {
             register(&mut registry, &host)?;
@@ -143,11 +144,45 @@ impl AppBuilder {
     }
 }
 
+/// The names of all tools, telecine's own and these.
+///
+/// # Errors
+/// If two are called the same: the one would be started for the other.
+fn tool_names(added: &[(&'static str, Serve)]) -> Result<Vec<&'static str>, String> {
+    let mut names: Vec<_> = telecine_activities::tool_names().collect();
+    for (name, _) in added {
+        if names.contains(name) {
+            return Err(format!("two tools are called {name}; rename one"));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 impl fmt::Debug for AppBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AppBuilder")
             .field("tools", &self.tools)
             .field("workflows", &self.workflows)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tool_names;
+
+    #[test]
+    fn two_tools_of_one_name_are_refused() {
+        let serve = || std::process::ExitCode::SUCCESS;
+        let own = telecine_activities::tool_names().next().unwrap();
+        assert!(tool_names(&[("mine", serve), ("yours", serve)]).is_ok());
+        for twice in [
+            vec![("mine", serve as _), ("mine", serve as _)],
+            vec![(own, serve as _)],
+        ] {
+            let error = tool_names(&twice).unwrap_err();
+            assert!(error.contains("rename one"), "{error}");
+        }
     }
 }

@@ -68,8 +68,8 @@ pub use registry::{ActivityInfo, DynActivity, RegisterError, Registry};
 /// * It returns soon after [`Context::cancelled`] resolves; what it returns then is ignored.
 /// * It reports [`Context::progress`]: a counter that stands still for the step's `stall` time
 ///   ends the attempt.
-/// * It blocks no thread of the runtime: long computations go to `spawn_blocking` or, for code
-///   that can crash, to a child process.
+/// * It blocks no thread of the runtime: long computations go to `spawn_blocking`, with a clone of
+///   the context for progress, or, for code that can crash, to a child process.
 pub trait Activity: Debug + Send + Sync + 'static {
     /// `area.verb`, as workflows name it.
     const NAME: &'static str;

@@ -50,6 +50,7 @@ pub struct ObjectMeta {
 
 /// What went wrong, by meaning.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ObjectError {
     /// There is no such object.
     #[error("no object {key}")]
@@ -137,6 +138,57 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
 
     /// A file in which the object can be read in place, if the store has one.
     fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError>;
+}
+
+/// A store that is only read from: that of sources.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceStore<'a> {
+    store: &'a dyn ObjectStore,
+}
+
+impl<'a> SourceStore<'a> {
+    /// The reading side of a store.
+    #[must_use]
+    pub fn new(store: &'a dyn ObjectStore) -> Self {
+        Self { store }
+    }
+
+    /// See [`ObjectStore::head`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn head(self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+        self.store.head(key).await
+    }
+
+    /// See [`ObjectStore::read_range`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn read_range(
+        self,
+        key: &str,
+        offset: u64,
+        len: usize,
+    ) -> Result<Bytes, ObjectError> {
+        self.store.read_range(key, offset, len).await
+    }
+
+    /// See [`ObjectStore::list`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn list(self, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+        self.store.list(prefix).await
+    }
+
+    /// See [`ObjectStore::local_path`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn local_path(self, key: &str) -> Result<Option<PathBuf>, ObjectError> {
+        self.store.local_path(key)
+    }
 }
 
 /// Opens stores by address (`file:///dir`). A run records the addresses it was submitted with.

@@ -27,6 +27,7 @@ use crate::machine::Command;
 use crate::objects::ObjectStores;
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
+pub use scratch::ATTEMPTS;
 pub use session::{LEASE, Session};
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost

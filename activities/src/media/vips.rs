@@ -364,6 +364,14 @@ fn start() -> Result<(), ToolError> {
     ))
 }
 
+/// Whether the installed library starts and is new enough.
+pub(super) fn is_usable() -> bool {
+    start().is_ok() && version_numbers() >= OLDEST
+}
+
+/// The oldest version that will do.
+const OLDEST: [c_int; 3] = [8, 14, 0];
+
 /// The version of the installed library: `libvips 8.14.1`.
 pub(crate) fn version() -> String {
     let [major, minor, micro] = version_numbers();

@@ -35,6 +35,9 @@ pub(super) enum ActivityCommand {
         /// A directory with what earlier steps have put into the store of results
         #[arg(long, value_name = "DIR")]
         media: Option<PathBuf>,
+        /// Let objects of a run that was killed or drained have other bytes, as those of encoders have
+        #[arg(long)]
+        bytes_may_differ: bool,
     },
     /// Write a new crate with an activity, a workflow and tests, ready to run
     Scaffold {
@@ -58,6 +61,7 @@ pub(super) async fn run(command: ActivityCommand, session: &Session) -> Result<E
             input,
             source,
             media,
+            bytes_may_differ,
         } => {
             return check::run(
                 activity,
@@ -65,6 +69,7 @@ pub(super) async fn run(command: ActivityCommand, session: &Session) -> Result<E
                     input,
                     source,
                     media,
+                    bytes_may_differ,
                 },
                 session,
             )

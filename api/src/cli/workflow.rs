@@ -158,10 +158,7 @@ fn provided(program: &Program) -> Result<Vec<Definition>, CliError> {
     for workflow in &program.workflows {
         let definition = check(&workflow.file, &workflow.text, &program.registry)?;
         if provided.iter().any(|other| other.name == definition.name) {
-            return Err(CliError::usage(format!(
-                "two workflows of this program are called {}; rename one",
-                definition.name
-            )));
+            return Err(twice(&definition.name));
         }
         provided.push(definition);
     }
@@ -169,21 +166,42 @@ fn provided(program: &Program) -> Result<Vec<Definition>, CliError> {
     Ok(provided)
 }
 
-/// The definition that `run` is asked for: one that comes with the program by name, or a file.
+/// The definition that `run` is asked for: one that comes with the program by name, or a file. A
+/// mistake in another workflow of the program is no obstacle.
 pub(super) fn find(workflow: &str, program: &Program) -> Result<Definition, CliError> {
-    let mut provided = provided(program)?;
-    if let Some(found) = provided.iter().position(|known| known.name == workflow) {
-        return Ok(provided.swap_remove(found));
+    let known = program.workflows.iter();
+    let known = known.map(|known| check(&known.file, &known.text, &program.registry));
+    let (known, mut broken): (Vec<_>, Vec<_>) = known.partition(Result::is_ok);
+    let named = |found: &Definition| found.name == workflow;
+    let mut matching: Vec<_> = known.into_iter().flatten().filter(named).collect();
+    if matching.len() > 1 {
+        return Err(twice(workflow));
+    }
+    if let Some(found) = matching.pop() {
+        return Ok(found);
     }
     let path = Path::new(workflow);
     if !path.exists() && path.extension().is_none() {
-        let names: Vec<_> = provided.into_iter().map(|known| known.name).collect();
+        // It may be the one that has mistakes.
+        if let Some(Err(error)) = broken.pop() {
+            return Err(error);
+        }
+        let names: Vec<_> = provided(program)?
+            .into_iter()
+            .map(|known| known.name)
+            .collect();
         return Err(CliError::not_found(format!(
             "there is no workflow {workflow}; name one of {}, or a YAML file",
             names.join(", ")
         )));
     }
     check(workflow, &read(path)?, &program.registry)
+}
+
+fn twice(name: &str) -> CliError {
+    CliError::usage(format!(
+        "two workflows of this program are called {name}; rename one"
+    ))
 }
 
 fn check(file: &str, text: &str, registry: &Registry) -> Result<Definition, CliError> {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use report::{Finding, Report, Trial};
+use site::Look;
 
 /// The longest time that an undisturbed attempt gets, unless told.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -38,6 +39,7 @@ pub struct Check {
     input: Value,
     source: Option<PathBuf>,
     media: Option<PathBuf>,
+    bytes_may_differ: bool,
     limit: Duration,
 }
 
@@ -62,6 +64,7 @@ impl Check {
             input: Value::Object(serde_json::Map::new()),
             source: None,
             media: None,
+            bytes_may_differ: false,
             limit: LONGEST,
         }
     }
@@ -73,7 +76,8 @@ impl Check {
         self
     }
 
-    /// The file that the input names as `source`; the name is put into the input.
+    /// The file that the input names as `source`; the name is put into the input. The activity is
+    /// given a copy.
     #[must_use]
     pub fn source(mut self, file: impl Into<PathBuf>) -> Self {
         self.source = Some(file.into());
@@ -85,6 +89,15 @@ impl Check {
     #[must_use]
     pub fn media(mut self, directory: impl Into<PathBuf>) -> Self {
         self.media = Some(directory.into());
+        self
+    }
+
+    /// Lets the objects of a run that was killed or drained have other bytes than those of one that
+    /// was not: an encoder that begins in the middle decides otherwise. Everything else about them is
+    /// still compared.
+    #[must_use]
+    pub fn bytes_may_differ(mut self) -> Self {
+        self.bytes_may_differ = true;
         self
     }
 
@@ -103,21 +116,24 @@ impl Check {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.perform())
+        runtime.block_on(self.perform(&|_| {}))
     }
 
-    /// As [`Check::run`], where a runtime is there already.
-    pub(crate) async fn perform(&self) -> Result<Report, CheckError> {
+    /// As [`Check::run`], where a runtime is there already; tells of each trial when it is over.
+    pub(crate) async fn perform(&self, told: &(dyn Fn(&str) + Sync)) -> Result<Report, CheckError> {
         let subject = Subject::of(&self.program, &self.activity)?;
-        let (input, sources) = self.with_source()?;
+        let (input, source) = self.with_source()?;
         let site = site::Site::new().await?;
         if let Some(media) = &self.media {
             copy_below(media, &site.path("media"))?;
         }
-        trials::run(&site, &subject, (input, sources), self.limit).await
+        let source = source.map(|path| Source::copy(path, &site.path("sources")));
+        let course = trials::Course::new(&site, &subject, (input, source.transpose()?), told);
+        let course = course.bytes_may_differ(self.bytes_may_differ);
+        course.run(self.limit).await
     }
 
-    /// The input, with the name of the source in it, and the directory of sources.
+    /// The input, with the name of the source in it, and where the source is.
     fn with_source(&self) -> Result<(Value, Option<PathBuf>), CheckError> {
         let mut input = self.input.clone();
         let Some(source) = &self.source else {
@@ -132,7 +148,42 @@ impl Check {
             ));
         };
         members.insert("source".to_owned(), name.into());
-        Ok((input, path.parent().map(Path::to_owned)))
+        Ok((input, Some(path)))
+    }
+}
+
+/// The source of a check: a copy, because nobody knows what the activity does to it.
+#[derive(Debug)]
+struct Source {
+    original: PathBuf,
+    copy: PathBuf,
+    /// The copy as it was made.
+    look: Look,
+}
+
+impl Source {
+    fn copy(original: PathBuf, to: &Path) -> std::io::Result<Self> {
+        let copy = to.join(original.file_name().unwrap_or_default());
+        std::fs::copy(&original, &copy)?;
+        let look = Look::at(&copy)?;
+        Ok(Self {
+            original,
+            copy,
+            look,
+        })
+    }
+
+    /// What has become of the copy, which then is made anew; `None` if it is as it was.
+    fn mend(&mut self) -> std::io::Result<Option<&'static str>> {
+        let what = match Look::at(&self.copy) {
+            Ok(look) if look == self.look => return Ok(None),
+            Ok(_) => "it changed its source",
+            Err(_) => "it removed its source",
+        };
+        let _ = std::fs::remove_file(&self.copy);
+        std::fs::copy(&self.original, &self.copy)?;
+        self.look = Look::at(&self.copy)?;
+        Ok(Some(what))
     }
 }
 

@@ -25,9 +25,6 @@ pub(crate) const REHEARSE: &str = "__rehearse";
 /// How often the process looks whether its run has stopped.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long a drained activity gets to reach its next checkpoint.
-const GRACE: Duration = Duration::from_secs(20);
-
 /// What the process reads first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -35,6 +32,8 @@ pub(crate) struct Order {
     pub(crate) scratch: PathBuf,
     pub(crate) run: RunId,
     pub(crate) plot: Option<Plot>,
+    /// How long a drained activity gets to reach its next checkpoint.
+    pub(crate) grace: Duration,
 }
 
 /// What is done to the first attempt, and when.
@@ -69,6 +68,8 @@ pub(crate) enum Twist {
 /// What the process tells, one JSON line each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Seen {
+    /// An attempt begins; this is its tag.
+    Began(String),
     /// The activity has asked for the checkpoint.
     CheckpointRead,
     /// A checkpoint is durable.
@@ -77,6 +78,8 @@ pub(crate) enum Seen {
     ProgressFell { from: u64, to: u64 },
     /// A percentage below 0, above 100, or no number.
     BadPercent(String),
+    /// A generation of a name was allocated.
+    Allocated(String),
     /// A generation of a name is published: what lies under that name may change from now on.
     Published(String),
     /// The moment has come; for [`Twist::Hold`], the attempt waits.
@@ -168,7 +171,7 @@ async fn work(
     let options = WorkerOptions {
         slots: 1,
         run: Some(order.run.clone()),
-        grace: GRACE,
+        grace: order.grace,
     };
     let worker = app
         .open_worker_in(&order.scratch, &Arc::new(registry), options)

@@ -45,7 +45,19 @@ struct Kept {
     attempts: u32,
     checkpoint: Option<Checkpoint>,
     artifacts: Vec<Artifact>,
-    published: BTreeMap<String, u64>,
+    names: BTreeMap<String, Generations>,
+}
+
+/// The generations of a name.
+#[derive(Debug, Default)]
+struct Generations {
+    /// That of the run that is on this stage.
+    own: Option<u64>,
+    /// The highest that anybody has allocated.
+    highest: u64,
+    /// That readers see, and the one before.
+    current: Option<u64>,
+    previous: Option<u64>,
 }
 
 impl Default for Stage {
@@ -73,6 +85,29 @@ impl Stage {
         let folder = path.parent().expect("a key is below the store");
         std::fs::create_dir_all(folder).expect("a directory for sources");
         std::fs::copy(file.as_ref(), &path).expect("a source to copy");
+        self
+    }
+
+    /// Lets an earlier step of the same job have allocated a generation of a name.
+    #[must_use]
+    pub fn with_generation(self, name: &str, generation: u64) -> Self {
+        self.generations(name, |known| {
+            known.own = Some(generation);
+            known.highest = known.highest.max(generation);
+        })
+    }
+
+    /// Lets another job have published a generation of a name.
+    #[must_use]
+    pub fn with_publication(self, name: &str, generation: u64) -> Self {
+        self.generations(name, |known| {
+            known.current = Some(generation);
+            known.highest = known.highest.max(generation);
+        })
+    }
+
+    fn generations(self, name: &str, change: impl FnOnce(&mut Generations)) -> Self {
+        change(self.memory.lock().names.entry(name.to_owned()).or_default());
         self
     }
 
@@ -179,15 +214,67 @@ impl AttemptPort for Memory {
         Ok(())
     }
 
-    async fn allocate_generation(&self, _name: &str, above: u32) -> Result<u64, ActivityError> {
-        Ok(u64::from(above) + 1)
+    async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
+        let mut kept = self.lock();
+        let known = kept.names.entry(name.to_owned()).or_default();
+        let next = known.highest.max(u64::from(above)) + 1;
+        let own = *known.own.get_or_insert(next);
+        known.highest = known.highest.max(own);
+        Ok(own)
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
-        let previous = self.lock().published.insert(name.to_owned(), generation);
+        let mut kept = self.lock();
+        let known = kept.names.entry(name.to_owned()).or_default();
+        if known.own != Some(generation) {
+            let message = format!("generation {generation} of {name} was never allocated");
+            return Err(ActivityError::bug("unknown_generation", message));
+        }
+        // Readers never go back to an older one.
+        if known.current.is_none_or(|current| current < generation) {
+            known.previous = known.current.replace(generation);
+        }
         Ok(PublicationMove {
-            previous,
-            current: generation,
+            previous: known.previous,
+            current: known.current.unwrap_or(generation),
         })
+    }
+}
+
+/// The same as the real port does; see `publications.rs` of the conformance suite of stores.
+#[cfg(test)]
+mod tests {
+    use telecine_engine::activity::AttemptPort as _;
+
+    use super::Stage;
+
+    #[tokio::test]
+    async fn a_run_has_one_generation_above_all_others() {
+        let stage = Stage::new().with_publication("a", 4);
+        let allocate = |above| stage.memory.allocate_generation("a", above);
+        assert_eq!(allocate(2).await.unwrap(), 5);
+        assert_eq!(allocate(90).await.unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn publishing_never_moves_back() {
+        let stage = Stage::new()
+            .with_generation("a", 3)
+            .with_publication("a", 7);
+        let moved = stage.memory.publish("a", 3).await.unwrap();
+        assert_eq!(moved.current, 7);
+        let stage = Stage::new()
+            .with_publication("a", 2)
+            .with_generation("a", 3);
+        for _ in 0..2 {
+            let moved = stage.memory.publish("a", 3).await.unwrap();
+            assert_eq!((moved.previous, moved.current), (Some(2), 3));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_generation_that_nobody_has_allocated_cannot_be_published() {
+        let error = Stage::new().memory.publish("a", 1).await.unwrap_err();
+        assert_eq!(error.code, "unknown_generation");
     }
 }

@@ -1,11 +1,17 @@
 //! An activity that breaks one rule, chosen by its input.
 
+use std::time::{Duration, SystemTime};
+
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use telecine::activity::{Activity, ActivityError, Artifact, Context, ErrorClass, Progress};
 
 /// How many pieces its work has.
 const PIECES: u64 = 4;
+
+/// Longer than anybody may work on who was told to stop: five seconds, and two more for who is only
+/// asked to.
+const TOO_LONG: Duration = Duration::from_secs(8);
 
 /// `wrong.step@1`.
 #[derive(Debug)]
@@ -19,6 +25,7 @@ pub(crate) enum How {
     Behave,
     Fail,
     Panic,
+    EndProcess,
     Hang,
     CryWithBadCode,
     LoseArtifact,
@@ -37,8 +44,21 @@ pub(crate) enum How {
     LeaveProcess,
     LeaveFile,
     LeaveScratch,
+    LeaveFileAtHome,
     BlameItself,
     BlameTheWeather,
+    /// Nothing that a rule forbids.
+    OverlookSource,
+    EatSource,
+    RemoveSource,
+    NameNothing,
+    LosePieces,
+    EndEarlyWhenDrained,
+    BlockThreadWhenCancelled,
+    BlockThreadWhenDrained,
+    Print,
+    /// Nothing that a rule forbids.
+    Vary,
 }
 
 /// Input of [`Wrong`].
@@ -51,20 +71,39 @@ pub(crate) struct Input {
     source: Option<String>,
 }
 
+/// Output of [`Wrong`].
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(crate) struct Made {
+    pieces: u64,
+    object: Option<Artifact>,
+}
+
+impl Made {
+    fn of(pieces: u64) -> Self {
+        Self {
+            pieces,
+            ..Self::default()
+        }
+    }
+}
+
 impl Activity for Wrong {
     const NAME: &'static str = "wrong.step";
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str = "Breaks a rule of activities.";
     type Input = Input;
-    type Output = u64;
+    type Output = Made;
 
-    async fn run(&self, ctx: &Context, input: Input) -> Result<u64, ActivityError> {
+    async fn run(&self, ctx: &Context, input: Input) -> Result<Made, ActivityError> {
         let how = input.how;
         fail_at_once(ctx, how)?;
         match how {
             How::Hang => std::future::pending().await,
             How::LeaveProcess => drop(std::process::Command::new("sleep").arg("600").spawn()),
             How::LeaveFile => drop(std::fs::write(std::env::temp_dir().join("left"), "x")),
+            How::LeaveFileAtHome => drop(std::fs::write(home().join("left"), "x")),
+            How::EatSource | How::RemoveSource => harm_source(ctx, &input).await?,
+            How::Print => println!("made by {}", ctx.attempt_tag()),
             How::LeaveScratch => make_scratch_again(ctx),
             How::BlameItself | How::BlameTheWeather => read_source(ctx, &input).await?,
             _ => store(ctx, how).await?,
@@ -74,10 +113,15 @@ impl Activity for Wrong {
     }
 }
 
+fn home() -> std::path::PathBuf {
+    std::env::var_os("HOME").unwrap_or_default().into()
+}
+
 fn fail_at_once(ctx: &Context, how: How) -> Result<(), ActivityError> {
     match how {
         How::Fail => Err(ActivityError::input("told_to_fail", "it was told to fail")),
         How::Panic => panic!("it was told to panic"),
+        How::EndProcess => std::process::exit(0),
         How::CryWithBadCode => Err(ActivityError::input("Told To Cry", "it was told to cry")),
         How::FailSecondTime if ctx.attempt() > 1 => {
             Err(ActivityError::input("been_here", "it expects to be alone"))
@@ -137,28 +181,68 @@ fn report(ctx: &Context, how: How) {
 }
 
 /// Works through its pieces, a checkpoint after each.
-async fn work(ctx: &Context, how: How) -> Result<u64, ActivityError> {
+async fn work(ctx: &Context, how: How) -> Result<Made, ActivityError> {
     let before: u64 = match how {
         How::IgnoreCheckpoint => 0,
         How::RedoWork => ctx.checkpoint::<u64>()?.map_or(0, |_| 0),
         _ => ctx.checkpoint()?.unwrap_or_default(),
     };
     if matches!(how, How::CountBackwards | How::MisstateArtifact) {
-        return Ok(0);
+        return Ok(Made::default());
+    }
+    if how == How::BlockThreadWhenDrained {
+        return Ok(without_checkpoints(ctx));
     }
     for done in before + 1..=PIECES {
         ctx.save(&done).await?;
         ctx.progress(Progress::of(done, PIECES));
+        if how == How::EndEarlyWhenDrained && ctx.is_draining() {
+            return Ok(Made::of(done));
+        }
         stop(ctx, how).await?;
     }
-    Ok(PIECES)
+    Ok(match how {
+        How::LosePieces => Made::of(PIECES - before),
+        How::Vary => Made::of(now()),
+        How::NameNothing => Made {
+            pieces: PIECES,
+            object: Some(nothing()),
+        },
+        _ => Made::of(PIECES),
+    })
+}
+
+fn without_checkpoints(ctx: &Context) -> Made {
+    if ctx.is_draining() {
+        std::thread::sleep(TOO_LONG);
+    }
+    Made::of(PIECES)
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| u64::from(now.subsec_nanos()))
+}
+
+/// An object that nobody has stored.
+fn nothing() -> Artifact {
+    Artifact {
+        key: "nothing".to_owned(),
+        size: 0,
+        sha256: String::new(),
+        media_type: "text/plain".to_owned(),
+    }
 }
 
 async fn stop(ctx: &Context, how: How) -> Result<(), ActivityError> {
     match how {
-        How::IgnoreCancel if ctx.cancelled().is_cancelled() => std::future::pending().await,
-        How::IgnoreDrain if ctx.draining().is_cancelled() => Ok(()),
-        How::FailWhenDrained if ctx.draining().is_cancelled() => Err(ActivityError::input(
+        How::IgnoreCancel if ctx.is_cancelled() => std::future::pending().await,
+        How::BlockThreadWhenCancelled if ctx.is_cancelled() => {
+            std::thread::sleep(TOO_LONG);
+            Ok(())
+        }
+        How::IgnoreDrain if ctx.is_draining() => Ok(()),
+        How::FailWhenDrained if ctx.is_draining() => Err(ActivityError::input(
             "interrupted",
             "it cannot stop half way",
         )),
@@ -188,4 +272,14 @@ async fn read_source(ctx: &Context, input: &Input) -> Result<(), ActivityError> 
         Some(found) if found.size > 0 => Ok(()),
         _ => Err(ActivityError::new(class, "no_source", "something is wrong")),
     }
+}
+
+async fn harm_source(ctx: &Context, input: &Input) -> Result<(), ActivityError> {
+    let key = input.source.as_deref().unwrap_or_default();
+    let path = ctx.source_file(key).await?;
+    let harmed = match input.how {
+        How::EatSource => std::fs::write(path, "eaten"),
+        _ => std::fs::remove_file(path),
+    };
+    harmed.map_err(|error| ActivityError::io("harm a source", error))
 }

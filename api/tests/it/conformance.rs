@@ -30,6 +30,11 @@ fn every_built_in_activity_passes_the_conformance_kit() {
         };
         let check = Check::new(env!("CARGO_BIN_EXE_telecine"), activity);
         let check = check.input(input).media(place.out());
+        // x264 decides about frames by those that it has seen.
+        let check = match activity {
+            "video.encode" => check.bytes_may_differ(),
+            _ => check,
+        };
         if takes_source(activity) {
             check.source(source)
         } else {

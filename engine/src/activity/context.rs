@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
 use crate::limits;
-use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectStore};
+use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectStore, SourceStore};
 use crate::retry::policy::SOURCE_CHANGED;
 
 /// How much of a file is hashed at a time.
@@ -58,6 +58,8 @@ pub trait Witness: std::fmt::Debug + Send + Sync {
     fn checkpoint_read(&self);
     /// A checkpoint has become durable; the activity waits until this returns.
     async fn checkpoint_saved(&self);
+    /// A generation of a name was allocated for the activity.
+    fn generation_allocated(&self, name: &str);
     /// The activity is about to publish a generation that an earlier step may have allocated.
     async fn publishing(
         &self,
@@ -98,8 +100,9 @@ pub struct ContextParts {
     pub port: Arc<dyn AttemptPort>,
 }
 
-/// What an activity is given to work with; one per attempt.
-#[derive(Debug)]
+/// What an activity is given to work with; one per attempt. A clone is the same attempt, and cheap:
+/// `spawn_blocking` takes one along, for progress and [`Context::check_stop`].
+#[derive(Debug, Clone)]
 pub struct Context {
     parts: ContextParts,
     outcome: Arc<Mutex<Outcome>>,
@@ -167,13 +170,15 @@ impl Context {
         &self.parts.scratch
     }
 
-    /// The store of sources. Read only.
+    /// The store of sources.
     #[must_use]
-    pub fn source(&self) -> &Arc<dyn ObjectStore> {
-        &self.parts.source
+    pub fn source(&self) -> SourceStore<'_> {
+        SourceStore::new(self.parts.source.as_ref())
     }
 
-    /// The store of results.
+    /// The store of results itself. What is written to it directly is not fenced and not listed: a
+    /// stale attempt may write it too, and nobody misses it when it is gone. Store with
+    /// [`Context::put_file`] and [`Context::put_bytes`].
     #[must_use]
     pub fn media(&self) -> &Arc<dyn ObjectStore> {
         &self.parts.media
@@ -252,7 +257,7 @@ impl Context {
     /// # Errors
     /// [`ActivityError::cancelled`], for the activity to return.
     pub fn check_stop(&self) -> Result<(), ActivityError> {
-        if self.cancelled().is_cancelled() || self.draining().is_cancelled() {
+        if self.is_cancelled() || self.is_draining() {
             return Err(ActivityError::cancelled());
         }
         Ok(())
@@ -260,24 +265,41 @@ impl Context {
 
     /// Resolves when the attempt has to stop at once: the run was cancelled, the attempt is over
     /// time, or its worker was taken for dead. Five seconds later it is abandoned.
+    pub async fn cancelled(&self) {
+        self.parts.cancelled.cancelled().await;
+    }
+
+    /// Whether [`Context::cancelled`] has resolved.
     #[must_use]
-    pub fn cancelled(&self) -> &CancellationToken {
-        &self.parts.cancelled
+    pub fn is_cancelled(&self) -> bool {
+        self.parts.cancelled.is_cancelled()
     }
 
     /// Resolves when the worker shuts down: reach the next checkpoint, then return
     /// [`ActivityError::cancelled`]. Nobody's budget is charged.
+    pub async fn draining(&self) {
+        self.parts.draining.cancelled().await;
+    }
+
+    /// Whether [`Context::draining`] has resolved.
     #[must_use]
-    pub fn draining(&self) -> &CancellationToken {
-        &self.parts.draining
+    pub fn is_draining(&self) -> bool {
+        self.parts.draining.is_cancelled()
+    }
+
+    /// What resolves [`Context::cancelled`] and [`Context::draining`]. For test kits.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn signals(&self) -> (&CancellationToken, &CancellationToken) {
+        (&self.parts.cancelled, &self.parts.draining)
     }
 
     /// The store that holds a source, and its key there: `media://KEY` is a result of an earlier
     /// step, see [`Artifact::as_source`]; everything else is a key of the store of sources.
     #[must_use]
-    pub fn locate<'a>(&'a self, source: &'a str) -> (&'a Arc<dyn ObjectStore>, &'a str) {
+    pub fn locate<'a>(&'a self, source: &'a str) -> (SourceStore<'a>, &'a str) {
         match source.strip_prefix(MEDIA_SCHEME) {
-            Some(key) => (self.media(), key),
+            Some(key) => (SourceStore::new(self.media().as_ref()), key),
             None => (self.source(), source),
         }
     }
@@ -314,15 +336,19 @@ impl Context {
         if let Some(path) = store.local_path(key)? {
             return Ok(path);
         }
-        let name = hex(&Sha256::digest(source)[..8]);
-        let path = self.scratch().join(format!("source_{name}"));
-        self.download(store.as_ref(), (key, size), &path).await?;
+        // A name of its own for each source; some libraries go by the extension.
+        let name = format!("source_{}", hex(&Sha256::digest(source)[..8]));
+        let mut path = self.scratch().join(name);
+        if let Some(extension) = extension(key) {
+            path.set_extension(extension);
+        }
+        self.download(store, (key, size), &path).await?;
         Ok(path)
     }
 
     async fn download(
         &self,
-        store: &dyn ObjectStore,
+        store: SourceStore<'_>,
         (key, size): (&str, u64),
         to: &Path,
     ) -> Result<(), ActivityError> {
@@ -427,7 +453,11 @@ impl Context {
     /// # Errors
     /// `cancelled` when the lease is lost.
     pub async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
-        self.parts.port.allocate_generation(name, above).await
+        let allocated = self.parts.port.allocate_generation(name, above).await?;
+        if let Some(witness) = &self.witness {
+            witness.generation_allocated(name);
+        }
+        Ok(allocated)
     }
 
     /// Makes `generation` the one that readers of `name` see.
@@ -479,6 +509,16 @@ impl From<ObjectError> for ActivityError {
             ObjectError::Io { doing, key, source } => Self::io(&format!("{doing} {key}"), source),
         }
     }
+}
+
+/// The longest extension that a copy of a source keeps.
+const EXTENSION_BYTES: usize = 8;
+
+/// What the name of a source ends in, if it says what kind of file it is.
+fn extension(key: &str) -> Option<&str> {
+    let extension = Path::new(key).extension()?.to_str()?;
+    let is_plain = extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (is_plain && extension.len() <= EXTENSION_BYTES).then_some(extension)
 }
 
 /// A checkpoint as it is stored.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::WorkerParts;
@@ -286,11 +287,22 @@ type TaskResult = Result<serde_json::Value, ActivityError>;
 
 fn flatten(ended: Result<TaskResult, tokio::task::JoinError>) -> TaskResult {
     ended.unwrap_or_else(|error| {
-        Err(ActivityError::bug(
-            "panic",
-            format!("the activity panicked: {error}"),
-        ))
+        let message = format!("the activity panicked: {}", panic_message(error));
+        Err(ActivityError::bug("panic", message))
     })
+}
+
+/// What a task said when it panicked.
+fn panic_message(error: JoinError) -> String {
+    let payload = match error.try_into_panic() {
+        Ok(payload) => payload,
+        Err(error) => return error.to_string(),
+    };
+    let said = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    said.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
 }
 
 fn ending(result: TaskResult, signals: &Signals, cancelled: &CancellationToken) -> Ending {

@@ -5,7 +5,7 @@ use crate::id::RunId;
 use crate::store::Fence;
 
 /// The directory below the scratch root that is ours: the root itself may be shared with others.
-const ATTEMPTS: &str = "attempts";
+pub const ATTEMPTS: &str = "attempts";
 
 /// The scratch directory of one attempt; removed when dropped. Its name ends in the process id,
 /// so that a later process can tell what a dead one left behind.

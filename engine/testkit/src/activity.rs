@@ -161,14 +161,14 @@ fn attempt(ctx: &Context) -> Value {
 }
 
 async fn hang(ctx: &Context) -> Result<Value, ActivityError> {
-    ctx.cancelled().cancelled().await;
+    ctx.cancelled().await;
     Err(ActivityError::cancelled())
 }
 
 async fn drain(ctx: &Context) -> Result<Value, ActivityError> {
     tokio::select! {
-        () = ctx.draining().cancelled() => {}
-        () = ctx.cancelled().cancelled() => return Err(ActivityError::cancelled()),
+        () = ctx.draining() => {}
+        () = ctx.cancelled() => return Err(ActivityError::cancelled()),
     }
     ctx.save_checkpoint(&json!({"drained": true}), None, Vec::new())
         .await?;
@@ -193,7 +193,7 @@ async fn make_segments(
             let message = format!("the test activity was told to fail after segment {n}");
             return Err(ActivityError::transient("test_failure", message));
         }
-        if ctx.cancelled().is_cancelled() || ctx.draining().is_cancelled() {
+        if ctx.is_cancelled() || ctx.is_draining() {
             return Err(ActivityError::cancelled());
         }
         let artifact =

@@ -108,7 +108,7 @@ async fn count(ctx: &Context) -> Result<Value, ActivityError> {
             ..Progress::default()
         });
         if number == 3 && from == 0 {
-            ctx.draining().cancelled().await;
+            ctx.draining().await;
             return Err(ActivityError::cancelled());
         }
     }

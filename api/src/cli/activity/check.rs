@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::exit::{CliError, Exit};
+use super::super::interrupt::Interrupts;
 use super::super::{Session, output};
 use crate::testing::Check;
 
@@ -11,6 +12,7 @@ pub(super) struct Given {
     pub(super) input: Option<PathBuf>,
     pub(super) source: Option<PathBuf>,
     pub(super) media: Option<PathBuf>,
+    pub(super) bytes_may_differ: bool,
 }
 
 pub(super) async fn run(
@@ -34,11 +36,19 @@ pub(super) async fn run(
     if let Some(media) = given.media {
         check = check.media(media);
     }
+    if given.bytes_may_differ {
+        check = check.bytes_may_differ();
+    }
     session
         .console
         .note("this runs the activity about ten times, and takes as long");
-    let report = check.perform().await;
-    let report = report.map_err(|error| CliError::usage(error.to_string()))?;
+    let mut interrupts = Interrupts::listen()?;
+    let told = |line: &str| session.console.note(line);
+    let report = tokio::select! {
+        report = check.perform(&told) => report.map_err(|error| CliError::usage(error.to_string()))?,
+        // What the check has made is removed with it.
+        exit = interrupts.next() => return Ok(exit),
+    };
     output::print_one(session.format, &report, || report.to_string())?;
     Ok(if report.is_clean() {
         Exit::Success

@@ -56,7 +56,7 @@ pub(super) fn run(
     let names = Names::new(name)?;
     let directory = directory.unwrap_or_else(|| PathBuf::from(&names.package));
     let checkout = Checkout::find(telecine)?;
-    let files = files(&names, checkout.as_ref())?;
+    let files = files(&names, &checkout)?;
     refuse_to_overwrite(&directory)?;
     for (path, text) in &files {
         write(&directory.join(path), text)?;
@@ -73,11 +73,8 @@ pub(super) fn run(
 }
 
 /// Every file of the crate, by path.
-fn files(names: &Names, checkout: Option<&Checkout>) -> Result<Vec<(String, String)>, CliError> {
-    let dependency = checkout.map_or_else(
-        || format!("{:?}", env!("CARGO_PKG_VERSION")),
-        Checkout::dependency,
-    );
+fn files(names: &Names, checkout: &Checkout) -> Result<Vec<(String, String)>, CliError> {
+    let dependency = checkout.dependency();
     let mut files: Vec<_> = FILES
         .iter()
         .map(|(path, text)| {
@@ -86,9 +83,7 @@ fn files(names: &Names, checkout: Option<&Checkout>) -> Result<Vec<(String, Stri
         })
         .collect();
     files.push((".gitignore".to_owned(), IGNORED.to_owned()));
-    if let Some(checkout) = checkout {
-        files.extend(checkout.build_files()?);
-    }
+    files.extend(checkout.build_files()?);
     Ok(files)
 }
 

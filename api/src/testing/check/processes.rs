@@ -6,6 +6,11 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long processes get to be gone.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
+/// Whether the system tells which processes there are.
+pub(super) fn can_be_seen() -> bool {
+    Path::new("/proc/self").exists()
+}
+
 /// Waits, at most for `patience`, until no process works below `home`; kills those that stay and counts them. Where no
 /// `/proc` tells, there are none.
 pub(super) async fn survivors(home: &Path, patience: Duration) -> usize {

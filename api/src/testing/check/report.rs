@@ -12,6 +12,8 @@ pub struct Report {
     pub trials: Vec<Trial>,
     /// What it got wrong; each kind once.
     pub findings: Vec<Finding>,
+    /// What may be meant so, and is worth a look; each kind once.
+    pub notes: Vec<Finding>,
 }
 
 /// Something that was tried.
@@ -22,9 +24,11 @@ pub struct Trial {
     pub name: String,
     /// How long it took.
     pub wall_s: f64,
+    /// Whether the moment came for which the trial is named: an activity may end before.
+    pub reached: bool,
 }
 
-/// Something that an activity got wrong.
+/// Something about an activity that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
@@ -38,11 +42,15 @@ pub struct Finding {
     pub advice: &'static str,
 }
 
-/// Every kind of finding, with what to do about it.
+/// Every kind of finding and of note, with what to do about it.
 const KINDS: &[(&str, &str)] = &[
     (
         "fails",
         "give the check an input that the activity can work on, or mend the error",
+    ),
+    (
+        "ends_process",
+        "return an `ActivityError`; what may abort or crash belongs into a `Tool`",
     ),
     (
         "hangs",
@@ -65,8 +73,24 @@ const KINDS: &[(&str, &str)] = &[
         "write `#[serde(deny_unknown_fields)]` on the input: a misspelt option is an error then",
     ),
     (
-        "bad_input_accepted",
-        "let the schema of the input say what it must be",
+        "input_untyped",
+        "let the schema of the input say what it must be, if it is not meant to be free",
+    ),
+    (
+        "output_differs",
+        "make the output of everything, also of what earlier attempts made; begin right behind the checkpoint; an encoder whose bytes depend on where it begins is checked with `--bytes-may-differ`",
+    ),
+    (
+        "output_varies",
+        "make it depend on the input alone if it can; raise `VERSION` whenever it may become another",
+    ),
+    (
+        "prints",
+        "use `ctx.warn`, `ctx.progress` or `eprintln!`: standard output belongs to the program, as in `-o json`",
+    ),
+    (
+        "source_changed",
+        "never write to what `ctx.source_file()` names: it is the user's own file",
     ),
     (
         "artifact_missing",
@@ -82,7 +106,7 @@ const KINDS: &[(&str, &str)] = &[
     ),
     (
         "object_overwritten",
-        "put `ctx.attempt_tag()` into the name, or make the bytes depend on the input alone",
+        "put `ctx.attempt_tag()` into the name, or make the bytes depend on the input alone; delete nothing",
     ),
     (
         "progress_falls",
@@ -104,7 +128,7 @@ const KINDS: &[(&str, &str)] = &[
     ("work_redone", "begin after what the checkpoint covers"),
     (
         "ignores_cancel",
-        "return soon after `ctx.cancelled()` resolves, and block no thread of the runtime",
+        "return soon after `ctx.cancelled()` resolves; block no thread of the runtime, use `spawn_blocking`",
     ),
     (
         "ignores_drain",
@@ -116,7 +140,7 @@ const KINDS: &[(&str, &str)] = &[
     ),
     (
         "leaves_processes",
-        "run other programs with `ToolHost`, which ends them with the attempt",
+        "start other programs in a `Tool`: with the attempt ends its process, and what that has started",
     ),
     ("leaves_files", "write to `ctx.scratch()` only"),
     (
@@ -126,6 +150,14 @@ const KINDS: &[(&str, &str)] = &[
     (
         "bad_source_is_a_bug",
         "return an error of class `input` for a source that is missing or broken",
+    ),
+    (
+        "bad_source_accepted",
+        "look whether the source is what the activity works on; an error of class `input` says that it is not",
+    ),
+    (
+        "processes_unseen",
+        "check it on Linux too: without `/proc` nobody sees processes that outlive it",
     ),
     (
         "bad_source_is_retried",
@@ -161,9 +193,31 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
-        if self.findings.iter().all(|known| known.id != finding.id) {
-            self.findings.push(finding);
-        }
+        add_once(&mut self.findings, finding);
+    }
+
+    pub(super) fn note(&mut self, note: Finding) {
+        add_once(&mut self.notes, note);
+    }
+
+    /// A line about a trial.
+    pub(super) fn line(&self, trial: &Trial) -> String {
+        let wrong = self.findings.iter().any(|found| found.trial == trial.name);
+        let verdict = match (wrong, trial.reached) {
+            (true, _) => "WRONG",
+            (false, true) => "ok",
+            (false, false) => "-",
+        };
+        let tail = if trial.reached { "" } else { "  not reached" };
+        let Trial { name, wall_s, .. } = trial;
+        format!("  {verdict:<6}{name:<42}{wall_s:>6.1} s{tail}")
+    }
+}
+
+/// Of each kind, the first.
+fn add_once(known: &mut Vec<Finding>, new: Finding) {
+    if known.iter().all(|known| known.id != new.id) {
+        known.push(new);
     }
 }
 
@@ -171,12 +225,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.activity)?;
         for trial in &self.trials {
-            let wrong = self.findings.iter().any(|found| found.trial == trial.name);
-            let verdict = if wrong { "WRONG" } else { "ok" };
-            writeln!(f, "  {verdict:<6}{:<42}{:>6.1} s", trial.name, trial.wall_s)?;
+            writeln!(f, "{}", self.line(trial))?;
         }
-        for finding in &self.findings {
-            writeln!(f, "\n{} ({})", finding.id, finding.trial)?;
+        let findings = self.findings.iter().map(|finding| ("", finding));
+        let notes = self.notes.iter().map(|note| ("note: ", note));
+        for (kind, finding) in findings.chain(notes) {
+            writeln!(f, "\n{kind}{} ({})", finding.id, finding.trial)?;
             writeln!(f, "  {}\n  {}", finding.message, finding.advice)?;
         }
         match self.findings.len() {

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use telecine_engine::coordinator::Submission;
 use telecine_engine::definition::{self, ActivityCatalog, Definition};
 use telecine_engine::id::RunId;
@@ -27,12 +29,42 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How much of what a process says to standard error is kept, in bytes.
 const STDERR_BYTES: u64 = 64 * 1024;
 
+/// How much of a line that an activity printed is kept, in characters.
+const PRINTED_CHARS: usize = 80;
+
+/// How much of an object is hashed at a time.
+const DIGEST_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The directories: stores, what nobody should write to, and a place for broken sources.
+const DIRECTORIES: [&str; 6] = ["media", "sources", "bad_sources", "tmp", "cwd", "home"];
+
 /// Where a check takes place: a data directory, stores, and directories for what nobody should
 /// write; all of it temporary.
 #[derive(Debug)]
 pub(super) struct Site {
     home: tempfile::TempDir,
     app: App,
+    /// What objects were found to hold: a set is looked at several times in each trial.
+    digests: Mutex<BTreeMap<PathBuf, (Look, String)>>,
+}
+
+/// What a file looks like from outside: it has not been written to while this stays the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) size: u64,
+    inode: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Look {
+    pub(super) fn at(path: &Path) -> std::io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            size: found.size(),
+            inode: found.ino(),
+            modified: found.modified().ok(),
+        })
+    }
 }
 
 /// One process that worked on a run.
@@ -42,23 +74,47 @@ pub(super) struct Performance {
     pub(super) seen: Vec<(Duration, Seen)>,
     /// Whether it had to be killed because it took too long.
     pub(super) hung: bool,
+    /// How it ended; it may have been killed.
+    pub(super) status: ExitStatus,
+    /// The first line that the activity printed itself.
+    pub(super) printed: Option<String>,
     /// Processes that outlived it.
     pub(super) survivors: usize,
 }
 
-/// Objects by key, with the SHA-256 of their bytes.
-pub(super) type Objects = BTreeMap<String, String>;
+/// An object in the store of results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Object {
+    pub(super) size: u64,
+    pub(super) sha256: String,
+}
+
+/// Objects by key.
+pub(super) type Objects = BTreeMap<String, Object>;
+
+/// Limits of a process: how long it may work, how long what it started gets to be gone, and how
+/// long a drained activity gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) work: Duration,
+    pub(super) patience: Duration,
+    pub(super) grace: Duration,
+}
 
 impl Site {
     pub(super) async fn new() -> Result<Self, CheckError> {
         let home = tempfile::tempdir()?;
-        for name in ["media", "tmp", "cwd", "sources"] {
+        for name in DIRECTORIES {
             std::fs::create_dir(home.path().join(name))?;
         }
         let app = App::open(&Database::Directory(home.path().join("data")))
             .await
             .map_err(|error| CheckError(error.to_string()))?;
-        Ok(Self { home, app })
+        Ok(Self {
+            home,
+            app,
+            digests: Mutex::default(),
+        })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -91,34 +147,36 @@ impl Site {
         Ok(Some(submitted.run))
     }
 
-    /// Lets a process work on a run until the run stops, the plot is fulfilled or `limit` is over.
-    /// Processes that it started get `patience` to be gone.
+    /// Lets a process work on a run until the run stops, the plot is fulfilled or its time is over.
     pub(super) async fn perform(
         &self,
         subject: &Subject,
         (run, plot): (&RunId, Option<Plot>),
-        (limit, patience): (Duration, Duration),
+        limits: Limits,
     ) -> Result<Performance, CheckError> {
         let order = Order {
             data: self.path("data"),
             scratch: self.path("scratch"),
             run: run.clone(),
             plot,
+            grace: limits.grace,
         };
         let (mut child, stdin) = self.start(&subject.program, &order).await?;
-        let mut seen = Vec::new();
+        let mut heard = Heard::default();
         let stops_there = plot.is_some_and(|plot| plot.twist == Twist::Hold);
-        let listened = listen(&mut child, &mut seen, stops_there);
-        let hung = tokio::time::timeout(limit, listened).await.is_err();
+        let listened = listen(&mut child, &mut heard, stops_there);
+        let hung = tokio::time::timeout(limits.work, listened).await.is_err();
         if hung || stops_there {
             let _ = child.start_kill();
         }
-        child.wait().await?;
+        let status = child.wait().await?;
         drop(stdin);
         Ok(Performance {
-            seen,
+            seen: heard.seen,
             hung,
-            survivors: processes::survivors(self.home.path(), patience).await,
+            status,
+            printed: heard.printed,
+            survivors: processes::survivors(self.home.path(), limits.patience).await,
         })
     }
 
@@ -128,10 +186,15 @@ impl Site {
         program: &Path,
         order: &Order,
     ) -> Result<(Child, ChildStdin), CheckError> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(cache) = cache_directory() {
+            command.env("XDG_CACHE_HOME", cache);
+        }
+        let mut child = command
             .arg(REHEARSE)
             .current_dir(self.path("cwd"))
             .env("TMPDIR", self.path("tmp"))
+            .env("HOME", self.path("home"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(self.path("stderr"))?)
@@ -163,11 +226,24 @@ impl Site {
         let mut objects = Objects::new();
         for path in files_below(&root)? {
             let key = path.strip_prefix(&root).unwrap_or(&path);
-            let digest = Sha256::digest(std::fs::read(&path)?);
-            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            objects.insert(key.display().to_string(), hex);
+            let key = key.display().to_string();
+            objects.insert(key, self.object(path)?);
         }
         Ok(objects)
+    }
+
+    /// An object; it is read if it looks otherwise than when it was read last.
+    fn object(&self, path: PathBuf) -> std::io::Result<Object> {
+        let look = Look::at(&path)?;
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = digests.get(&path).filter(|(known, _)| *known == look);
+        let sha256 = match known {
+            Some((_, sha256)) => sha256.clone(),
+            None => digest(&path)?,
+        };
+        let size = look.size;
+        digests.insert(path, (look, sha256.clone()));
+        Ok(Object { size, sha256 })
     }
 
     /// Takes away what lies below a directory that is to be empty, and answers the first of it.
@@ -183,8 +259,25 @@ impl Site {
     }
 }
 
+/// The directory for caches of whoever runs the kit. Processes keep it although they have a home of
+/// their own: media libraries take seconds to fill an empty one.
+fn cache_directory() -> Option<PathBuf> {
+    if std::env::var_os("XDG_CACHE_HOME").is_some() {
+        return None;
+    }
+    std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"))
+}
+
+/// What was heard of a process.
+#[derive(Debug, Default)]
+struct Heard {
+    seen: Vec<(Duration, Seen)>,
+    /// The first line that is not the rehearsal's.
+    printed: Option<String>,
+}
+
 /// Reads what a process tells until it ends, or until the moment to kill it has come.
-async fn listen(child: &mut Child, seen: &mut Vec<(Duration, Seen)>, stops_there: bool) {
+async fn listen(child: &mut Child, heard: &mut Heard, stops_there: bool) {
     let Some(stdout) = child.stdout.take() else {
         return;
     };
@@ -192,7 +285,7 @@ async fn listen(child: &mut Child, seen: &mut Vec<(Duration, Seen)>, stops_there
         lines: BufReader::new(stdout).lines(),
         started: Instant::now(),
         stops_there,
-        seen,
+        heard,
     };
     tokio::select! {
         () = ear.hear() => return,
@@ -206,20 +299,28 @@ struct Ear<'a> {
     lines: Lines<BufReader<ChildStdout>>,
     started: Instant,
     stops_there: bool,
-    seen: &'a mut Vec<(Duration, Seen)>,
+    heard: &'a mut Heard,
 }
 
 impl Ear<'_> {
     async fn hear(&mut self) {
         while let Ok(Some(line)) = self.lines.next_line().await {
-            // Anything else was printed by the activity.
-            if let Ok(told) = serde_json::from_str::<Seen>(&line) {
-                let is_moment = told == Seen::Reached;
-                self.seen.push((self.started.elapsed(), told));
-                if is_moment && self.stops_there {
-                    return;
-                }
+            let Ok(told) = serde_json::from_str::<Seen>(&line) else {
+                self.overhear(&line);
+                continue;
+            };
+            let is_moment = told == Seen::Reached;
+            self.heard.seen.push((self.started.elapsed(), told));
+            if is_moment && self.stops_there {
+                return;
             }
+        }
+    }
+
+    /// Keeps what the activity printed. Each line of the rehearsal has an empty one before it.
+    fn overhear(&mut self, line: &str) {
+        if !line.is_empty() && self.heard.printed.is_none() {
+            self.heard.printed = Some(line.chars().take(PRINTED_CHARS).collect());
         }
     }
 }
@@ -274,4 +375,19 @@ fn files_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// SHA-256 of a file, hex.
+fn digest(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    let digest = hasher.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }

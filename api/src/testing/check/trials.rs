@@ -1,22 +1,23 @@
 //! What is done to an activity, and what is made of what it then does.
 
+mod judge;
 mod mutants;
+mod outcome;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use telecine_engine::activity::ErrorClass;
-use telecine_engine::definition;
 use telecine_engine::id::RunId;
 use telecine_engine::run::{Failure, RunStatus, Snapshot};
 
-use super::processes::GRACE;
+use super::processes::{GRACE, can_be_seen};
 use super::report::{Finding, Report, Trial};
-use super::site::{Objects, Performance, Site, definition_for};
-use super::{CheckError, Subject};
+use super::site::{Limits, Performance, Site, definition_for};
+use super::{CheckError, Source, Subject};
 use crate::testing::rehearsal::{Moment, Plot, Seen, Twist};
+use outcome::{Difference, Outcome};
 
 /// A disturbed attempt gets ten times what an undisturbed one took, and this.
 const SLACK: Duration = Duration::from_secs(20);
@@ -24,50 +25,92 @@ const SLACK: Duration = Duration::from_secs(20);
 /// How soon an activity has to return after it was told to stop; the engine waits no longer.
 const STOP: Duration = Duration::from_secs(5);
 
-/// Checks one activity.
-pub(super) async fn run(
-    site: &Site,
-    subject: &Subject,
-    (input, sources): (Value, Option<PathBuf>),
-    limit: Duration,
-) -> Result<Report, CheckError> {
-    let mut course = Course {
-        site,
-        subject,
-        sources: sources.unwrap_or_else(|| site.path("sources")),
-        input,
-        limit,
-        checkpoints: 0,
-        published: BTreeSet::new(),
-        report: Report {
-            activity: subject.title(),
-            trials: Vec::new(),
-            findings: Vec::new(),
-        },
-    };
-    if course.undisturbed().await? {
-        course.repeated().await?;
-        course.killed().await?;
-        course.cancelled().await?;
-        course.drained().await?;
-        course.bad_inputs().await?;
-        course.bad_sources().await?;
-    }
-    Ok(course.report)
-}
+/// How long a drained activity gets to reach its next checkpoint, and one that saves none to end.
+const TO_CHECKPOINT: Duration = Duration::from_secs(20);
+const WITHOUT_CHECKPOINT: Duration = Duration::from_secs(2);
 
-struct Course<'a> {
+/// One activity under examination.
+pub(super) struct Course<'a> {
     site: &'a Site,
     subject: &'a Subject,
+    told: &'a (dyn Fn(&str) + Sync),
+    source: Option<Source>,
+    /// Whether objects may have other bytes when the run was disturbed.
+    bytes_may_differ: bool,
+    /// The directory of sources.
     sources: PathBuf,
     input: Value,
     /// How long one process may work.
     limit: Duration,
     /// How many checkpoints an undisturbed attempt saves.
     checkpoints: u32,
-    /// Names of which it has published a generation.
+    /// What an undisturbed run came to, what another did, and where their outputs differ.
+    usual: Option<Outcome>,
+    again: Option<Outcome>,
+    varying: Vec<Difference>,
+    /// Names of which it was given a generation, and of which it has published one.
+    allocated: BTreeSet<String>,
     published: BTreeSet<String>,
+    /// Whether the moment of the trial that is on has come.
+    reached: bool,
     report: Report,
+}
+
+impl<'a> Course<'a> {
+    /// Of an activity with that input; `told` hears of each trial.
+    pub(super) fn new(
+        site: &'a Site,
+        subject: &'a Subject,
+        (input, source): (Value, Option<Source>),
+        told: &'a (dyn Fn(&str) + Sync),
+    ) -> Self {
+        Self {
+            site,
+            subject,
+            told,
+            source,
+            bytes_may_differ: false,
+            sources: site.path("sources"),
+            input,
+            limit: Duration::ZERO,
+            checkpoints: 0,
+            usual: None,
+            again: None,
+            varying: Vec::new(),
+            allocated: BTreeSet::new(),
+            published: BTreeSet::new(),
+            reached: true,
+            report: Report {
+                activity: subject.title(),
+                trials: Vec::new(),
+                findings: Vec::new(),
+                notes: Vec::new(),
+            },
+        }
+    }
+
+    /// Lets objects have other bytes when the run was disturbed.
+    pub(super) fn bytes_may_differ(mut self, may_differ: bool) -> Self {
+        self.bytes_may_differ = may_differ;
+        self
+    }
+
+    /// Checks it; an undisturbed attempt may take so long.
+    pub(super) async fn run(mut self, limit: Duration) -> Result<Report, CheckError> {
+        self.limit = limit;
+        if !can_be_seen() {
+            self.note("processes_unseen", "all", "there is no `/proc` here");
+        }
+        if self.undisturbed().await? {
+            self.repeated().await?;
+            self.killed().await?;
+            self.cancelled().await?;
+            self.drained().await?;
+            self.bad_inputs().await?;
+            self.bad_sources().await?;
+        }
+        Ok(self.report)
+    }
 }
 
 impl Course<'_> {
@@ -94,10 +137,8 @@ impl Course<'_> {
         self.judge_output(name, &snapshot);
         self.judge_artifacts(name, &snapshot)?;
         self.judge_unlisted(name, &snapshot, &before)?;
-        // Nobody can clear up after itself who was killed.
-        if !done.hung {
-            self.judge_leftovers(name)?;
-        }
+        self.judge_leftovers(name, &done)?;
+        self.usual = Outcome::of(&snapshot, &[&done]);
         self.tried(name, started);
         Ok(snapshot.run.status == RunStatus::Succeeded)
     }
@@ -106,10 +147,12 @@ impl Course<'_> {
         let (name, started) = ("it runs again beside its own results", Instant::now());
         let before = self.site.objects()?;
         if let Some(run) = self.submit(&self.input.clone()).await? {
-            self.perform(name, (&run, None)).await?;
+            let done = self.perform(name, (&run, None)).await?;
             let snapshot = self.site.snapshot(&run).await?;
             self.judge_end(name, "fails_again", &snapshot);
             self.judge_overwritten(name, &before)?;
+            self.again = Outcome::of(&snapshot, &[&done]);
+            self.judge_variation(name);
         }
         self.tried(name, started);
         Ok(())
@@ -153,15 +196,19 @@ impl Course<'_> {
         let first = self.perform(name, (&run, Some(plot))).await?;
         if plot.twist == Twist::Hold {
             // Nobody can clear up after itself who was killed.
-            self.site.clear("tmp")?;
-            self.site.clear("cwd")?;
+            self.clear()?;
         }
+        let failing = match plot.twist {
+            Twist::Drain => "fails_when_drained",
+            Twist::Hold | Twist::Cancel => "fails_again",
+        };
         if plot.twist == Twist::Drain {
             self.judge_drain(name, &first);
         }
         let between = self.site.snapshot(&run).await?;
         if between.run.status.is_stopped() {
-            self.judge_end(name, "fails_when_drained", &between);
+            self.judge_end(name, failing, &between);
+            self.judge_outcome(name, Outcome::of(&between, &[&first]));
             return Ok(());
         }
         let before = self.site.objects()?;
@@ -173,8 +220,9 @@ impl Course<'_> {
         self.judge_overwritten(name, &before)?;
         if after.run.status == RunStatus::Succeeded {
             self.judge_resumption(name, &first, &second);
+            self.judge_outcome(name, Outcome::of(&after, &[&first, &second]));
         }
-        self.judge_leftovers(name)
+        self.judge_leftovers(name, &second)
     }
 
     async fn cancelled(&mut self) -> Result<(), CheckError> {
@@ -189,12 +237,9 @@ impl Course<'_> {
                     at,
                     twist: Twist::Cancel,
                 };
-                let limit = self.limit;
-                self.limit = limit.max(STOP * 3);
                 let done = self.perform(name, (&run, Some(plot))).await?;
-                self.limit = limit;
                 self.judge_cancel(name, &done);
-                self.judge_leftovers(name)?;
+                self.judge_leftovers(name, &done)?;
             }
             self.tried(name, started);
         }
@@ -202,8 +247,9 @@ impl Course<'_> {
     }
 
     async fn drained(&mut self) -> Result<(), CheckError> {
+        // It may save one checkpoint more: there have to be two, or nobody sees that it goes on.
         let (at, name) = match self.checkpoints {
-            0 => (Moment::Start, "drained as it starts"),
+            0..=2 => (Moment::Start, "drained as it starts"),
             _ => (Moment::Checkpoint(1), "drained after checkpoint 1"),
         };
         let started = Instant::now();
@@ -216,49 +262,54 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Gives it inputs that its schema refuses, and one with a field that nobody knows.
+    /// Gives it an input with a field that nobody knows, and looks for fields that may be anything.
     async fn bad_inputs(&mut self) -> Result<(), CheckError> {
         let (name, started) = ("given bad input", Instant::now());
-        for mutant in mutants::of(&self.input, &self.subject.input_schema) {
-            let Some(run) = self.submit(&mutant.input).await? else {
-                continue;
-            };
+        if let Some(misspelt) = mutants::misspelt(&self.input)
+            && let Some(run) = self.submit(&misspelt).await?
+        {
             self.perform(name, (&run, None)).await?;
             let snapshot = self.site.snapshot(&run).await?;
-            let refused = error_of(&snapshot).is_some_and(|e| e.code == "bad_activity_input");
-            if !refused {
-                self.find(mutant.finding, name, &mutant.what);
+            if error_of(&snapshot).is_none_or(|error| error.code != "bad_activity_input") {
+                let field = mutants::UNKNOWN;
+                let message = format!("it accepted an input with the unknown field `{field}`");
+                self.find("unknown_fields_accepted", name, &message);
             }
         }
-        self.site.clear("tmp")?;
-        self.site.clear("cwd")?;
+        for field in mutants::free_fields(&self.input, &self.subject.input_schema) {
+            let message = format!("its schema allows anything for `{field}`");
+            self.note("input_untyped", name, &message);
+        }
+        self.clear()?;
         self.tried(name, started);
         Ok(())
     }
 
     /// Takes its source away, empties it, and puts something else in its place.
     async fn bad_sources(&mut self) -> Result<(), CheckError> {
-        let key = self.input.get("source").and_then(Value::as_str);
-        let Some(key) = key.filter(|key| self.sources.join(key).is_file()) else {
+        let Some(source) = self.source.take() else {
             return Ok(());
         };
-        let (key, whole) = (key.to_owned(), self.sources.join(key));
-        let bad = self.site.path("sources");
-        for (what, bytes) in bad_sources_of(&whole)? {
-            let (name, started) = (format!("given {what} source"), Instant::now());
-            let path = bad.join(&key);
-            match bytes {
-                Some(bytes) => std::fs::write(&path, bytes)?,
-                None => drop(std::fs::remove_file(&path)),
-            }
-            let sources = std::mem::replace(&mut self.sources, bad.clone());
+        self.sources = self.site.path("bad_sources");
+        let file = source.copy.file_name().unwrap_or_default();
+        let path = self.sources.join(file);
+        for bad in BadSource::ALL {
+            let (name, started) = (format!("given {} source", bad.article()), Instant::now());
+            bad.put(&source.original, &path)?;
             if let Some(run) = self.submit(&self.input.clone()).await? {
                 self.perform(&name, (&run, None)).await?;
                 let snapshot = self.site.snapshot(&run).await?;
                 self.judge_bad_source(&name, &snapshot);
             }
-            self.sources = sources;
+            self.clear()?;
             self.tried(&name, started);
+        }
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<(), CheckError> {
+        for directory in ["tmp", "cwd", "home"] {
+            self.site.clear(directory)?;
         }
         Ok(())
     }
@@ -271,45 +322,47 @@ impl Course<'_> {
     async fn perform(
         &mut self,
         name: &str,
-        act: (&RunId, Option<Plot>),
+        (run, plot): (&RunId, Option<Plot>),
     ) -> Result<Performance, CheckError> {
-        // Who has left a process behind once needs not be given time to clear up again.
-        let patience = match self.found("leaves_processes") {
-            true => Duration::ZERO,
-            false => GRACE,
-        };
-        let limits = (self.limit, patience);
+        let limits = self.limits(plot);
+        let act = (run, plot);
         let done = self.site.perform(self.subject, act, limits).await?;
-        let published = done.seen.iter().filter_map(|(_, seen)| match seen {
-            Seen::Published(name) => Some(name.clone()),
-            _ => None,
-        });
-        self.published.extend(published);
-        if done.hung {
-            let message = format!("it did not end within {} s", self.limit.as_secs());
-            self.find("hangs", name, &message);
+        if plot.is_some() {
+            self.reached = moment(&done, &Seen::Reached).is_some();
         }
-        if done.survivors > 0 {
-            let message = format!("{} processes outlived it", done.survivors);
-            self.find("leaves_processes", name, &message);
+        for (_, seen) in &done.seen {
+            match seen {
+                Seen::Allocated(name) => self.allocated.insert(name.clone()),
+                Seen::Published(name) => self.published.insert(name.clone()),
+                _ => continue,
+            };
         }
-        let errors = done.seen.iter().filter_map(|(_, seen)| match seen {
-            Seen::Returned(error) => error.clone(),
-            _ => None,
-        });
-        for error in errors.collect::<Vec<_>>() {
-            if !is_snake_case(&error.code) {
-                let message = format!("an error has the code {:?}", error.code);
-                self.find("bad_error_code", name, &message);
-            }
-        }
-        let snapshot = self.site.snapshot(act.0).await?;
-        let said = self.site.stderr();
-        if error_of(&snapshot).is_some_and(|error| error.code == "panic") {
-            let panic = said.lines().find(|line| line.contains("panicked at"));
-            self.find("panics", name, panic.unwrap_or("it panicked"));
-        }
+        self.judge_process(name, &done, limits);
+        self.judge_codes(name, &done);
+        let snapshot = self.site.snapshot(run).await?;
+        self.judge_death(name, (&done, plot), &snapshot);
+        self.judge_source(name)?;
         Ok(done)
+    }
+
+    fn limits(&self, plot: Option<Plot>) -> Limits {
+        let grace = match self.checkpoints {
+            0 => WITHOUT_CHECKPOINT,
+            _ => TO_CHECKPOINT,
+        };
+        let is_told = plot.is_some_and(|plot| plot.twist != Twist::Hold);
+        Limits {
+            work: match is_told {
+                true => self.limit.max(grace + STOP * 3),
+                false => self.limit,
+            },
+            // Who has left a process behind once needs not be given time to clear up again.
+            patience: match self.found("leaves_processes") {
+                true => Duration::ZERO,
+                false => GRACE,
+            },
+            grace,
+        }
     }
 
     fn found(&self, id: &str) -> bool {
@@ -320,224 +373,76 @@ impl Course<'_> {
     /// Whether readers find an object under a name that is published: the next publication replaces
     /// it, so it is nobody's artifact.
     fn is_published(&self, key: &str) -> bool {
-        let below = |name: &String| format!("/{key}/").contains(&format!("/{name}/"));
-        self.published.iter().any(below)
+        is_below(&self.published, key)
+    }
+
+    /// Whether an object may be a claim on a generation, for other databases to see: such are nobody's
+    /// artifacts either.
+    fn is_claimed(&self, key: &str) -> bool {
+        is_below(&self.allocated, key)
     }
 
     fn find(&mut self, id: &'static str, trial: &str, message: &str) {
         self.report.add(Finding::new(id, trial, message));
     }
 
+    fn note(&mut self, id: &'static str, trial: &str, message: &str) {
+        self.report.note(Finding::new(id, trial, message));
+    }
+
     fn tried(&mut self, name: &str, started: Instant) {
-        self.report.trials.push(Trial {
+        let trial = Trial {
             name: name.to_owned(),
             wall_s: started.elapsed().as_secs_f64(),
-        });
+            reached: std::mem::replace(&mut self.reached, true),
+        };
+        (self.told)(&self.report.line(&trial));
+        self.report.trials.push(trial);
     }
 }
 
-/// Judgements.
-impl Course<'_> {
-    fn judge_end(&mut self, name: &str, id: &'static str, snapshot: &Snapshot) {
-        if snapshot.run.status == RunStatus::Succeeded {
-            return;
+/// What a source is replaced by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BadSource {
+    Missing,
+    Empty,
+    Text,
+    Half,
+}
+
+impl BadSource {
+    const ALL: [Self; 4] = [Self::Missing, Self::Empty, Self::Text, Self::Half];
+
+    fn article(self) -> &'static str {
+        match self {
+            Self::Missing => "a missing",
+            Self::Empty => "an empty",
+            Self::Text => "another",
+            Self::Half => "half a",
         }
-        let message = match error_of(snapshot) {
-            Some(error) => format!(
-                "it failed: {} {}: {}",
-                error.class, error.code, error.message
-            ),
-            None => format!("its job is {}", snapshot.run.status),
-        };
-        self.find(id, name, &message);
     }
 
-    fn judge_progress(&mut self, name: &str, done: &Performance) {
-        for (_, seen) in &done.seen {
-            match seen {
-                Seen::ProgressFell { from, to } => {
-                    let message = format!("the counter of its progress fell from {from} to {to}");
-                    self.find("progress_falls", name, &message);
-                }
-                Seen::BadPercent(percent) => {
-                    self.find(
-                        "bad_percent",
-                        name,
-                        &format!("it reported {percent} percent"),
-                    );
-                }
-                _ => {}
+    /// Puts it where the source is expected.
+    fn put(self, whole: &Path, at: &Path) -> std::io::Result<()> {
+        match self {
+            Self::Missing => Ok(()),
+            Self::Empty => std::fs::write(at, ""),
+            Self::Text => {
+                let text = b"this is a text, whatever its name says\n".repeat(64);
+                std::fs::write(at, text)
             }
-        }
-    }
-
-    fn judge_output(&mut self, name: &str, snapshot: &Snapshot) {
-        let output = snapshot
-            .steps
-            .first()
-            .and_then(|record| record.step.output.clone());
-        let Some(output) = output else {
-            return;
-        };
-        let misfits = definition::misfits(&self.subject.output_schema, &output);
-        if let Some(misfit) = misfits.first() {
-            let place = if misfit.pointer.is_empty() {
-                "it"
-            } else {
-                misfit.pointer.as_str()
-            };
-            let message = format!("in its output, {place} {}", misfit.message);
-            self.find("output_breaks_schema", name, &message);
-        }
-    }
-
-    /// Every object that is listed is there, as it is listed.
-    fn judge_artifacts(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), CheckError> {
-        let objects = self.site.objects()?;
-        for artifact in snapshot.steps.iter().flat_map(|record| &record.artifacts) {
-            let size = std::fs::metadata(self.site.path("media").join(&artifact.key));
-            match objects.get(&artifact.key) {
-                None => {
-                    let message = format!("it listed {}, which is not in the store", artifact.key);
-                    self.find("artifact_missing", name, &message);
-                }
-                Some(digest)
-                    if *digest != artifact.sha256
-                        || size.is_ok_and(|found| found.len() != artifact.size) =>
-                {
-                    let message = format!("{} is not what was listed", artifact.key);
-                    self.find("artifact_differs", name, &message);
-                }
-                Some(_) => {}
+            Self::Half => {
+                let size = std::fs::copy(whole, at)?;
+                let file = std::fs::OpenOptions::new().write(true).open(at)?;
+                file.set_len(size / 2)
             }
-        }
-        Ok(())
-    }
-
-    fn judge_unlisted(
-        &mut self,
-        name: &str,
-        snapshot: &Snapshot,
-        before: &Objects,
-    ) -> Result<(), CheckError> {
-        let listed: Vec<_> = snapshot
-            .steps
-            .iter()
-            .flat_map(|record| &record.artifacts)
-            .collect();
-        let unlisted = self.site.objects()?.into_keys().find(|key| {
-            let is_listed = listed.iter().any(|artifact| artifact.key == *key);
-            !before.contains_key(key) && !is_listed && !self.is_published(key)
-        });
-        if let Some(key) = unlisted {
-            let message = format!("it stored {key} and listed it nowhere");
-            self.find("unlisted_object", name, &message);
-        }
-        Ok(())
-    }
-
-    /// Nothing that was there has changed.
-    fn judge_overwritten(&mut self, name: &str, before: &Objects) -> Result<(), CheckError> {
-        let after = self.site.objects()?;
-        let changed = before
-            .iter()
-            .find(|(key, digest)| after.get(*key) != Some(digest) && !self.is_published(key));
-        if let Some((key, _)) = changed {
-            let message = format!("{key}, which an earlier attempt had stored, is another now");
-            self.find("object_overwritten", name, &message);
-        }
-        Ok(())
-    }
-
-    fn judge_drain(&mut self, name: &str, done: &Performance) {
-        let saved = after_moment(done, &Seen::CheckpointSaved);
-        if saved > 1 {
-            let message = format!("it saved {saved} more checkpoints after its worker shut down");
-            self.find("ignores_drain", name, &message);
-        }
-    }
-
-    fn judge_resumption(&mut self, name: &str, first: &Performance, second: &Performance) {
-        if count(first, &Seen::CheckpointSaved) == 0 {
-            return;
-        }
-        if count(second, &Seen::CheckpointRead) == 0 {
-            let message = "it had saved a checkpoint, and the next attempt did not ask for it";
-            self.find("checkpoint_ignored", name, message);
-        } else if self.checkpoints > 1 && count(second, &Seen::CheckpointSaved) >= self.checkpoints
-        {
-            let message = format!(
-                "the next attempt saved {} checkpoints, like one that starts from the beginning",
-                count(second, &Seen::CheckpointSaved)
-            );
-            self.find("work_redone", name, &message);
-        }
-    }
-
-    fn judge_cancel(&mut self, name: &str, done: &Performance) {
-        let told = moment(done, &Seen::Cancelled);
-        let returned = done.seen.iter().find_map(|(at, seen)| match seen {
-            Seen::Returned(_) => Some(*at),
-            _ => None,
-        });
-        let late = match (told, returned) {
-            (Some(told), Some(returned)) => returned.saturating_sub(told) > STOP,
-            (Some(_), None) => true,
-            (None, returned) => returned.is_none(),
-        };
-        if late {
-            let message = format!("it did not return within {} s after that", STOP.as_secs());
-            self.find("ignores_cancel", name, &message);
-        }
-    }
-
-    fn judge_leftovers(&mut self, name: &str) -> Result<(), CheckError> {
-        for (place, id, what) in [
-            ("tmp", "leaves_files", "the directory for temporary files"),
-            ("cwd", "leaves_files", "the working directory"),
-            (
-                "scratch/attempts",
-                "leaves_scratch",
-                "the scratch directory",
-            ),
-        ] {
-            if let Some(left) = self.site.clear(place)? {
-                let message = format!("{} stayed behind in {what}", left.display());
-                self.find(id, name, &message);
-            }
-        }
-        Ok(())
-    }
-
-    fn judge_bad_source(&mut self, name: &str, snapshot: &Snapshot) {
-        let Some(error) = error_of(snapshot) else {
-            return;
-        };
-        let message = format!(
-            "it failed: {} {}: {}",
-            error.class, error.code, error.message
-        );
-        match error.class {
-            ErrorClass::Input | ErrorClass::Config => {}
-            ErrorClass::Bug => self.find("bad_source_is_a_bug", name, &message),
-            _ => self.find("bad_source_is_retried", name, &message),
         }
     }
 }
 
-/// What it is called, and what a source is replaced by; `None` takes it away.
-type BadSource = (&'static str, Option<Vec<u8>>);
-
-fn bad_sources_of(whole: &Path) -> std::io::Result<[BadSource; 4]> {
-    let mut half = std::fs::read(whole)?;
-    half.truncate(half.len() / 2);
-    let text = b"this is a text, whatever its name says\n".repeat(64);
-    Ok([
-        ("a missing", None),
-        ("an empty", Some(Vec::new())),
-        ("another", Some(text)),
-        ("half a", Some(half)),
-    ])
+fn is_below(names: &BTreeSet<String>, key: &str) -> bool {
+    let mut names = names.iter();
+    names.any(|name| format!("/{key}/").contains(&format!("/{name}/")))
 }
 
 fn error_of(snapshot: &Snapshot) -> Option<&Failure> {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use telecine_engine::coordinator::Coordinator;
 use telecine_engine::id::RunId;
 use tokio_util::sync::CancellationToken;
 
-use super::{Moment, Plot, Seen, SeenError, Twist, say};
+use super::{LOOK, Moment, Plot, Seen, SeenError, Twist, say};
 
 /// An attempt learns within a second that its run was cancelled.
 const CANCEL_ARRIVES: Duration = Duration::from_secs(5);
@@ -105,10 +106,12 @@ impl DynActivity for Watched {
 
 impl Watched {
     async fn perform(&self, ctx: &Context, input: Value) -> Result<Value, ActivityError> {
+        let (cancelled, draining) = ctx.signals();
         let signals = Signals {
-            cancelled: ctx.cancelled().clone(),
-            draining: ctx.draining().clone(),
+            cancelled: cancelled.clone(),
+            draining: draining.clone(),
         };
+        say(&Seen::Began(ctx.attempt_tag().to_owned()));
         let mut over = Over { returned: false };
         let witness = Arc::new(Onlooker {
             stagehand: self.stagehand.clone(),
@@ -118,9 +121,9 @@ impl Watched {
         });
         self.stagehand.reach(Moment::Start, &signals).await;
         let watched = ctx.witnessed(witness);
-        let telling = tokio::spawn(tell_cancelled(signals.cancelled.clone()));
+        let looking = tell_cancelled(signals.cancelled.clone());
         let result = self.activity.run(&watched, input).await;
-        telling.abort();
+        drop(looking);
         over.returned = true;
         say(&Seen::Returned(result.as_ref().err().map(SeenError::from)));
         if result.is_ok() {
@@ -137,9 +140,18 @@ struct Signals {
     draining: CancellationToken,
 }
 
-async fn tell_cancelled(cancelled: CancellationToken) {
-    cancelled.cancelled().await;
-    say(&Seen::Cancelled);
+/// Tells when the attempt is told to stop, until what is returned is dropped. A thread of its own
+/// does: those of the runtime may be blocked by the activity.
+fn tell_cancelled(cancelled: CancellationToken) -> mpsc::Sender<()> {
+    let (looking, over) = mpsc::channel();
+    std::thread::spawn(move || {
+        while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if cancelled.is_cancelled() {
+                return say(&Seen::Cancelled);
+            }
+        }
+    });
+    looking
 }
 
 /// Tells when the engine drops an attempt before it has returned.
@@ -175,6 +187,10 @@ impl Witness for Onlooker {
         let saved = self.saved.fetch_add(1, Ordering::Relaxed) + 1;
         let moment = Moment::Checkpoint(saved);
         self.stagehand.reach(moment, &self.signals).await;
+    }
+
+    fn generation_allocated(&self, name: &str) {
+        say(&Seen::Allocated(name.to_owned()));
     }
 
     /// In a job, an earlier step may have allocated the generation; here there is none, so it is

@@ -13,12 +13,17 @@ pub(super) struct Checkout {
 
 impl Checkout {
     /// The checkout at `said`, or the one that this program was built from, if it is still there.
-    pub(super) fn find(said: Option<&Path>) -> Result<Option<Self>, CliError> {
+    /// telecine is in no registry: a crate that asked one for it would get whatever has its name.
+    pub(super) fn find(said: Option<&Path>) -> Result<Self, CliError> {
         let Some(said) = said else {
             let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-            return Ok(built_from.and_then(Self::at));
+            return built_from.and_then(Self::at).ok_or_else(|| {
+                CliError::not_found(
+                    "the checkout that this program was built from is gone; name one with --telecine",
+                )
+            });
         };
-        Self::at(said).map(Some).ok_or_else(|| {
+        Self::at(said).ok_or_else(|| {
             CliError::not_found(format!(
                 "there is no checkout of telecine in {}; name the directory that has `api` in it",
                 said.display()
@@ -32,7 +37,7 @@ impl Checkout {
             .ok()?
             .parse()
             .ok()?;
-        let is_ours = manifest["package"].get("name")?.as_str()? == env!("CARGO_PKG_NAME");
+        let is_ours = manifest.get("package")?.get("name")?.as_str()? == env!("CARGO_PKG_NAME");
         is_ours.then_some(Self { root })
     }
 

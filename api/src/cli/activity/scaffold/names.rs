@@ -4,9 +4,67 @@ use super::CliError;
 const MAX_NAME_BYTES: usize = 48;
 
 /// What a crate cannot be called: words of the language, and the crates that it uses.
-const TAKEN: [&str; 20] = [
-    "as", "async", "await", "core", "crate", "dyn", "enum", "fn", "impl", "mod", "pub", "ref",
-    "schemars", "self", "serde", "std", "telecine", "test", "type", "use",
+const TAKEN: [&str; 60] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "schemars",
+    "self",
+    "serde",
+    "serde_json",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "telecine",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
 ];
 
 /// What the example calls itself, and what the new crate does.
@@ -18,8 +76,8 @@ pub(super) struct Names {
     pub(super) activity: String,
     /// `watermark:party`
     pub(super) workflow: String,
-    /// `Greet`
-    structure: String,
+    /// `Greet`, or `Step` for an activity that is named: any verb may be a name of the language's.
+    structure: &'static str,
 }
 
 impl Names {
@@ -27,15 +85,12 @@ impl Names {
     pub(super) fn new(name: &str) -> Result<Self, CliError> {
         let (area, verb) = name.split_once('.').unwrap_or((name, "greet"));
         let area_name = area.replace('-', "_");
-        if !is_word(&area_name) || !is_word(verb) || name.len() > MAX_NAME_BYTES {
+        let is_activity = name.contains('.');
+        let bad_crate = !is_activity && area.contains('_');
+        if bad_crate || !is_word(&area_name) || !is_word(verb) || name.len() > MAX_NAME_BYTES {
             return Err(CliError::usage(format!(
                 "{name:?} cannot be the name of a crate: write lower-case letters, digits and `-`, \
-                 as in `face-blur`, or an activity, as in `face.blur`"
-            )));
-        }
-        if TAKEN.contains(&area) {
-            return Err(CliError::usage(format!(
-                "a crate cannot be called {area}; choose another name"
+                 as in `face-blur`, or an activity, as in `face.blur`, {MAX_NAME_BYTES} at most"
             )));
         }
         let package = area.replace('_', "-");
@@ -46,11 +101,16 @@ impl Names {
             }
             None => (package.clone(), format!("{package}:party")),
         };
+        if TAKEN.contains(&&*package.replace('-', "_")) {
+            return Err(CliError::usage(format!(
+                "a crate cannot be called {package}; choose another name"
+            )));
+        }
         Ok(Self {
             package,
             activity: format!("{area_name}.{verb}"),
             workflow,
-            structure: camel_case(verb),
+            structure: if is_activity { "Step" } else { "Greet" },
         })
     }
 
@@ -62,7 +122,7 @@ impl Names {
             .replace("hello:party", &self.workflow)
             .replace("hello.yaml", &format!("{}.yaml", self.package))
             .replace("tests/hello.rs", "tests/activity.rs")
-            .replace("Greet", &self.structure)
+            .replace("Greet", self.structure)
     }
 }
 
@@ -72,18 +132,6 @@ fn is_word(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// `burn_in` as `BurnIn`; names that the example uses itself get a tail.
-fn camel_case(word: &str) -> String {
-    let parts = word.split('_').filter(|part| !part.is_empty());
-    let name: String = parts
-        .map(|part| part[..1].to_uppercase() + &part[1..])
-        .collect();
-    match name.as_str() {
-        "Activity" | "Context" | "Input" | "Output" | "Progress" | "Artifact" => name + "Step",
-        _ => name,
-    }
 }
 
 #[cfg(test)]
@@ -114,6 +162,14 @@ mod tests {
     }
 
     #[test]
+    fn a_verb_that_is_a_name_of_the_language_names_no_type() {
+        for name in ["x.string", "x.self", "x.move", "loop.vec"] {
+            let names = Names::new(name).unwrap();
+            assert_eq!(names.put_into("struct Greet;"), "struct Step;");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_a_crate_is_refused() {
         for name in [
             "",
@@ -124,6 +180,9 @@ mod tests {
             "a.b.c",
             "a.",
             "test",
+            "loop",
+            "proc-macro",
+            "loud_ness",
             &"a".repeat(49),
         ] {
             assert!(Names::new(name).is_err(), "{name:?}");
