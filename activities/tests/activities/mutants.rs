@@ -44,6 +44,7 @@ impl SetReader for Files {
 }
 
 impl Files {
+    /// The files of a generation, without the claim beside them.
     fn load(root: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut directories = vec![root.to_owned()];
@@ -58,6 +59,7 @@ impl Files {
                 }
             }
         }
+        files.remove(".claim");
         Self(files)
     }
 
