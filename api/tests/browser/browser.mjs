@@ -44,7 +44,8 @@ export async function measureIn(directory, measure) {
   }
 }
 
-function launch() {
+/** Starts a headless Chromium. */
+export function launch() {
   return chromium.launch({
     executablePath: findBrowser(),
     // The sandbox refuses to run as root.
@@ -70,7 +71,8 @@ function isExecutable(path) {
   }
 }
 
-async function openPage(browser, origin) {
+/** Opens the test page, in a context of its own. */
+export async function openPage(browser, origin) {
   const page = await browser.newPage();
   page.on("console", (message) => {
     if (message.type() === "error") console.error(`page: ${message.text()} ${message.location().url}`);

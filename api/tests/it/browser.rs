@@ -1,7 +1,8 @@
 //! Plays streaming sets in headless Chromium; `api/tests/browser/` holds what runs there.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
@@ -65,15 +66,83 @@ fn run_script(name: &str, arguments: &[&str]) -> Value {
     serde_json::from_str(&told).unwrap_or_else(|e| panic!("{name}: {e}: {told}"))
 }
 
-/// What a script prints.
-fn node(name: &str, arguments: &[&str]) -> String {
+/// Browsers that play set after set: starting one takes longer than much of what is played.
+#[derive(Debug, Default)]
+pub(crate) struct Tours {
+    idle: Mutex<Vec<Tour>>,
+}
+
+impl Tours {
+    /// Plays some seconds of `dir/master.m3u8` in both players: every level or variant, seeks, and
+    /// the end. As many run at once as there are callers.
+    ///
+    /// Gives `{hls: {levels: [{width, height}], duration_s, ended_at_s}, shaka: {variants: [{width,
+    /// height, bandwidth, codecs}], duration_s, ended_at_s}}`, or `{error}` in place of what a player
+    /// has seen: the first error that it reported, or a step that took longer than 30 s.
+    pub(crate) fn play(&self, dir: &Path) -> Value {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle().pop();
+        let mut tour = waiting.unwrap_or_else(Tour::start);
+        let seen = tour.play(dir);
+        idle().push(tour);
+        seen
+    }
+}
+
+/// A browser that waits for sets.
+#[derive(Debug)]
+struct Tour {
+    child: Child,
+    /// `None` once the browser is to end.
+    sets: Option<ChildStdin>,
+    seen: BufReader<ChildStdout>,
+}
+
+impl Tour {
+    fn start() -> Self {
+        let mut child = script("tour.mjs")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node is installed (./x doctor)");
+        let sets = child.stdin.take();
+        let seen = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, sets, seen }
+    }
+
+    fn play(&mut self, dir: &Path) -> Value {
+        let sets = self.sets.as_mut().expect("the browser is not to end");
+        writeln!(sets, "{}", dir.display()).expect("the script reads");
+        let mut line = String::new();
+        self.seen.read_line(&mut line).expect("text");
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("tour.mjs: {e}: {line}"))
+    }
+}
+
+impl Drop for Tour {
+    fn drop(&mut self) {
+        // The script ends its browser and itself when nothing more can come.
+        drop(self.sets.take());
+        // Nothing depends on how it ends.
+        let _ = self.child.wait();
+    }
+}
+
+/// A script that is about to run.
+fn script(name: &str) -> Command {
     let scripts = root().join("api/tests/browser");
     assert!(
         scripts.join("node_modules/shaka-player").exists(),
         "the players are not installed: run ./x test, or npm ci in api/tests/browser"
     );
-    let output = Command::new("node")
-        .arg(scripts.join(name))
+    let mut command = Command::new("node");
+    command.arg(scripts.join(name));
+    command
+}
+
+/// What a script prints.
+fn node(name: &str, arguments: &[&str]) -> String {
+    let output = script(name)
         .args(arguments)
         .output()
         .expect("node is installed (./x doctor)");

@@ -82,12 +82,37 @@ impl Set {
         }
     }
 
+    /// How many variants the multivariant playlist has.
+    pub(super) fn variants(&self) -> usize {
+        self.master.variants.len()
+    }
+
     /// What holds of every set: cuts, rates, and that ffmpeg decodes it without a word.
     pub(super) fn check_in_general(&self) {
         self.check_boundaries();
         self.check_bandwidth();
         for track in self.video.iter().chain(&self.sound) {
             ffmpeg::decoded(&track.playlist);
+        }
+    }
+
+    /// One whole picture came of every frame that ffmpeg shows of an interlaced source, and shows what
+    /// both of its fields do, in the order that ffmpeg tells: no field before and none after is as
+    /// like it. Measured of a recording: 40 dB and more, at most 36 dB of the neighbours.
+    pub(super) fn check_fields(&self, source: &Path) {
+        let frames = interlaced_frames(source);
+        for track in &self.video {
+            assert_eq!(ffmpeg::decoded(&track.playlist), frames);
+            assert!(!ffmpeg::is_interlaced(&track.playlist));
+        }
+        let (top, source) = (&self.top().playlist, ["-i", text(source)]);
+        for frame in [1, frames / 2, frames - 2] {
+            let shown = thumbnail(&["-i", text(top)], frame);
+            let like = |field| likeness(&shown, &field_thumbnail(&source, field));
+            let own = like(2 * frame).max(like(2 * frame + 1));
+            let other = like(2 * frame - 1).max(like(2 * frame + 2));
+            let right = own >= SAME_PICTURE_DB && own > other + 1.0;
+            assert!(right, "frame {frame}: {own:.1} dB, others {other:.1} dB");
         }
     }
 
@@ -308,6 +333,16 @@ fn packets(playlist: &Path) -> Vec<Value> {
     packets.as_array().expect("packets").clone()
 }
 
+/// How many frames ffmpeg shows of a source, each of two fields.
+fn interlaced_frames(source: &Path) -> usize {
+    let what = "-select_streams v:0 -show_entries frame=interlaced_frame";
+    let frames = ffmpeg::probe(source, what)["frames"].take();
+    let frames = frames.as_array().expect("frames");
+    let fields = frames.iter().all(|frame| frame["interlaced_frame"] == 1);
+    assert!(fields, "{} has whole pictures", source.display());
+    frames.len()
+}
+
 fn keyframes(playlist: &Path) -> Vec<f64> {
     let key = |packet: &&Value| {
         packet["flags"]
@@ -366,7 +401,16 @@ impl Like {
 /// A frame of a video as ffmpeg shows it, in 64x36 pixels of RGB: without the detail that
 /// encoding changes, with all that must not change.
 fn thumbnail(input: &[&str], frame: usize) -> Vec<u8> {
-    let filter = format!("select=eq(n\\,{frame}),format=rgb24,scale=64:36:flags=area");
+    thumbnail_after("null", input, frame)
+}
+
+/// The same of a field, counted in the order of time.
+fn field_thumbnail(input: &[&str], field: usize) -> Vec<u8> {
+    thumbnail_after("separatefields", input, field)
+}
+
+fn thumbnail_after(filter: &str, input: &[&str], frame: usize) -> Vec<u8> {
+    let filter = format!("{filter},select=eq(n\\,{frame}),format=rgb24,scale=64:36:flags=area");
     let rest = [
         "-map",
         "0:v:0",
