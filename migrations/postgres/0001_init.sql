@@ -1,6 +1,6 @@
 -- The truth of telecine on Postgres. Every write to what belongs to a run is made by a transaction
--- that holds the lock on its row in `run`, which is why most tables need no foreign key to it: a
--- key per row would be a third of what a workflow costs.
+-- that holds the lock on its row in `run`, which is why the tables that are written with every
+-- transition have no foreign key to it: each would be looked up for each row.
 --
 -- Ids and names sort by their bytes (collate "C"): those of runs sort by time. JSON is text, because
 -- it has to come back as it came, with every digit and every \u0000 in it; nothing is searched in it.

@@ -1,4 +1,4 @@
-//! `telecine jobs`: what the data directory knows of jobs.
+//! `telecine jobs`: what the database knows of jobs.
 
 mod cancel;
 mod events;
