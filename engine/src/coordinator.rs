@@ -102,7 +102,7 @@ async fn source_identity(
     let Some(key) = source_key(input) else {
         return Ok(Value::Null);
     };
-    match objects.open(&stores.source)?.head(key).await? {
+    match objects.open_source(&stores.source)?.head(key).await? {
         Some(meta) => Ok(identity_of(&meta)),
         None => Err(SubmitError::SourceMissing {
             key: key.to_owned(),

@@ -1,13 +1,20 @@
 //! Where sources and results live: the [`ObjectStore`] port.
 
+mod download;
+
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::activity::ErrorClass;
 
 /// The longest object key, in bytes. S3 allows no more.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -85,6 +92,36 @@ pub enum ObjectError {
         /// The key.
         key: String,
     },
+    /// The service that keeps the objects refused, was ill, or was not there.
+    #[error("cannot {doing} {key}: {why}")]
+    Service {
+        /// What was tried ("read", "write", ...).
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// Whose move it is.
+        class: ErrorClass,
+        /// Stable and `snake_case`.
+        code: &'static str,
+        /// What happened and what to do, as one sentence.
+        why: String,
+        /// What the client library says.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The store cannot decide which of several writers was first.
+    #[error(
+        "{store} cannot create an object only if there is none: it does not heed If-None-Match"
+    )]
+    NoConditionalWrites {
+        /// Address of the store.
+        store: String,
+    },
+    /// Something tried to write to the store of sources.
+    #[error("cannot write {key}: sources are only read")]
+    ReadOnly {
+        /// The key.
+        key: String,
+    },
     /// No store is configured for that address.
     #[error("cannot open the object store {url}: {why}")]
     Unsupported {
@@ -93,6 +130,18 @@ pub enum ObjectError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// The bytes of an object as they come. The first error is the last item.
+pub type ObjectStream = BoxStream<'static, Result<Bytes, ObjectError>>;
+
+/// What an address made by [`ObjectStore::signed_url`] lets its bearer do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// GET the object, or ranges of it.
+    Read,
+    /// PUT the object, replacing what was there.
+    Write,
 }
 
 /// Objects under keys.
@@ -112,11 +161,30 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
     /// The bytes `[offset, offset + len)` of an object, fewer where it ends earlier.
     async fn read_range(&self, key: &str, offset: u64, len: usize) -> Result<Bytes, ObjectError>;
 
+    /// The bytes of a range of an object as they come, fewer where it ends earlier. All of them are
+    /// of the object as it was when this returned; [`ObjectError::Changed`] if that is gone meanwhile.
+    /// No more than a megabyte is held at a time.
+    async fn stream(&self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError>;
+
+    /// Copies an object into a file that is not there yet, and tells after each piece how many bytes
+    /// it has. Answers how many there were.
+    async fn download(
+        &self,
+        key: &str,
+        to: &Path,
+        copied: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, ObjectError> {
+        let bytes = self.stream(key, 0..u64::MAX).await?;
+        download::to_file(bytes, key, to, copied).await
+    }
+
     /// Stores bytes under a key, replacing what was there.
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError>;
 
     /// Stores bytes under a key that has no object, and says whether it did. Of several writers at
-    /// once, one is told that it did.
+    /// once, at most one is told that it did; none is if its connection broke before it could be told.
+    ///
+    /// [`ObjectError::NoConditionalWrites`] if the store cannot tell.
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError>;
 
     /// Moves a file into the store under a key, replacing what was there. The file is gone
@@ -138,6 +206,19 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
 
     /// A file in which the object can be read in place, if the store has one.
     fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError>;
+
+    /// An address under which whoever has it may read or write the object for that long, if the store
+    /// serves objects itself. The object need not exist.
+    async fn signed_url(
+        &self,
+        key: &str,
+        access: Access,
+        lifetime: Duration,
+    ) -> Result<Option<String>, ObjectError>;
+
+    /// Removes what writes have left that never ended and began longer ago than `grace` by the store's
+    /// clock; answers the keys that they would have made, where the store knows them.
+    async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError>;
 }
 
 /// A store that is only read from: that of sources.
@@ -174,6 +255,27 @@ impl<'a> SourceStore<'a> {
         self.store.read_range(key, offset, len).await
     }
 
+    /// See [`ObjectStore::stream`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn stream(self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError> {
+        self.store.stream(key, range).await
+    }
+
+    /// See [`ObjectStore::download`].
+    ///
+    /// # Errors
+    /// What the store and the disk say.
+    pub async fn download(
+        self,
+        key: &str,
+        to: &Path,
+        copied: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, ObjectError> {
+        self.store.download(key, to, copied).await
+    }
+
     /// See [`ObjectStore::list`].
     ///
     /// # Errors
@@ -191,13 +293,20 @@ impl<'a> SourceStore<'a> {
     }
 }
 
-/// Opens stores by address (`file:///dir`). A run records the addresses it was submitted with.
+/// Opens stores by address (`file:///dir`, `s3://bucket/prefix`). A run records the addresses it was
+/// submitted with.
 pub trait ObjectStores: std::fmt::Debug + Send + Sync {
-    /// The store at an address.
+    /// The store of results at an address.
     ///
     /// # Errors
     /// [`ObjectError::Unsupported`] if no store of that kind is configured.
     fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError>;
+
+    /// The store of sources at an address: it refuses every write with [`ObjectError::ReadOnly`].
+    ///
+    /// # Errors
+    /// As [`ObjectStores::open`].
+    fn open_source(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError>;
 }
 
 /// Checks a key against the rules of [`ObjectStore`].

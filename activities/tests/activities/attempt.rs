@@ -1,7 +1,9 @@
 //! An attempt without an engine: directories for stores, and writes kept in memory.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +13,9 @@ use telecine_engine::activity::{
     ActivityError, AttemptPort, Checkpoint, Context, ContextParts, MediaSpan, ProgressCell,
     PublicationMove,
 };
-use telecine_engine::objects::{Artifact, ObjectError, ObjectMeta, ObjectStore};
+use telecine_engine::objects::{
+    Access, Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStream,
+};
 use telecine_object_stores::FsStore;
 use tokio_util::sync::CancellationToken;
 
@@ -216,6 +220,10 @@ impl ObjectStore for Remote {
         self.0.read_range(key, offset, len).await
     }
 
+    async fn stream(&self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError> {
+        self.0.stream(key, range).await
+    }
+
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
         self.0.put_bytes(key, bytes).await
     }
@@ -246,5 +254,18 @@ impl ObjectStore for Remote {
 
     fn local_path(&self, _: &str) -> Result<Option<PathBuf>, ObjectError> {
         Ok(None)
+    }
+
+    async fn signed_url(
+        &self,
+        key: &str,
+        access: Access,
+        lifetime: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        self.0.signed_url(key, access, lifetime).await
+    }
+
+    async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError> {
+        self.0.remove_unfinished(grace).await
     }
 }

@@ -42,7 +42,7 @@ const TESTS_MAY_USE: [&str; 5] = [
 ];
 
 /// Technology and the only crates that may know it.
-const KEPT_INSIDE: [(&str, &[&str]); 4] = [
+const KEPT_INSIDE: [(&str, &[&str]); 5] = [
     (
         "sqlx",
         &[
@@ -52,6 +52,8 @@ const KEPT_INSIDE: [(&str, &[&str]); 4] = [
             "telecine-testkit",
         ],
     ),
+    // The testkit makes the bucket that tests work in.
+    ("aws", &["telecine-object-stores", "telecine-testkit"]),
     ("gstreamer", &["telecine-activities"]),
     ("libvips", &["telecine-activities"]),
     ("clap", &["telecine"]),

@@ -4,20 +4,30 @@
 //! directory is synced: readers see old bytes, new bytes or nothing, also after a power cut.
 
 mod place;
+mod read;
 mod url;
 mod write;
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use telecine_engine::objects::{ObjectError, ObjectMeta, ObjectStore, ObjectStores};
+use telecine_engine::objects::{
+    Access, ObjectError, ObjectMeta, ObjectStore, ObjectStores, ObjectStream,
+};
 
+use crate::read_only::ReadOnly;
 use place::{Place, TEMPORARY_DIR};
+
+/// A temporary file of this age was left by a process that was killed: copying the largest object
+/// takes minutes.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Objects as files below one directory.
 ///
@@ -80,6 +90,13 @@ impl ObjectStore for FsStore {
         .await
     }
 
+    async fn stream(&self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError> {
+        let path = self
+            .blocking("read", key, |place| place.existing_file())
+            .await?;
+        read::stream(path, key.to_owned(), range).await
+    }
+
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
         self.blocking("write", key, move |place| write::bytes(place, &bytes))
             .await
@@ -131,6 +148,26 @@ impl ObjectStore for FsStore {
             .existing_file()
             .map(Some)
     }
+
+    /// Files are served by nobody.
+    async fn signed_url(
+        &self,
+        key: &str,
+        _: Access,
+        _: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        telecine_engine::objects::check_key(key).map(|()| None)
+    }
+
+    /// Which keys they were meant for is not known any more.
+    async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError> {
+        let root = Arc::clone(&self.root);
+        let removed = tokio::task::spawn_blocking(move || write::remove_stale(&root, grace)).await;
+        match removed.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Err(e) if !place::is_missing(&e) => Err(list_error(TEMPORARY_DIR, e)),
+            _ => Ok(Vec::new()),
+        }
+    }
 }
 
 /// Opens [`FsStore`]s for `file:///directory` addresses, and removes what killed processes left
@@ -142,8 +179,13 @@ impl ObjectStores for FsStores {
     fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
         let root = url::directory(url)?;
         // A store that does not exist yet, or is not ours to write, has nothing to remove.
-        let _ = write::remove_stale(&root);
+        let _ = write::remove_stale(&root, STALE_AFTER);
         Ok(Arc::new(FsStore::new(root)))
+    }
+
+    fn open_source(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+        let store = FsStore::new(url::directory(url)?);
+        Ok(Arc::new(ReadOnly::new(Arc::new(store))))
     }
 }
 

@@ -506,6 +506,15 @@ impl From<ObjectError> for ActivityError {
             ObjectError::Unsupported { .. } => {
                 Self::config("bad_store", error.to_string()).with_source(error)
             }
+            ObjectError::Service { class, code, .. } => {
+                Self::new(class, code, error.to_string()).with_source(error)
+            }
+            ObjectError::NoConditionalWrites { .. } => {
+                Self::config("no_conditional_writes", error.to_string()).with_source(error)
+            }
+            ObjectError::ReadOnly { .. } => {
+                Self::bug("source_written", error.to_string()).with_source(error)
+            }
             ObjectError::Io { doing, key, source } => Self::io(&format!("{doing} {key}"), source),
         }
     }

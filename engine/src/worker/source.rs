@@ -1,6 +1,8 @@
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use super::WorkerParts;
 use crate::activity::{ActivityError, ErrorClass};
 use crate::coordinator::{is_source_of, source_key};
 use crate::id::RunId;
-use crate::objects::{ObjectError, ObjectMeta, ObjectStore};
+use crate::objects::{Access, ObjectError, ObjectMeta, ObjectStore, ObjectStream};
 use crate::retry::policy::SOURCE_CHANGED;
 use crate::store::{Claim, Store, StoreError};
 
@@ -30,7 +32,7 @@ pub(super) struct SubmittedSource {
 impl SubmittedSource {
     pub(super) fn new(parts: &WorkerParts, claim: &Claim) -> Result<Self, ObjectError> {
         Ok(Self {
-            objects: parts.objects.open(&claim.stores.source)?,
+            objects: parts.objects.open_source(&claim.stores.source)?,
             runs: parts.store.clone(),
             run: claim.fence.run.clone(),
             used: AtomicBool::new(false),
@@ -108,6 +110,10 @@ impl ObjectStore for SubmittedSource {
         self.used().read_range(key, offset, len).await
     }
 
+    async fn stream(&self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError> {
+        self.used().stream(key, range).await
+    }
+
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
         self.objects.put_bytes(key, bytes).await
     }
@@ -138,5 +144,18 @@ impl ObjectStore for SubmittedSource {
 
     fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError> {
         self.used().local_path(key)
+    }
+
+    async fn signed_url(
+        &self,
+        key: &str,
+        access: Access,
+        lifetime: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        self.used().signed_url(key, access, lifetime).await
+    }
+
+    async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError> {
+        self.objects.remove_unfinished(grace).await
     }
 }

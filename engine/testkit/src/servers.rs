@@ -5,9 +5,13 @@
     reason = "a test cannot go on without its servers"
 )]
 
+mod s3;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use telecine_engine::id::RunId;
+
+pub use s3::{S3_BUCKET, S3Place};
 
 /// Where `./x test` says that Postgres is.
 const POSTGRES: &str = "TELECINE_TEST_POSTGRES_URL";

@@ -8,10 +8,6 @@ use telecine_engine::objects::ObjectError;
 
 use super::place::{Place, TEMPORARY_DIR};
 
-/// A temporary file of this age was left by a process that was killed: copying the largest
-/// object takes minutes.
-const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
-
 /// Stores bytes.
 pub(super) fn bytes(place: &Place, bytes: &[u8]) -> Result<(), ObjectError> {
     through_temporary(place, |path| File::create_new(path)?.write_all(bytes))
@@ -73,12 +69,12 @@ pub(super) fn take_over(place: &Place, file: &Path) -> Result<(), ObjectError> {
     }
 }
 
-/// Removes temporary files that no living write can still need.
-pub(super) fn remove_stale(root: &Path) -> io::Result<()> {
+/// Removes temporary files that are older than `grace`.
+pub(super) fn remove_stale(root: &Path, grace: Duration) -> io::Result<()> {
     for entry in std::fs::read_dir(root.join(TEMPORARY_DIR))? {
         let entry = entry?;
         let age = entry.metadata()?.modified()?.elapsed();
-        if age.is_ok_and(|age| age > STALE_AFTER) {
+        if age.is_ok_and(|age| age > grace) {
             std::fs::remove_file(entry.path())?;
         }
     }

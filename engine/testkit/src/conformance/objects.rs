@@ -2,11 +2,16 @@
 //! [`object_store_conformance!`](crate::object_store_conformance) with a way to make an empty one.
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use telecine_engine::objects::{ObjectError, ObjectStore};
+use futures_util::TryStreamExt as _;
+use telecine_engine::objects::{Access, ObjectError, ObjectStore};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// An empty store, and what has to live as long as it.
 #[derive(Debug)]
@@ -53,6 +58,12 @@ impl Fixture {
             .expect("the object is read")
     }
 
+    async fn streamed(&self, key: &str, range: Range<u64>) -> Vec<u8> {
+        let stream = self.store.stream(key, range).await;
+        let pieces = stream.expect("the stream begins").try_collect::<Vec<_>>();
+        pieces.await.expect("the stream ends").concat()
+    }
+
     async fn keys(&self, prefix: &str) -> Vec<String> {
         let listed = self.store.list(prefix).await.expect("the keys are listed");
         listed.into_iter().map(|(key, _)| key).collect()
@@ -71,6 +82,11 @@ macro_rules! object_store_conformance {
             a_directory_of_objects_is_no_object
             a_write_replaces_what_was_there
             a_range_ends_where_the_object_ends
+            a_stream_ends_where_the_range_or_the_object_does
+            streaming_a_missing_object_says_so
+            a_downloaded_file_is_the_object
+            nothing_is_downloaded_over_a_file
+            a_large_file_is_stored_and_streamed_whole
             a_stored_file_is_gone_from_where_it_was
             a_stored_file_replaces_what_was_there
             a_missing_file_is_not_stored
@@ -89,6 +105,7 @@ macro_rules! object_store_conformance {
             concurrent_writes_leave_one_of_them_whole
             of_writers_of_a_new_object_one_is_told_that_it_was
             a_local_path_holds_the_bytes
+            what_is_finished_is_not_removed_as_unfinished
         }
     };
     ($fixture:expr; $($case:ident)*) => {
@@ -154,6 +171,83 @@ pub async fn a_range_ends_where_the_object_ends(on: Fixture) {
     assert_eq!(range(10, 1).await, "");
     assert_eq!(range(99, 1).await, "");
     assert_eq!(range(0, 0).await, "");
+}
+
+/// See the name.
+pub async fn a_stream_ends_where_the_range_or_the_object_does(on: Fixture) {
+    on.put("k", b"0123456789").await;
+    assert_eq!(on.streamed("k", 0..u64::MAX).await, b"0123456789");
+    assert_eq!(on.streamed("k", 2..5).await, b"234");
+    assert_eq!(on.streamed("k", 8..100).await, b"89");
+    assert_eq!(on.streamed("k", 10..11).await, b"");
+    assert_eq!(on.streamed("k", 99..u64::MAX).await, b"");
+    assert_eq!(on.streamed("k", 3..3).await, b"");
+    on.put("empty", b"").await;
+    assert_eq!(on.streamed("empty", 0..u64::MAX).await, b"");
+}
+
+/// See the name.
+pub async fn streaming_a_missing_object_says_so(on: Fixture) {
+    for range in [0..u64::MAX, 5..9, 3..3] {
+        let error = on.store.stream("no", range).await.err();
+        assert!(matches!(error, Some(ObjectError::NotFound { key }) if key == "no"));
+    }
+}
+
+/// See the name.
+pub async fn a_downloaded_file_is_the_object(on: Fixture) {
+    let bytes = vec![7; 700_000];
+    on.store
+        .put_bytes("k", Bytes::from(bytes.clone()))
+        .await
+        .unwrap();
+    let to = on.scratch.path().join("copy");
+    let told = Mutex::new(Vec::new());
+    let copied = |bytes| told.lock().unwrap().push(bytes);
+    assert_eq!(on.store.download("k", &to, &copied).await.unwrap(), 700_000);
+    assert_eq!(std::fs::read(to).unwrap(), bytes);
+    let told = told.into_inner().unwrap();
+    assert!(told.is_sorted(), "{told:?}");
+    assert_eq!(told.last(), Some(&700_000));
+}
+
+/// See the name.
+pub async fn nothing_is_downloaded_over_a_file(on: Fixture) {
+    on.put("k", b"new").await;
+    let there = on.file("there", b"old");
+    assert!(on.store.download("k", &there, &|_| ()).await.is_err());
+    assert_eq!(std::fs::read(there).unwrap(), b"old");
+}
+
+/// Large enough that a store which sends parts sends several, the last one of them short.
+pub async fn a_large_file_is_stored_and_streamed_whole(on: Fixture) {
+    const SIZE: usize = (20 << 20) + 3;
+    let bytes: Vec<u8> = (0..SIZE / 4 + 1)
+        .flat_map(|number| u32::try_from(number).unwrap().to_be_bytes())
+        .take(SIZE)
+        .collect();
+    let file = on.file("large", &bytes);
+    on.store.put_file("d/large.bin", &file).await.unwrap();
+    assert!(!file.exists());
+    let head = on.store.head("d/large.bin").await.unwrap().unwrap();
+    assert_eq!(head.size, SIZE as u64);
+    let whole = on.streamed("d/large.bin", 0..u64::MAX).await;
+    assert!(whole == bytes, "every byte is where it was");
+    // Over the seam of two parts, wherever a store makes them at a megabyte.
+    for seam in [8 << 20, 16 << 20] {
+        let near = on.store.read_range("d/large.bin", seam - 5, 10).await;
+        let seam = usize::try_from(seam).unwrap();
+        assert_eq!(near.unwrap(), bytes[seam - 5..seam + 5]);
+    }
+    on.store.delete("d/large.bin").await.unwrap();
+}
+
+/// See the name.
+pub async fn what_is_finished_is_not_removed_as_unfinished(on: Fixture) {
+    on.put("a/k", b"here").await;
+    let removed = on.store.remove_unfinished(Duration::ZERO).await.unwrap();
+    assert!(removed.is_empty(), "{removed:?}");
+    assert_eq!(on.read("a/k").await, "here");
 }
 
 /// See the name.
@@ -298,12 +392,15 @@ pub async fn bad_keys_are_refused_everywhere(on: Fixture) {
         let refused = [
             on.store.head(key).await.err(),
             on.store.read_range(key, 0, 1).await.err(),
+            on.store.stream(key, 0..1).await.err(),
             on.store.put_bytes(key, Bytes::new()).await.err(),
+            on.store.put_new(key, Bytes::new()).await.err(),
             on.store.put_file(key, &file).await.err(),
             on.store.copy(key, "to").await.err(),
             on.store.copy("from", key).await.err(),
             on.store.delete(key).await.err(),
             on.store.local_path(key).err(),
+            on.store.signed_url(key, Access::Read, MINUTE).await.err(),
         ];
         for error in refused {
             assert!(

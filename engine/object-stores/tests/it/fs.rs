@@ -1,11 +1,11 @@
-//! The directory store: the suite of every store, and what only directories can get wrong.
+//! The store in a directory.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use telecine_engine::objects::{ObjectError, ObjectStore as _, ObjectStores as _};
-use telecine_object_stores::{FsStore, FsStores};
+use telecine_object_stores::{FsStore, FsStores, Stores};
 use telecine_testkit::conformance::objects::Fixture;
 
 mod conformance {
@@ -28,6 +28,29 @@ async fn a_store_opened_by_address_is_the_directory() {
         .await
         .unwrap();
     assert_eq!(std::fs::read(home.path().join("a b/k")).unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn a_store_of_sources_refuses_every_write() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("k"), b"x").unwrap();
+    let url = format!("file://{}", home.path().display());
+    let store = Stores::default().open_source(&url).unwrap();
+    let refused = [
+        store.put_bytes("k", Bytes::new()).await.err(),
+        store.put_new("n", Bytes::new()).await.err(),
+        store.put_file("k", &home.path().join("k")).await.err(),
+        store.copy("k", "n").await.err(),
+        store.delete("k").await.err(),
+    ];
+    for error in refused {
+        assert!(
+            matches!(error, Some(ObjectError::ReadOnly { .. })),
+            "{error:?}"
+        );
+    }
+    assert_eq!(store.read_range("k", 0, 9).await.unwrap(), "x");
+    assert_eq!(store.list("").await.unwrap(), [("k".to_owned(), 1)]);
 }
 
 #[tokio::test]

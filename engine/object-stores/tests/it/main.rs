@@ -1,0 +1,4 @@
+//! Object stores: the suite of every store, and what only one kind can get wrong.
+
+mod fs;
+mod s3;
