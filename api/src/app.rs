@@ -18,11 +18,12 @@ use telecine_store_sqlite::SqliteStore;
 
 use crate::builder::AppBuilder;
 use crate::config::{Config, Database};
+use crate::document::Sources;
 
 /// telecine: the engine on one database.
 ///
 /// [`App::builder`] makes a program of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct App {
     /// Accepts and changes jobs; holds the database, the definitions and the object stores.
     pub(crate) coordinator: Coordinator,
@@ -85,6 +86,21 @@ impl App {
     /// What the database says.
     pub(crate) async fn sweep(&self) -> Result<(), CommitError> {
         services::end_dead_sessions(&self.service_parts(&SessionId::generate())).await
+    }
+
+    /// What the document of a job is made of.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRun`], or what the database says.
+    pub(crate) async fn job(&self, job: &RunId) -> Result<Sources, StoreError> {
+        let snapshot = self.store().snapshot(job).await?;
+        let definitions = &self.coordinator.definitions;
+        Ok(Sources {
+            definition: definitions.get(&snapshot.run.definition).await?,
+            plan: self.store().load_plan(job).await?,
+            now: chrono::Utc::now(),
+            snapshot,
+        })
     }
 
     fn service_parts(&self, session: &SessionId) -> ServiceParts {

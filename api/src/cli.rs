@@ -11,6 +11,7 @@ mod lint;
 mod logging;
 mod output;
 mod run;
+mod serve;
 mod settings;
 mod summary;
 mod workflow;
@@ -99,6 +100,10 @@ impl SettingFlags {
 enum Command {
     /// Run one job in this process; the same command again resumes it
     Run(run::RunArgs),
+    /// Accept jobs over HTTP, run them, or both; stays until it is told to stop
+    Serve(serve::ServeArgs),
+    /// Everything in one process, for development: no authentication, this machine only
+    Dev(serve::DevArgs),
     /// Jobs in the database
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
@@ -117,6 +122,17 @@ enum Command {
     Config(settings::ConfigCommand),
 }
 
+impl Command {
+    /// Settings that only this command takes as flags.
+    fn take_settings(&mut self) -> Vec<(&'static str, Option<String>)> {
+        match self {
+            Self::Serve(arguments) => arguments.take_settings(),
+            Self::Dev(arguments) => arguments.take_settings(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// What every command is given.
 #[derive(Debug)]
 struct Session {
@@ -129,7 +145,7 @@ struct Session {
 /// Does what the command line says.
 pub(crate) fn run(program: Program) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(arguments) {
+    let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to standard output, complaints to standard error; nobody may be reading.
@@ -138,15 +154,21 @@ pub(crate) fn run(program: Program) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let exit = match prepare(program, cli.settings, cli.output) {
+    let mut settings = cli.settings.into_pairs().to_vec();
+    settings.extend(cli.command.take_settings());
+    let exit = match prepare(program, settings, cli.output) {
         Ok(session) => execute(cli.command, &session),
         Err(error) => error.report(&Console::default()),
     };
     ExitCode::from(exit.code())
 }
 
-fn prepare(program: Program, settings: SettingFlags, format: Format) -> Result<Session, CliError> {
-    let config = Config::load(&Sources::gather(settings.into_pairs()))
+fn prepare(
+    program: Program,
+    settings: Vec<(&'static str, Option<String>)>,
+    format: Format,
+) -> Result<Session, CliError> {
+    let config = Config::load(&Sources::gather(settings))
         .map_err(|errors| CliError::usage(errors.join("\nerror: ")))?;
     let console = Console::default();
     logging::start(&config, &console);
@@ -214,6 +236,8 @@ fn check_limits() -> Result<(), CliError> {
 async fn dispatch(command: Command, session: &Session) -> Result<Exit, CliError> {
     match command {
         Command::Run(arguments) => run::run(arguments, session).await,
+        Command::Serve(_) => serve::serve(session).await,
+        Command::Dev(_) => serve::dev(session).await,
         Command::Jobs(command) => jobs::run(command, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Activity(command) => activity::run(command, session).await,

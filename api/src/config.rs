@@ -5,6 +5,7 @@
 //! `docs/reference/configuration.md` follow from it.
 
 mod database;
+mod server;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -12,9 +13,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use telecine_engine::definition::units;
+use telecine_engine::objects::ObjectStores as _;
+use telecine_object_stores::FsStores;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use database::Database;
+pub(crate) use server::{Mode, ServerConfig};
 pub(crate) use sources::{Origin, Sources};
 
 /// Attempts at a time in one process. Each may hold a few child processes and their pipelines; no
@@ -33,6 +37,10 @@ pub(crate) struct Setting {
     pub(crate) help: &'static str,
 }
 
+/// Settings whose values are never shown, and that are no flags: other users of the machine can read
+/// command lines.
+const SECRETS: [&str; 1] = ["api_keys"];
+
 impl Setting {
     /// Its name in the environment.
     pub(crate) fn variable(&self) -> String {
@@ -41,7 +49,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 7] = [
+pub(crate) const SETTINGS: [Setting; 14] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -52,6 +60,42 @@ pub(crate) const SETTINGS: [Setting; 7] = [
         default: "SQLite in `data_dir`",
         help: "Address of a Postgres database to keep jobs in, which many machines share: \
                `postgres://user:password@host/database`.",
+    },
+    Setting {
+        name: "source_url",
+        default: "none",
+        help: "Address of the store that the server's jobs read their sources from: `file:///dir`.",
+    },
+    Setting {
+        name: "media_url",
+        default: "none",
+        help: "Address of the store that the server's jobs write results to: `file:///dir`.",
+    },
+    Setting {
+        name: "mode",
+        default: "all",
+        help: "What `serve` does: `server` accepts and shows jobs, `worker` runs them, `all` both.",
+    },
+    Setting {
+        name: "listen",
+        default: "127.0.0.1:3000",
+        help: "Address and port of the HTTP API; port 0 takes a free one.",
+    },
+    Setting {
+        name: "api_keys",
+        default: "none",
+        help: "Who may use the HTTP API: `id:hex`, or `id:hex=scope+scope` for some scopes only, \
+               separated by commas; no flag. Without any, only this machine may.",
+    },
+    Setting {
+        name: "shutdown_timeout",
+        default: "30s",
+        help: "How long requests get to end when a server is told to stop.",
+    },
+    Setting {
+        name: "worker_metrics_port",
+        default: "3001",
+        help: "Port of a worker's own `/healthz` and `/metrics`, at the address of `listen`; 0 for none.",
     },
     Setting {
         name: "scratch_dir",
@@ -108,6 +152,12 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where jobs are kept.
     pub(crate) database: Database,
+    /// Where sources of the server's jobs are.
+    pub(crate) source_url: Option<String>,
+    /// Where results of the server's jobs go.
+    pub(crate) media_url: Option<String>,
+    /// What the HTTP server is set up with.
+    pub(crate) server: ServerConfig,
     /// Directory for scratch; absolute.
     pub(crate) scratch_dir: PathBuf,
     /// Steps at a time, at least 1.
@@ -135,6 +185,9 @@ impl Config {
         };
         let data_dir = reader.read("data_dir", || "./.telecine".to_owned(), directory);
         let database = reader.read("database_url", String::new, Database::parse);
+        let source_url = reader.read("source_url", String::new, store_url);
+        let media_url = reader.read("media_url", String::new, store_url);
+        let server = ServerConfig::read(&mut reader);
         let scratch_default = || match &data_dir {
             Some(dir) => dir.join("scratch").display().to_string(),
             None => "./.telecine/scratch".to_owned(),
@@ -150,8 +203,8 @@ impl Config {
         else {
             return Err(reader.errors);
         };
-        let (Some(worker_shutdown_timeout), Some(log), Some(log_format)) =
-            (worker_shutdown_timeout, log, log_format)
+        let (Some(worker_shutdown_timeout), Some(log), Some(log_format), Some(server)) =
+            (worker_shutdown_timeout, log, log_format, server)
         else {
             return Err(reader.errors);
         };
@@ -162,6 +215,9 @@ impl Config {
         Ok(Self {
             database: database.unwrap_or_else(|| Database::Directory(data_dir.clone())),
             data_dir,
+            source_url: source_url.flatten(),
+            media_url: media_url.flatten(),
+            server,
             scratch_dir,
             worker_concurrency,
             worker_shutdown_timeout,
@@ -199,7 +255,10 @@ impl Reader<'_> {
         };
         self.resolved.push(Resolved {
             name,
-            value: database::without_password(&value),
+            value: match SECRETS.contains(&name) && !value.is_empty() {
+                true => "***".to_owned(),
+                false => database::without_password(&value),
+            },
             origin,
         });
         checked
@@ -214,6 +273,17 @@ fn cores() -> String {
 
 fn directory(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(Path::new(text)).map_err(|e| format!("`{text}` is not a directory: {e}"))
+}
+
+/// The address of an object store; none for an empty one.
+fn store_url(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match FsStores.open(text) {
+        Ok(_) => Ok(Some(text.to_owned())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn concurrency(text: &str) -> Result<usize, String> {
@@ -290,6 +360,13 @@ mod tests {
         assert_eq!(
             origins,
             [
+                "default",
+                "default",
+                "default",
+                "default",
+                "default",
+                "default",
+                "default",
                 "default",
                 "default",
                 "default",

@@ -1,4 +1,4 @@
-//! The job document: what the command line prints of a job, as a table or as JSON.
+//! The job document: what the command line and the HTTP API show of a job.
 
 mod build;
 mod progress;
@@ -13,6 +13,7 @@ use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
 use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{Action, Reason, Summary};
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
+use utoipa::ToSchema;
 
 pub(crate) use build::Sources;
 pub(crate) use progress::JobProgress;
@@ -22,7 +23,7 @@ pub(crate) use progress::JobProgress;
 pub(crate) const LIST_LIMIT: usize = 100;
 
 /// Which definition a job executes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct DefinitionRef {
     pub(crate) version: u32,
     /// `sha256:...` of its canonical form.
@@ -30,16 +31,19 @@ pub(crate) struct DefinitionRef {
 }
 
 /// What a list of jobs shows of each.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct JobHeader {
+    #[schema(value_type = String)]
     pub(crate) id: RunId,
     pub(crate) r#type: String,
     pub(crate) definition: DefinitionRef,
+    #[schema(value_type = String)]
     pub(crate) status: RunStatus,
     /// 1 for the first execution; each executed retry plan starts the next.
     pub(crate) round: u32,
     /// Key of the source.
     pub(crate) source: Option<String>,
+    #[schema(value_type = std::collections::HashMap<String, String>)]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) error: Option<ErrorDocument>,
     pub(crate) created_at: DateTime<Utc>,
@@ -48,11 +52,13 @@ pub(crate) struct JobHeader {
 }
 
 /// A job with everything in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct JobDocument {
+    #[schema(value_type = String)]
     pub(crate) id: RunId,
     pub(crate) r#type: String,
     pub(crate) definition: DefinitionRef,
+    #[schema(value_type = String)]
     pub(crate) status: RunStatus,
     pub(crate) round: u32,
     pub(crate) source: Option<String>,
@@ -60,6 +66,7 @@ pub(crate) struct JobDocument {
     pub(crate) hash: Option<String>,
     /// Number of the set that the job makes; `None` until it is allocated.
     pub(crate) generation: Option<u64>,
+    #[schema(value_type = std::collections::HashMap<String, String>)]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) progress: JobProgress,
     pub(crate) steps: Vec<StepDocument>,
@@ -70,6 +77,7 @@ pub(crate) struct JobDocument {
     pub(crate) warnings: Vec<String>,
     pub(crate) retry_plan: Option<PlanDocument>,
     /// Always null: there are no callbacks yet.
+    #[schema(value_type = Option<String>)]
     pub(crate) callback_status: Option<()>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) started_at: Option<DateTime<Utc>>,
@@ -77,10 +85,12 @@ pub(crate) struct JobDocument {
 }
 
 /// A step, or a node whose list is not known yet.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct StepDocument {
+    #[schema(value_type = String)]
     pub(crate) id: StepId,
     pub(crate) activity: String,
+    #[schema(value_type = String)]
     pub(crate) status: StepStatus,
     /// Why it was skipped, is blocked or waits.
     pub(crate) reason: Option<String>,
@@ -88,17 +98,20 @@ pub(crate) struct StepDocument {
     pub(crate) progress: Option<StepProgress>,
     pub(crate) checkpoint: Option<CheckpointDocument>,
     pub(crate) output: Option<Value>,
+    #[schema(value_type = Vec<Object>)]
     pub(crate) artifacts: Vec<Artifact>,
     /// How many artifacts there are; `artifacts` may be shorter.
     pub(crate) artifacts_total: usize,
 }
 
 /// One try of a step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct AttemptDocument {
     pub(crate) n: u32,
     /// `None` while it runs.
+    #[schema(value_type = Option<String>)]
     pub(crate) outcome: Option<AttemptOutcome>,
+    #[schema(value_type = String)]
     pub(crate) worker: SessionId,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
@@ -114,7 +127,7 @@ pub(crate) struct AttemptDocument {
 }
 
 /// How far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct StepProgress {
     pub(crate) percent: Option<f64>,
     pub(crate) media_s: Option<f64>,
@@ -124,31 +137,36 @@ pub(crate) struct StepProgress {
 }
 
 /// Where the next attempt of a step would go on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CheckpointDocument {
     pub(crate) seq: u64,
     /// From and to, in seconds of the source.
+    #[schema(value_type = Option<Vec<f64>>)]
     pub(crate) covers_s: Option<MediaSpan>,
 }
 
 /// Why a job, a step or an attempt failed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ErrorDocument {
+    #[schema(value_type = String)]
     pub(crate) class: ErrorClass,
     pub(crate) code: String,
     pub(crate) message: String,
+    #[schema(value_type = Option<String>)]
     pub(crate) step: Option<StepId>,
 }
 
 /// What trying a stopped job again would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct PlanDocument {
+    #[schema(value_type = String)]
     pub(crate) id: PlanId,
     pub(crate) digest: String,
     pub(crate) executable: bool,
+    #[schema(value_type = Object)]
     pub(crate) summary: Summary,
-    /// Always null: there is no server yet.
-    pub(crate) href: Option<()>,
+    /// Where a server shows it.
+    pub(crate) href: String,
     pub(crate) steps: Vec<PlannedStepDocument>,
     pub(crate) steps_total: usize,
     /// What the reader should know; says what would make the plan executable.
@@ -156,11 +174,15 @@ pub(crate) struct PlanDocument {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct PlannedStepDocument {
+    #[schema(value_type = String)]
     pub(crate) id: StepId,
+    #[schema(value_type = String)]
     pub(crate) action: Action,
+    #[schema(value_type = String)]
     pub(crate) reason: Reason,
+    #[schema(value_type = Vec<String>)]
     pub(crate) because: Vec<StepId>,
     pub(crate) checkpoint: Option<CheckpointDocument>,
 }

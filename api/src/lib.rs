@@ -61,13 +61,24 @@
 
 pub mod activity;
 mod app;
+mod auth;
 mod builder;
+mod changes;
 mod cli;
 mod config;
+mod cursor;
 mod document;
+mod error;
 pub mod media;
+mod metrics;
+mod openapi;
+mod router;
+mod routes;
+mod server;
+mod shift;
 pub mod testing;
 pub mod tool;
+mod trace;
 
 pub use app::App;
 pub use builder::AppBuilder;

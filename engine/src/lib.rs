@@ -29,6 +29,7 @@ pub mod dispatch;
 pub mod id;
 pub mod limits;
 pub mod machine;
+pub mod metrics;
 pub mod objects;
 pub mod retry;
 pub mod run;

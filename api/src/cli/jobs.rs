@@ -300,19 +300,7 @@ pub(super) async fn header(app: &App, job: &RunId) -> Result<Run, CliError> {
 
 /// What the document of a job is made of.
 pub(super) async fn sources(app: &App, job: &RunId) -> Result<Sources, CliError> {
-    let snapshot = app.store().snapshot(job).await?;
-    let definition = app
-        .coordinator
-        .definitions
-        .get(&snapshot.run.definition)
-        .await?;
-    let plan = app.store().load_plan(job).await?;
-    Ok(Sources {
-        snapshot,
-        definition,
-        plan,
-        now: chrono::Utc::now(),
-    })
+    Ok(app.job(job).await?)
 }
 
 /// The document of a job.

@@ -153,7 +153,7 @@ fn valid_lines(validated: &[Validated]) -> String {
 }
 
 /// The workflows that come with the program, by name.
-fn provided(program: &Program) -> Result<Vec<Definition>, CliError> {
+pub(super) fn provided(program: &Program) -> Result<Vec<Definition>, CliError> {
     let mut provided = Vec::<Definition>::new();
     for workflow in &program.workflows {
         let definition = check(&workflow.file, &workflow.text, &program.registry)?;

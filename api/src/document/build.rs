@@ -299,7 +299,7 @@ impl From<&RetryPlan> for PlanDocument {
             digest: plan.digest.clone(),
             executable: plan.executable,
             summary: plan.summary,
-            href: None,
+            href: format!("/api/jobs/{}/retry-plan", plan.job),
             steps: plan.steps.iter().map(PlannedStepDocument::from).collect(),
             steps_total: plan.steps.len(),
             warnings: plan.warnings.clone(),

@@ -7,6 +7,7 @@ mod conformance;
 mod docs;
 mod ffmpeg;
 mod full;
+mod http;
 mod kill;
 mod product;
 mod repository;

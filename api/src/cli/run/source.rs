@@ -87,7 +87,7 @@ pub(in crate::cli) fn future_directory(path: &Path) -> Result<PathBuf, CliError>
 }
 
 /// The `file://` address of an absolute path.
-pub(super) fn file_url(path: &Path) -> String {
+pub(in crate::cli) fn file_url(path: &Path) -> String {
     let mut url = "file://".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {

@@ -1,0 +1,284 @@
+//! `telecine serve` and `telecine dev`: processes that stay.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use telecine_engine::run::StoreUrls;
+use telecine_engine::worker::WorkerOptions;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{CliError, Exit};
+use super::interrupt::Interrupts;
+use super::run::source::{file_url, writable_directory};
+use super::{Session, workflow};
+use crate::app::App;
+use crate::auth::ApiKeys;
+use crate::config::{Config, Database, Mode};
+use crate::routes::{Site, SiteParts};
+use crate::shift::{Shift, Workplace};
+use crate::{metrics, router, server};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    settings: ServerFlags,
+}
+
+/// Settings of processes that stay; read as text like all others.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+struct ServerFlags {
+    /// `server` accepts and shows jobs, `worker` runs them, `all` both [default: all]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
+    #[command(flatten)]
+    shared: SharedFlags,
+    /// Address of the store of sources: `file:///dir`
+    #[arg(long, value_name = "URL")]
+    source_url: Option<String>,
+    /// Address of the store for results: `file:///dir`
+    #[arg(long, value_name = "URL")]
+    media_url: Option<String>,
+    /// Port of a worker's own /healthz and /metrics; 0 for none [default: 3001]
+    #[arg(long, value_name = "PORT")]
+    worker_metrics_port: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    #[command(flatten)]
+    settings: SharedFlags,
+}
+
+#[derive(Debug, Args)]
+struct SharedFlags {
+    /// Address and port of the HTTP API [default: 127.0.0.1:3000]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// How long requests get to end on SIGTERM [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    shutdown_timeout: Option<String>,
+}
+
+/// A setting and its value as a flag gave it.
+type Flag = (&'static str, Option<String>);
+
+impl ServeArgs {
+    /// Its settings.
+    pub(super) fn take_settings(&mut self) -> Vec<Flag> {
+        let settings = &mut self.settings;
+        let mut flags = settings.shared.take();
+        flags.extend([
+            ("mode", settings.mode.take()),
+            ("source_url", settings.source_url.take()),
+            ("media_url", settings.media_url.take()),
+            ("worker_metrics_port", settings.worker_metrics_port.take()),
+        ]);
+        flags
+    }
+}
+
+impl DevArgs {
+    /// Its settings.
+    pub(super) fn take_settings(&mut self) -> Vec<Flag> {
+        self.settings.take()
+    }
+}
+
+impl SharedFlags {
+    fn take(&mut self) -> Vec<Flag> {
+        vec![
+            ("listen", self.listen.take()),
+            ("shutdown_timeout", self.shutdown_timeout.take()),
+        ]
+    }
+}
+
+/// What one process does.
+struct Plan {
+    mode: Mode,
+    database: Database,
+    /// None for a process that accepts no jobs.
+    stores: Option<StoreUrls>,
+    keys: ApiKeys,
+}
+
+/// `telecine serve`.
+pub(super) async fn serve(session: &Session) -> Result<Exit, CliError> {
+    let Config { server, .. } = &session.config;
+    let stores = match server.mode.serves() {
+        true => {
+            check_keys(server.listen, &server.api_keys)?;
+            Some(stores(&session.config)?)
+        }
+        false => None,
+    };
+    let plan = Plan {
+        mode: server.mode,
+        database: session.config.database.clone(),
+        stores,
+        keys: server.api_keys.clone(),
+    };
+    stay(plan, session).await
+}
+
+/// `telecine dev`: everything in one process and one directory, for this machine only.
+pub(super) async fn dev(session: &Session) -> Result<Exit, CliError> {
+    let Config {
+        server, data_dir, ..
+    } = &session.config;
+    if !server.listen.ip().is_loopback() {
+        return Err(CliError::usage(format!(
+            "`dev` has no authentication and listens on this machine only, not on {}; use `serve`",
+            server.listen
+        )));
+    }
+    let directory = |name: &str| writable_directory(&data_dir.join(name));
+    let (sources, media) = (directory("sources")?, directory("media")?);
+    session.console.note(&format!(
+        "for development: no authentication, this machine only\n  sources  {}\n  results  {}",
+        sources.display(),
+        media.display()
+    ));
+    let plan = Plan {
+        mode: Mode::All,
+        database: session.config.database.clone(),
+        stores: Some(StoreUrls {
+            source: file_url(&sources),
+            media: file_url(&media),
+        }),
+        keys: ApiKeys::default(),
+    };
+    stay(plan, session).await
+}
+
+/// Whoever reaches a server without keys may do everything.
+fn check_keys(listen: SocketAddr, keys: &ApiKeys) -> Result<(), CliError> {
+    if listen.ip().is_loopback() || !keys.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "{listen} can be reached from other machines and there are no API keys: set \
+         TELECINE_API_KEYS, or listen on 127.0.0.1"
+    )))
+}
+
+fn stores(config: &Config) -> Result<StoreUrls, CliError> {
+    let needed = |url: &Option<String>, what: &str, setting: &str| {
+        url.clone().ok_or_else(|| {
+            CliError::usage(format!(
+                "the server does not know {what}: set TELECINE_{setting}, as in file:///dir"
+            ))
+        })
+    };
+    Ok(StoreUrls {
+        source: needed(&config.source_url, "where sources are", "SOURCE_URL")?,
+        media: needed(&config.media_url, "where results go", "MEDIA_URL")?,
+    })
+}
+
+/// Does what the plan says until a signal comes and all of it has ended.
+async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
+    let mut interrupts = Interrupts::listen()?;
+    let listener = listener(&plan, session).await?;
+    let app = App::open(&plan.database).await.map_err(CliError::set_up)?;
+    let measured = metrics::record().map_err(CliError::failed)?;
+    let stop = CancellationToken::new();
+    let mut shift = None;
+    if plan.mode.works() {
+        writable_directory(&session.config.scratch_dir)?;
+        let begun = Shift::begin(workplace(&app, session, &stop)).await;
+        shift = Some(begun.map_err(|error| CliError::failed(error.to_string()))?);
+    }
+    let parts = SiteParts {
+        app,
+        registry: session.program.registry.clone(),
+        workflows: workflow::provided(&session.program)?
+            .into_iter()
+            .map(Arc::new)
+            .collect(),
+        stores: plan.stores,
+        keys: plan.keys,
+        measured,
+    };
+    let site = Arc::new(Site::new(parts, stop.clone()));
+    let serving = listener.map(|listener| begin_serving(listener, plan.mode, &site, session));
+    interrupts.next().await;
+    session.console.note(
+        "stopping: requests and running steps are brought to an end; a second signal does not wait",
+    );
+    stop.cancel();
+    tokio::select! {
+        () = ended(shift, serving) => {}
+        exit = interrupts.next() => return Ok(exit),
+    }
+    Ok(Exit::Success)
+}
+
+fn workplace(app: &App, session: &Session, stop: &CancellationToken) -> Workplace {
+    let config = &session.config;
+    Workplace {
+        app: app.clone(),
+        registry: session.program.registry.clone(),
+        scratch: config.scratch_dir.clone(),
+        options: WorkerOptions {
+            slots: config.worker_concurrency,
+            run: None,
+            grace: config.worker_shutdown_timeout,
+        },
+        stop: stop.clone(),
+    }
+}
+
+async fn ended(shift: Option<Shift>, serving: Option<JoinHandle<()>>) {
+    let worked = async {
+        if let Some(shift) = shift {
+            shift.ended().await;
+        }
+    };
+    let served = async {
+        if let Some(serving) = serving {
+            let _ = serving.await;
+        }
+    };
+    tokio::join!(worked, served);
+}
+
+/// Takes the address of the process before anything is done.
+async fn listener(plan: &Plan, session: &Session) -> Result<Option<TcpListener>, CliError> {
+    let server = &session.config.server;
+    let (address, setting) = match (plan.mode.serves(), server.worker_metrics) {
+        (true, _) => (server.listen, "TELECINE_LISTEN"),
+        (false, Some(address)) => (address, "TELECINE_WORKER_METRICS_PORT"),
+        (false, None) => return Ok(None),
+    };
+    let listening = server::listen(address, setting).await;
+    listening.map(Some).map_err(CliError::usage)
+}
+
+fn begin_serving(
+    listener: TcpListener,
+    mode: Mode,
+    site: &Arc<Site>,
+    session: &Session,
+) -> JoinHandle<()> {
+    let router = match mode.serves() {
+        true => router::server(site).0,
+        false => router::worker(site),
+    };
+    if let Ok(address) = listener.local_addr() {
+        session
+            .console
+            .note(&format!("listening on http://{address}"));
+    }
+    let grace = session.config.server.shutdown_timeout;
+    tokio::spawn(server::serve(
+        listener,
+        router,
+        site.stopping.clone(),
+        grace,
+    ))
+}

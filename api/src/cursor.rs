@@ -1,0 +1,70 @@
+//! Where a page of a list ended: opaque to callers, and of one list only.
+
+use std::fmt;
+use std::str::FromStr;
+
+use telecine_engine::id::RunId;
+
+/// The place behind the last entry of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cursor {
+    /// A job, in a list of them.
+    Job(RunId),
+    /// The number of an event, in the history of a job.
+    Event(u64),
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Job(job) => format!("j{job}"),
+            Self::Event(seq) => format!("e{seq}"),
+        };
+        text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that no page ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadCursor;
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let bytes = decode(text).ok_or(BadCursor)?;
+        let text = String::from_utf8(bytes).map_err(|_| BadCursor)?;
+        let is_id = |id: &&str| id.starts_with(RunId::PREFIX) && id.is_ascii();
+        match text.split_at_checked(1) {
+            Some(("j", id)) if is_id(&id) => Ok(Self::Job(RunId::from(id.to_owned()))),
+            Some(("e", seq)) => seq.parse().map(Self::Event).map_err(|_| BadCursor),
+            _ => Err(BadCursor),
+        }
+    }
+}
+
+fn decode(hex: &str) -> Option<Vec<u8>> {
+    let even = hex.is_ascii() && hex.len().is_multiple_of(2);
+    let pairs = (0..hex.len()).step_by(2);
+    let bytes = pairs.map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
+    even.then(|| bytes.collect()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was_given() {
+        for cursor in [Cursor::Job(RunId::generate()), Cursor::Event(7)] {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for text in ["", "6", "zz", "é", "6a", "6a6f6c64", "65", "6578", "7a31"] {
+            assert_eq!(text.parse::<Cursor>(), Err(BadCursor), "{text}");
+        }
+    }
+}

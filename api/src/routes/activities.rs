@@ -1,0 +1,62 @@
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use telecine_engine::activity::ActivityInfo;
+use utoipa::ToSchema;
+
+use super::Site;
+use crate::auth::Reader;
+use crate::error::Problem;
+
+/// An activity that steps can name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ActivityDocument {
+    /// `area.verb`.
+    name: &'static str,
+    /// Behaviour version.
+    version: u32,
+    description: &'static str,
+    /// JSON Schema of what it takes.
+    input_schema: Value,
+    /// JSON Schema of what it returns.
+    output_schema: Value,
+}
+
+impl From<ActivityInfo> for ActivityDocument {
+    fn from(info: ActivityInfo) -> Self {
+        Self {
+            name: info.name,
+            version: info.version,
+            description: info.description,
+            input_schema: info.input_schema,
+            output_schema: info.output_schema,
+        }
+    }
+}
+
+/// All activities.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ActivityList {
+    items: Vec<ActivityDocument>,
+}
+
+/// Lists installed activities with their schemas.
+#[utoipa::path(
+    get,
+    path = "/api/activities",
+    tag = "definitions",
+    security(("api_key" = ["jobs:read"])),
+    responses((status = 200, description = "All of them.", body = ActivityList)),
+)]
+pub(crate) async fn list(
+    State(site): State<Arc<Site>>,
+    _: Reader,
+) -> Result<Json<ActivityList>, Problem> {
+    let items = site.registry.iter().map(|activity| activity.info().into());
+    Ok(Json(ActivityList {
+        items: items.collect(),
+    }))
+}

@@ -1,0 +1,118 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Site;
+use crate::error::{Code, Problem, ProblemDocument};
+
+/// How long a dependency has to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// An object that need not be there: whether a store can tell is what counts.
+const PROBE: &str = ".telecine-ready";
+
+/// That a process is well.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`, or `ready`.
+    status: &'static str,
+}
+
+/// Whether the process is alive.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "process",
+    responses((status = 200, description = "It is.", body = Health)),
+)]
+pub(crate) async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether the process can do its work: the database and the stores answer within two seconds.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "process",
+    responses(
+        (status = 200, description = "It can.", body = Health),
+        (status = 503, description = "It cannot; the detail names what does not answer.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> Result<Json<Health>, Problem> {
+    if site.stopping.is_cancelled() {
+        let detail = "the server is about to stop";
+        return Err(Problem::new(Code::ShuttingDown, detail));
+    }
+    let stores = site.stores.as_ref();
+    let (database, source, media) = tokio::join!(
+        answers("the database", database(&site)),
+        answers(
+            "the source store",
+            store(&site, stores.map(|urls| &urls.source))
+        ),
+        answers(
+            "the media store",
+            store(&site, stores.map(|urls| &urls.media))
+        ),
+    );
+    let failing: Vec<String> = [database, source, media].into_iter().flatten().collect();
+    if failing.is_empty() {
+        return Ok(Json(Health { status: "ready" }));
+    }
+    Err(Problem::new(Code::NotReady, failing.join("; ")))
+}
+
+/// What is wrong with a dependency, in a sentence that names it.
+async fn answers(name: &str, asking: impl Future<Output = Result<(), String>>) -> Option<String> {
+    match tokio::time::timeout(ANSWER, asking).await {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => {
+            tracing::warn!(why, "{name} cannot be used");
+            Some(format!("{name} cannot be used"))
+        }
+        Err(_) => Some(format!(
+            "{name} does not answer within {} s",
+            ANSWER.as_secs()
+        )),
+    }
+}
+
+async fn database(site: &Site) -> Result<(), String> {
+    let counter = site.app.store().change_counter().await;
+    counter.map(drop).map_err(|error| error.to_string())
+}
+
+async fn store(site: &Site, url: Option<&String>) -> Result<(), String> {
+    let Some(url) = url else { return Ok(()) };
+    let probe = async {
+        let store = site.app.coordinator.objects.open(url)?;
+        store.head(PROBE).await
+    };
+    probe.await.map(drop).map_err(|error| error.to_string())
+}
+
+/// Which program this is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// Which program and version answers.
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "process",
+    responses((status = 200, description = "Name and version.", body = Version)),
+)]
+pub(crate) async fn version() -> Json<Version> {
+    Json(Version {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}

@@ -1,0 +1,294 @@
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use telecine_engine::committer::CommitError;
+use telecine_engine::id::RunId;
+use telecine_engine::limits;
+use telecine_engine::run::{Run, RunStatus};
+use telecine_engine::store::{RunFilter, StoreError};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Site;
+use super::request::{Json, MaybeJson, Named, Parameters, invalid_parameter};
+use super::submit::JobRequest;
+use crate::auth::{Reader, Writer};
+use crate::cursor::Cursor;
+use crate::document::{JobDocument, JobHeader};
+use crate::error::{Code, FieldError, Problem, ProblemDocument};
+
+/// Jobs of one page, unless a caller wants fewer.
+const PAGE: usize = 100;
+
+/// Submits a job.
+///
+/// The same request as before (same workflow, source as it is now, and input) is answered with the
+/// job that it made then.
+#[utoipa::path(
+    post,
+    path = "/api/jobs",
+    tag = "jobs",
+    security(("api_key" = ["jobs:write"])),
+    request_body(content = JobRequest, content_type = "application/json"),
+    responses(
+        (status = 202, description = "A new job; `Location` is its address.", body = JobHeader),
+        (status = 200, description = "The job that an equal request made.", body = JobHeader),
+        (status = "4XX", description = "Nothing was done.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was done.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn submit(
+    State(site): State<Arc<Site>>,
+    _: Writer,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    let (submission, pointers) = JobRequest::read(body)?.submission(&site)?;
+    let stores = submission.stores.clone();
+    let submitted = site.app.coordinator.submit(submission).await;
+    let submitted = submitted.map_err(|error| pointers.problem(error, &stores))?;
+    let status = match submitted.existing {
+        true => StatusCode::OK,
+        false => StatusCode::ACCEPTED,
+    };
+    answer(&site, &submitted.run, status).await
+}
+
+/// The header of a job with its address.
+pub(super) async fn answer(
+    site: &Site,
+    job: &RunId,
+    status: StatusCode,
+) -> Result<Response, Problem> {
+    let document = JobHeader::from(&header(site, job).await?);
+    let location = [(header::LOCATION, format!("/api/jobs/{job}"))];
+    Ok((status, location, axum::Json(document)).into_response())
+}
+
+/// The row of a job.
+pub(super) async fn header(site: &Site, job: &RunId) -> Result<Run, Problem> {
+    let run = site.app.store().load_run(job).await?;
+    run.ok_or_else(|| StoreError::NoRun(job.clone()).into())
+}
+
+/// Which jobs a list has.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListParameters {
+    /// Only jobs in this state.
+    status: Option<String>,
+    /// Only jobs of this workflow.
+    r#type: Option<String>,
+    /// At most so many, up to 100.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// Where an earlier page ended: its `next_cursor`.
+    cursor: Option<String>,
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobPage {
+    items: Vec<JobHeader>,
+    /// For the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Lists jobs, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/jobs",
+    tag = "jobs",
+    security(("api_key" = ["jobs:read"])),
+    params(ListParameters),
+    responses(
+        (status = 200, description = "A page.", body = JobPage),
+        (status = "4XX", description = "A parameter cannot be used.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list(
+    State(site): State<Arc<Site>>,
+    _: Reader,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Result<axum::Json<JobPage>, Problem> {
+    let filter = parameters.filter()?;
+    let limit = filter.limit - 1;
+    let mut runs = site.app.store().list_runs(&filter).await?;
+    let more = runs.len() > limit;
+    runs.truncate(limit);
+    let last = runs.last().filter(|_| more);
+    Ok(axum::Json(JobPage {
+        next_cursor: last.map(|run| Cursor::Job(run.id.clone()).to_string()),
+        items: runs.iter().map(JobHeader::from).collect(),
+    }))
+}
+
+impl ListParameters {
+    /// The jobs of a page and one more, which tells whether there is a next one.
+    fn filter(self) -> Result<RunFilter, Problem> {
+        let status = match self.status.as_deref() {
+            None => None,
+            Some(text) => Some(RunStatus::parse(text).ok_or_else(|| {
+                let known = RunStatus::ALL.iter().map(|status| status.as_str());
+                let known = known.collect::<Vec<_>>().join(", ");
+                invalid_parameter(&format!("status has to be one of {known}"))
+            })?),
+        };
+        let before = match self.cursor.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(Cursor::Job(job))) => Some(job),
+            Some(_) => return Err(invalid_parameter("the cursor is of another list")),
+        };
+        Ok(RunFilter {
+            status,
+            workflow: self.r#type,
+            before,
+            limit: page_size(self.limit, PAGE)? + 1,
+        })
+    }
+}
+
+/// How many entries a page has that a caller may have wanted smaller.
+pub(super) fn page_size(wanted: Option<usize>, most: usize) -> Result<usize, Problem> {
+    match wanted.unwrap_or(most) {
+        size if (1..=most).contains(&size) => Ok(size),
+        _ => Err(invalid_parameter(&format!(
+            "limit has to be from 1 to {most}"
+        ))),
+    }
+}
+
+/// Shows a job.
+///
+/// With everything in it: steps, attempts, progress, artifacts, output, error, and what retrying it
+/// would do. Long lists carry their first 100 entries.
+#[utoipa::path(
+    get,
+    path = "/api/jobs/{id}",
+    tag = "jobs",
+    security(("api_key" = ["jobs:read"])),
+    params(("id" = String, Path, description = "The job.")),
+    responses(
+        (status = 200, description = "The job; `ETag` changes with it.", body = JobDocument),
+        (status = 304, description = "It is still as `If-None-Match` knows it."),
+        (status = "4XX", description = "There is none.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(site): State<Arc<Site>>,
+    _: Reader,
+    Named(id): Named,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let sources = site.app.job(&RunId::from(id)).await?;
+    let document = JobDocument::complete(&sources).abridged();
+    tagged(&document, &headers)
+}
+
+/// A document with the hash of its bytes as `ETag`, or 304 if the caller has it.
+fn tagged(document: &impl Serialize, asked: &HeaderMap) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(document).map_err(Problem::internal)?;
+    let hash: String = Sha256::digest(&body)
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let tag = format!("\"{hash}\"");
+    let known = is_known(asked, &tag);
+    let headers = [
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+    ];
+    Ok(match known {
+        true => (StatusCode::NOT_MODIFIED, headers).into_response(),
+        false => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (headers, json, body).into_response()
+        }
+    })
+}
+
+/// Whether `If-None-Match` names a tag.
+fn is_known(asked: &HeaderMap, tag: &str) -> bool {
+    let asked = asked.get_all(header::IF_NONE_MATCH).iter();
+    let mut tags = asked
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|known| known.trim().trim_start_matches("W/"));
+    tags.any(|known| known == tag || known == "*")
+}
+
+/// Why a job is cancelled.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CancelRequest {
+    /// For whoever reads the job's history.
+    #[schema(max_length = 2000)]
+    reason: Option<String>,
+}
+
+impl CancelRequest {
+    fn read(body: Option<Value>) -> Result<Self, Problem> {
+        let wrong = |pointer: &str, why: String| {
+            Problem::new(
+                Code::InvalidRequest,
+                "the request is not as it should be: see `errors`",
+            )
+            .with_errors(vec![FieldError::new(pointer, why)])
+        };
+        let Some(body) = body else {
+            return Ok(Self::default());
+        };
+        let request: Self =
+            serde_json::from_value(body).map_err(|error| wrong("", error.to_string()))?;
+        let long = |reason: &String| reason.chars().count() > limits::MESSAGE_CHARS;
+        if request.reason.as_ref().is_some_and(long) {
+            let why = format!("has to be at most {} characters", limits::MESSAGE_CHARS);
+            return Err(wrong("/reason", why));
+        }
+        Ok(request)
+    }
+}
+
+/// Cancels a job.
+///
+/// Whoever works on it notices within about two seconds.
+#[utoipa::path(
+    post,
+    path = "/api/jobs/{id}/cancel",
+    tag = "jobs",
+    security(("api_key" = ["jobs:write"])),
+    params(("id" = String, Path, description = "The job.")),
+    request_body(content = Option<CancelRequest>, content_type = "application/json"),
+    responses(
+        (status = 202, description = "It is cancelled.", body = JobHeader),
+        (status = "4XX", description = "There is none, or it has ended.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn cancel(
+    State(site): State<Arc<Site>>,
+    Writer(caller): Writer,
+    Named(id): Named,
+    MaybeJson(body): MaybeJson,
+) -> Result<Response, Problem> {
+    let request = CancelRequest::read(body)?;
+    let job = RunId::from(id);
+    // A job that is not there is told from one that has ended.
+    header(&site, &job).await?;
+    let reason = request.reason.as_deref().map(str::trim);
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let by = caller.name();
+    match site.app.coordinator.cancel(&job, &by, reason).await {
+        Ok(()) => answer(&site, &job, StatusCode::ACCEPTED).await,
+        Err(CommitError::Rejected(_)) => {
+            let status = header(&site, &job).await?.status;
+            let detail = format!("{job} is {status} already: there is nothing to cancel");
+            Err(Problem::new(Code::JobEnded, detail))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP API of the real binary, over real sockets. Every answer is checked against the
+//! description that the same server gives of itself.
+
+mod access;
+mod client;
+mod description;
+mod jobs;
+mod process;
+mod processes;
+mod refusals;
