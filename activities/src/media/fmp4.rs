@@ -8,7 +8,7 @@
 //! time as its decode time, and the composition offset `pts - dts + D`, where `D` is the reorder
 //! depth of the whole rendition. One edit with `media_time = D` in the header takes `D` away again.
 //! Offsets are never negative: negative ones without an edit say the same, but ffmpeg then shows
-//! the picture `D` late (80 ms at 25 frames per second), while with the edit a frame at 1.000 s is
+//! the picture `D` late, while with the edit a frame at 1.000 s is
 //! shown at 1.000 s by ffmpeg and by Chromium.
 
 mod header;

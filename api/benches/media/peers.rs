@@ -68,7 +68,7 @@ pub(crate) fn bare_pipeline(clip: &Path, plan: &Value) -> Cost {
         } = rung;
         let encoder = format!(
             "x264enc speed-preset={preset} pass=qual quantizer={crf} bitrate={kbps} \
-             vbv-buf-capacity=2000 key-int-max=144 sync-lookahead=0"
+             vbv-buf-capacity=2000 key-int-max=144 sync-lookahead=0 b-pyramid=false"
         );
         add(&format!(
             "t{n}. ! queue max-size-buffers=3 ! {encoder} ! fakesink async=false"
@@ -124,6 +124,8 @@ impl Ffmpeg {
     fn rendition(&mut self, source: &str, rung: &Rung, home: &Path) {
         self.add(&["-map", source, "-c:v", "libx264", "-preset", &rung.preset]);
         self.add(&["-crf", &rung.crf.to_string(), "-pix_fmt", "yuv420p"]);
+        // As telecine does at 20 to 40 frames per second (ADR 0026).
+        self.add(&["-x264-params", "b-pyramid=none"]);
         self.add(&["-maxrate", &format!("{}k", rung.kbps)]);
         self.add(&["-bufsize", &format!("{}k", 2 * rung.kbps)]);
         self.add(&[

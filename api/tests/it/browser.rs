@@ -74,16 +74,17 @@ pub(crate) struct Tours {
 
 impl Tours {
     /// Plays some seconds of `dir/master.m3u8` in both players: every level or variant, seeks, and
-    /// the end. As many run at once as there are callers.
+    /// the end. As many run at once as there are callers. Without `sound`, hls.js leaves out what
+    /// plays beside the picture.
     ///
     /// Gives `{hls: {levels: [{width, height}], duration_s, ended_at_s}, shaka: {variants: [{width,
     /// height, bandwidth, codecs}], duration_s, ended_at_s}}`, or `{error}` in place of what a player
     /// has seen: the first error that it reported, or a step that took longer than 30 s.
-    pub(crate) fn play(&self, dir: &Path) -> Value {
+    pub(crate) fn play(&self, dir: &Path, sound: bool) -> Value {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = idle().pop();
         let mut tour = waiting.unwrap_or_else(Tour::start);
-        let seen = tour.play(dir);
+        let seen = tour.play(dir, sound);
         idle().push(tour);
         seen
     }
@@ -110,9 +111,10 @@ impl Tour {
         Self { child, sets, seen }
     }
 
-    fn play(&mut self, dir: &Path) -> Value {
+    fn play(&mut self, dir: &Path, sound: bool) -> Value {
         let sets = self.sets.as_mut().expect("the browser is not to end");
-        writeln!(sets, "{}", dir.display()).expect("the script reads");
+        let set = serde_json::json!({"directory": dir, "sound": sound});
+        writeln!(sets, "{set}").expect("the script reads");
         let mut line = String::new();
         self.seen.read_line(&mut line).expect("text");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("tour.mjs: {e}: {line}"))

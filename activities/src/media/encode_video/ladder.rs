@@ -10,7 +10,7 @@ use gstreamer_app::{AppSink, AppSinkCallbacks};
 use gstreamer_video::{DownstreamForceKeyUnitEvent, VideoInfo, VideoInterlaceMode};
 
 use super::colour::{Colours, limit};
-use super::gate::{output_frame_rate, reorder_ticks};
+use super::gate::{Reordering, output_frame_rate};
 use super::level::level;
 use super::spec::{RungWork, SourceFacts, Spec};
 use super::writer::{RungWriter, Timeline};
@@ -328,14 +328,12 @@ impl Step<'_> {
             let level = level(rung, rate, VBV_MS);
             encoder.set_property("option-string", format!("level={level}"));
         }
-        if self.reorder_ticks() == 0 {
-            encoder.set_property("bframes", 0_u32);
+        match Reordering::of(&self.spec.facts, self.spec.timescale).frames {
+            0 => encoder.set_property("bframes", 0_u32),
+            1 => encoder.set_property("b-pyramid", false),
+            _ => {}
         }
         Ok(encoder)
-    }
-
-    fn reorder_ticks(&self) -> u32 {
-        reorder_ticks(&self.spec.facts, self.spec.timescale)
     }
 
     /// Keeps frames of segments that are durable from the encoder, and their keyframe requests:
@@ -402,7 +400,7 @@ fn encoder_sink(
         super::writer::Look {
             colour: colours.nclx(),
             frame_rate: output_frame_rate(spec.facts.frame_rate),
-            reorder_ticks: reorder_ticks(&spec.facts, spec.timescale),
+            reorder_ticks: Reordering::of(&spec.facts, spec.timescale).ticks,
         },
         Outbox {
             directory: spec.out_dir.clone(),

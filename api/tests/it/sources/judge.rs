@@ -16,6 +16,13 @@ const PACKET_SAMPLES: f64 = 1024.0;
 /// 28 and less, a mirrored one 17 and less.
 const SAME_PICTURE_DB: f64 = 28.5;
 
+/// The least correlation of the brightness of pictures that show the same, whatever their colours
+/// have become: of high dynamic range, tone mapping changes all of them.
+const SAME_SHAPES: f64 = 0.9;
+
+/// The least standard deviation of the brightness of a picture on which shapes can be seen.
+const SHAPES_SEEN: f64 = 4.0;
+
 /// A media playlist, and how it is cut.
 #[derive(Debug)]
 struct Track {
@@ -87,12 +94,79 @@ impl Set {
         self.master.variants.len()
     }
 
-    /// What holds of every set: cuts, rates, and that ffmpeg decodes it without a word.
-    pub(super) fn check_in_general(&self) {
+    /// How many pictures the largest rendition has.
+    pub(super) fn pictures(&self) -> usize {
+        if self.video.is_empty() {
+            return 0;
+        }
+        packets(&self.top().playlist).len()
+    }
+
+    /// Whether sound plays beside a picture.
+    pub(super) fn has_sound_beside(&self) -> bool {
+        self.sound.is_some() && !self.video.is_empty()
+    }
+
+    /// What holds of every set: cuts, rates, that ffmpeg decodes it without a word, and that it shows
+    /// what ffmpeg shows of the source.
+    pub(super) fn check_in_general(&self, source: &Path) {
         self.check_boundaries();
         self.check_bandwidth();
         for track in self.video.iter().chain(&self.sound) {
             ffmpeg::decoded(&track.playlist);
+        }
+        let streams = ffmpeg::probe(source, "-show_streams")["streams"].take();
+        let streams = streams.as_array().expect("streams");
+        let picture = streams.iter().find(|stream| is_picture(stream));
+        assert_eq!(picture.is_none(), self.video.is_empty(), "picture");
+        let sound = streams.iter().any(|stream| stream["codec_type"] == "audio");
+        assert_eq!(sound, self.sound.is_some(), "sound");
+        if let Some(stream) = picture {
+            self.check_aspect(displayed_aspect(stream));
+            self.check_shapes(source);
+        }
+    }
+
+    /// Every rendition is progressive, of square pixels, and as wide for its height as the source.
+    fn check_aspect(&self, expected: f64) {
+        for track in &self.video {
+            assert!(!ffmpeg::is_interlaced(&track.playlist));
+            let what = "-select_streams v:0 -show_streams";
+            let stream = ffmpeg::probe(&track.playlist, what)["streams"][0].take();
+            assert_eq!(stream["sample_aspect_ratio"], "1:1");
+            let [width, height] = ["width", "height"].map(|side| number(&stream[side]));
+            // Sides are even: each may be a pixel off.
+            let allowed = expected * (1.0 / width + 1.0 / height);
+            assert!(
+                (width / height - expected).abs() <= allowed,
+                "{width}x{height} instead of {expected:.3}:1"
+            );
+        }
+    }
+
+    /// Dark is dark and light is light where ffmpeg shows it so, and not where it would be mirrored or
+    /// upside down.
+    fn check_shapes(&self, source: &Path) {
+        let top = self.top();
+        let shares: &[f64] = if self.pictures() == 1 {
+            &[0.0]
+        } else {
+            &[0.25, 0.6]
+        };
+        for share in shares {
+            let at_s = top.seconds * share;
+            let shown = Shapes::at(&top.playlist, at_s);
+            let given = Shapes::at(source, at_s);
+            if given.deviation() < SHAPES_SEEN {
+                assert!(shown.deviation() < 2.0 * SHAPES_SEEN, "{at_s:.2} s is flat");
+                continue;
+            }
+            let own = shown.likeness(&given);
+            let turned = given.turned().map(|turned| shown.likeness(&turned));
+            assert!(
+                own >= SAME_SHAPES && turned.iter().all(|other| *other <= own),
+                "at {at_s:.2} s {own:.3} of ffmpeg's picture, {turned:.3?} of it turned"
+            );
         }
     }
 
@@ -398,6 +472,92 @@ impl Like {
     }
 }
 
+/// Whether a stream is a video, and no cover of a sound file.
+fn is_picture(stream: &Value) -> bool {
+    stream["codec_type"] == "video" && stream["disposition"]["attached_pic"] == 0
+}
+
+/// Width over height of a stream as it is to be shown: upright, with square pixels.
+fn displayed_aspect(stream: &Value) -> f64 {
+    let pixel = stream["sample_aspect_ratio"].as_str().and_then(|ratio| {
+        let (width, height) = ratio.split_once(':')?;
+        Some(width.parse::<f64>().ok()? / height.parse::<f64>().ok()?)
+    });
+    let pixel = pixel.filter(|pixel| *pixel > 0.0).unwrap_or(1.0);
+    let aspect = number(&stream["width"]) / number(&stream["height"]) * pixel;
+    let side_data = stream["side_data_list"].as_array();
+    let turns = side_data.into_iter().flatten();
+    let turn = turns.filter_map(|data| data["rotation"].as_i64()).next();
+    if turn.unwrap_or(0) % 180 == 0 {
+        aspect
+    } else {
+        1.0 / aspect
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+/// The brightness of a picture, in 64 columns and 36 rows.
+struct Shapes(Vec<f64>);
+
+impl Shapes {
+    const WIDTH: usize = 64;
+
+    /// Of the first frame of a video at or after a time.
+    fn at(video: &Path, at_s: f64) -> Self {
+        let filter = format!("select=gte(t\\,{at_s:.3}),format=gray,scale=64:36:flags=area");
+        let rest = [
+            "-i",
+            text(video),
+            "-map",
+            "0:v:0",
+            "-vf",
+            &filter,
+            "-frames:v",
+            "1",
+            "-f",
+            "rawvideo",
+            "-",
+        ];
+        let bytes = ffmpeg::quietly(Path::new("."), &rest);
+        assert_eq!(bytes.len(), 64 * 36, "no frame at {at_s:.3} s");
+        Self(bytes.into_iter().map(f64::from).collect())
+    }
+
+    fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
+    fn deviation(&self) -> f64 {
+        let mean = self.mean();
+        let squares = self.0.iter().map(|value| (value - mean).powi(2));
+        (squares.sum::<f64>() / self.0.len() as f64).sqrt()
+    }
+
+    /// Pearson's correlation: 1 where one is as bright as the other, in whatever scale.
+    fn likeness(&self, other: &Self) -> f64 {
+        let (mine, others) = (self.mean(), other.mean());
+        let products = self.0.iter().zip(&other.0);
+        let covariance = products
+            .map(|(a, b)| (a - mine) * (b - others))
+            .sum::<f64>();
+        covariance / self.0.len() as f64 / (self.deviation() * other.deviation()).max(1e-9)
+    }
+
+    /// Mirrored, upside down, and both.
+    fn turned(&self) -> [Self; 3] {
+        let mirror = |rows: &[f64]| {
+            let rows = rows.chunks(Self::WIDTH);
+            rows.flat_map(|row| row.iter().rev().copied())
+                .collect::<Vec<f64>>()
+        };
+        let half_turn: Vec<f64> = self.0.iter().rev().copied().collect();
+        [mirror(&self.0), mirror(&half_turn), half_turn].map(Self)
+    }
+}
+
 /// A frame of a video as ffmpeg shows it, in 64x36 pixels of RGB: without the detail that
 /// encoding changes, with all that must not change.
 fn thumbnail(input: &[&str], frame: usize) -> Vec<u8> {
@@ -439,4 +599,18 @@ fn likeness(a: &[u8], b: &[u8]) -> f64 {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are plain")
+}
+
+#[test]
+fn a_picture_is_told_from_itself_turned() {
+    let directory = tempfile::tempdir().unwrap();
+    let clip = directory.path().join("clip.mkv");
+    let make = spell_out("video=320x240:25:1 -c:v ffv1 clip.mkv");
+    let words: Vec<&str> = make.split_whitespace().collect();
+    ffmpeg::quietly(directory.path(), &words);
+    let shapes = Shapes::at(&clip, 0.5);
+    assert!(shapes.likeness(&Shapes::at(&clip, 0.6)) > SAME_SHAPES);
+    for turned in shapes.turned() {
+        assert!(shapes.likeness(&turned) < SAME_SHAPES);
+    }
 }

@@ -256,7 +256,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::new("100.mkv", 4.0, "video=320x240:100:4 x264")
         .picture(320, 240, 200)
         .like(Like::Source { step: 2 }),
-    Recipe::new("1.mp4", 14.0, "video=320x240:1:14 x264").picture(320, 240, 14),
+    Recipe::new("1.mp4", 14.0, "video=320x240:1:14 x264").picture(320, 240, 14).played(),
     Recipe::new("variable.mp4", 8.0, "video=320x240:50:8 -vf select='not(mod(n,3))+lt(mod(n,7),2)' -vsync vfr x264 -bf 2")
         .picture(320, 240, 210)
         .uneven()
