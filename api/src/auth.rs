@@ -193,6 +193,11 @@ impl Caller {
             None => "api".to_owned(),
         }
     }
+
+    /// Keeps apart what different callers call the same.
+    pub(crate) fn own(&self, name: &str) -> String {
+        format!("{}/{name}", self.id.as_deref().unwrap_or_default())
+    }
 }
 
 /// A caller who may see jobs and what can be run.

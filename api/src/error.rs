@@ -62,6 +62,7 @@ codes! {
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is larger than 1 MiB.", "Put media into the source store and name its key.";
     UriTooLong = "uri_too_long", URI_TOO_LONG, "The address is longer than 8 KiB.", "Shorten it.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not declared as JSON.", "Send `Content-Type: application/json`.";
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The `Idempotency-Key` came with another request before.", "Use a new key for a new request.";
     TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "The server is doing as much at once as it does.", "Wait as long as `Retry-After` says.";
     HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are larger than 16 KiB.", "Send fewer.";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server did something wrong.", "Report it with the trace id.";

@@ -12,9 +12,11 @@
 mod batch;
 mod claims;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use ::metrics::{counter, gauge, histogram};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::batch::Batch;
@@ -22,8 +24,10 @@ use crate::definitions::Definitions;
 use crate::dispatch::Dispatcher;
 use crate::id::{RunId, SessionId};
 use crate::machine::{Command, Rejected};
+use crate::metrics;
 use crate::retry::plan::Verdicts;
-use crate::store::{Claim, ClaimRequest, Created, NewRun, Store, StoreError};
+use crate::run::RunStatus;
+use crate::store::{Claim, ClaimRequest, Created, NewRun, RequestKey, Store, StoreError};
 
 /// Requests that may wait for the committer. A sender waits when it is full.
 const CHANNEL_REQUESTS: usize = 1024;
@@ -61,7 +65,11 @@ impl From<StoreError> for CommitError {
 #[derive(Debug)]
 enum Work {
     /// A new run.
-    Create { new: Box<NewRun>, force: bool },
+    Create {
+        new: Box<NewRun>,
+        force: bool,
+        key: Option<RequestKey>,
+    },
     /// A command to a run, and what whoever sends it wants to claim next.
     Fold {
         run: RunId,
@@ -140,8 +148,26 @@ impl Committer {
     /// # Errors
     /// [`CommitError`].
     pub async fn create(&self, new: NewRun, force: bool) -> Result<Created, CommitError> {
+        self.create_with_key(new, force, None).await
+    }
+
+    /// The same with a name that the caller chose for the request: whatever is sent under it again
+    /// finds what became of the first.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn create_once(&self, new: NewRun, key: RequestKey) -> Result<Created, CommitError> {
+        self.create_with_key(new, false, Some(key)).await
+    }
+
+    async fn create_with_key(
+        &self,
+        new: NewRun,
+        force: bool,
+        key: Option<RequestKey>,
+    ) -> Result<Created, CommitError> {
         let new = Box::new(new);
-        match self.batched(Work::Create { new, force }).await? {
+        match self.batched(Work::Create { new, force, key }).await? {
             Answer::Created(created) => Ok(created),
             _ => Err(CommitError::Stopped),
         }
@@ -243,6 +269,30 @@ fn claimed(answer: Answer) -> Vec<Claim> {
     }
 }
 
+/// Counts a transaction and what it came to.
+fn measure(job: Job<'_>, took: Duration, done: &Result<Vec<Answered>, StoreError>) {
+    let result = match done {
+        Ok(_) => "ok",
+        Err(StoreError::Contended(_)) => "again",
+        Err(_) => "failed",
+    };
+    counter!(metrics::COMMITS.name, "result" => result).increment(1);
+    histogram!(metrics::COMMIT_SECONDS.name).record(took);
+    let Ok(answers) = done else { return };
+    if let Job::Together(works) = job {
+        histogram!(metrics::COMMIT_REQUESTS.name).record(works.len() as f64);
+    }
+    for answer in answers.iter().flatten() {
+        match answer {
+            Answer::Created(Created::New) => counter!(metrics::JOBS_CREATED.name).increment(1),
+            Answer::Claimed(claims) if !claims.is_empty() => {
+                counter!(metrics::STEPS_CLAIMED.name).increment(claims.len() as u64);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What one transaction is for.
 #[derive(Clone, Copy)]
 enum Job<'a> {
@@ -261,6 +311,7 @@ impl Writer {
     async fn work(self, mut inbox: mpsc::Receiver<Request>) {
         let mut requests = Vec::with_capacity(BATCH_REQUESTS);
         while inbox.recv_many(&mut requests, BATCH_REQUESTS).await > 0 {
+            gauge!(metrics::COMMIT_QUEUE.name).set(inbox.len() as f64);
             let (mut works, mut chores) = (Vec::new(), Vec::new());
             let mut replies = Vec::new();
             for request in requests.drain(..) {
@@ -307,10 +358,12 @@ impl Writer {
     async fn transact(&self, job: Job<'_>) -> Result<Vec<Answered>, CommitError> {
         let mut tries = 1;
         loop {
+            let began = Instant::now();
             let done = match job {
                 Job::Together(works) => self.commit(works).await,
                 Job::Alone(chore) => self.do_alone(chore).await,
             };
+            measure(job, began.elapsed(), &done);
             match done {
                 Err(StoreError::Contended(why)) if tries < CONTENDED_TRIES => {
                     tracing::debug!(why, "a transaction is done again");
@@ -355,8 +408,9 @@ impl Writer {
     }
 
     /// Tells of a commit.
-    fn tell(&self, stopped: BTreeSet<RunId>, ring: bool) {
-        for run in stopped {
+    fn tell(&self, stopped: BTreeMap<RunId, RunStatus>, ring: bool) {
+        for (run, status) in stopped {
+            counter!(metrics::JOBS_STOPPED.name, "status" => status.as_str()).increment(1);
             // Mostly nobody listens.
             let _ = self.stopped.send(run);
         }

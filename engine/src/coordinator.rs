@@ -16,7 +16,7 @@ use crate::machine::{self, Command};
 use crate::objects::{ObjectError, ObjectMeta, ObjectStores};
 use crate::retry::plan::{RetryPlan, Verdict, Verdicts};
 use crate::run::{Run, RunStatus, Snapshot, StoreUrls};
-use crate::store::{Created, Store, StoreError};
+use crate::store::{Created, RequestKey, Store, StoreError};
 
 /// A request to run a workflow.
 #[derive(Debug, Clone)]
@@ -134,6 +134,9 @@ pub enum SubmitError {
         /// The store's address.
         store: String,
     },
+    /// The request key came with another request before.
+    #[error("the request key was used for another request before; choose a new one")]
+    KeyReused,
     /// A store cannot be used.
     #[error(transparent)]
     Objects(#[from] ObjectError),
@@ -168,6 +171,34 @@ impl Coordinator {
     /// # Errors
     /// [`SubmitError`]; nothing was written then.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
+        self.submit_with_key(submission, None).await
+    }
+
+    /// The same under a name that the caller chose: sent again, it finds the run that it made or
+    /// found then, whatever has become of the source.
+    ///
+    /// # Errors
+    /// [`SubmitError`], also if the name came with another request before; nothing was written then.
+    pub async fn submit_once(
+        &self,
+        submission: Submission,
+        key: RequestKey,
+    ) -> Result<Submitted, SubmitError> {
+        match self.store.find_key(&key.key).await? {
+            Some(taken) if taken.digest == key.digest => Ok(Submitted {
+                run: taken.run,
+                existing: true,
+            }),
+            Some(_) => Err(SubmitError::KeyReused),
+            None => self.submit_with_key(submission, Some(key)).await,
+        }
+    }
+
+    async fn submit_with_key(
+        &self,
+        submission: Submission,
+        key: Option<RequestKey>,
+    ) -> Result<Submitted, SubmitError> {
         let identity = identify(self.objects.as_ref(), &submission).await?;
         let definition = submission.definition;
         self.definitions.save(&definition).await?;
@@ -192,16 +223,21 @@ impl Coordinator {
         };
         let id = run.id.clone();
         let new = machine::plan_run(run, &definition, now);
-        Ok(match self.committer.create(new, submission.force).await? {
-            Created::New => Submitted {
+        let created = match key {
+            Some(key) => self.committer.create_once(new, key).await?,
+            None => self.committer.create(new, submission.force).await?,
+        };
+        match created {
+            Created::New => Ok(Submitted {
                 run: id,
                 existing: false,
-            },
-            Created::Existing(run) => Submitted {
+            }),
+            Created::Existing(run) => Ok(Submitted {
                 run,
                 existing: true,
-            },
-        })
+            }),
+            Created::KeyReused => Err(SubmitError::KeyReused),
+        }
     }
 
     /// Cancels a run. `by` and `reason` are for people and go into its history.

@@ -38,5 +38,57 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// Every metric of the engine.
-pub const ALL: &[Metric] = &[];
+/// Declares the metrics and the list of them.
+macro_rules! metrics {
+    ($($name:ident = $text:literal, $kind:expr, $labels:expr, $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $name: Metric = Metric {
+                name: $text,
+                kind: $kind,
+                labels: &$labels,
+                help: $help,
+            };
+        )+
+
+        /// Every metric of the engine.
+        pub const ALL: &[Metric] = &[$($name,)+];
+    };
+}
+
+metrics! {
+    COMMITS = "telecine_commits_total", Kind::Counter, ["result"],
+        "Transactions of the committer: `ok`, `again` (another one came in between), `failed`.";
+    COMMIT_SECONDS = "telecine_commit_seconds", Kind::Histogram(OPERATIONS), [],
+        "How long a transaction of the committer took.";
+    COMMIT_REQUESTS = "telecine_commit_requests", Kind::Histogram(BATCHES), [],
+        "Requests that were folded into one transaction.";
+    COMMIT_QUEUE = "telecine_commit_queue", Kind::Gauge, [],
+        "Requests that wait for the committer.";
+    JOBS_CREATED = "telecine_jobs_created_total", Kind::Counter, [],
+        "Jobs that were submitted here and were new.";
+    JOBS_STOPPED = "telecine_jobs_stopped_total", Kind::Counter, ["status"],
+        "Jobs that this process's commits stopped: `succeeded`, `failed`, `cancelled`, `held`.";
+    STEPS_CLAIMED = "telecine_steps_claimed_total", Kind::Counter, [],
+        "Steps that this process claimed.";
+    WORKER_SLOTS = "telecine_worker_slots", Kind::Gauge, [],
+        "Steps that this process runs at a time at most.";
+    ATTEMPTS_RUNNING = "telecine_attempts_running", Kind::Gauge, ["activity"],
+        "Attempts that this process runs now.";
+    ATTEMPTS = "telecine_attempts_total", Kind::Counter, ["activity", "outcome"],
+        "Attempts that ended here: `succeeded`, `failed`, `released`, `fenced` (the step went to somebody else).";
+    ATTEMPT_SECONDS = "telecine_attempt_seconds", Kind::Histogram(HOURS), ["activity"],
+        "How long attempts took.";
+    LEASE_RENEWALS = "telecine_lease_renewals_total", Kind::Counter, ["result"],
+        "Renewals of the session's lease: `ok`, `lost`, `failed` (the database did not answer).";
+    LEASE_SECONDS = "telecine_lease_renewal_seconds", Kind::Histogram(OPERATIONS), [],
+        "How long a renewal took.";
+    SWEEPS = "telecine_sweeps_total", Kind::Counter, ["result"],
+        "Looks for sessions of dead processes: `ok`, `failed`.";
+    SWEEP_SECONDS = "telecine_sweep_seconds", Kind::Histogram(OPERATIONS), [],
+        "How long such a look took.";
+    SESSIONS_ENDED = "telecine_sessions_ended_total", Kind::Counter, [],
+        "Sessions of dead processes that this process ended.";
+    TIMERS = "telecine_timers_fired_total", Kind::Counter, ["kind"],
+        "Timers that this process fired: `backoff`, `deadline`.";
+}

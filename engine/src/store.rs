@@ -151,8 +151,28 @@ pub struct NewRun {
 pub enum Created {
     /// It did.
     New,
-    /// A run of the same fingerprint is there; nothing was written.
+    /// A run of the same fingerprint, or of the same request key, is there; nothing was written.
     Existing(RunId),
+    /// The request key belongs to another request; nothing was written.
+    KeyReused,
+}
+
+/// A name that a caller chose for a request, so that sending it again is no second request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The name; of one caller.
+    pub key: String,
+    /// What tells this request from another one.
+    pub digest: String,
+}
+
+/// What a [`RequestKey`] stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenKey {
+    /// The run that the request made or found.
+    pub run: RunId,
+    /// The digest that came with it.
+    pub digest: String,
 }
 
 /// Filter of [`Store::list_runs`], newest first.
@@ -162,6 +182,12 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// Only this workflow.
     pub workflow: Option<String>,
+    /// Only runs with this label.
+    pub label: Option<(String, String)>,
+    /// Only runs whose input or output says that this is the identity of their media.
+    pub hash: Option<String>,
+    /// Only runs that were submitted later.
+    pub created_after: Option<DateTime<Utc>>,
     /// Only runs older than this id.
     pub before: Option<RunId>,
     /// At most so many.
@@ -322,6 +348,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The header of a run.
     async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError>;
 
+    /// What a request key stands for, if it was taken.
+    async fn find_key(&self, key: &str) -> Result<Option<TakenKey>, StoreError>;
+
     /// The latest run of a fingerprint.
     async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError>;
 
@@ -352,6 +381,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 pub trait Transaction: Send {
     /// The database's clock.
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError>;
+
+    /// Takes a request key for a run that is about to be made, unless it was taken before. Answers
+    /// what it stands for then. Another transaction that wants the same key waits until this one
+    /// ends.
+    async fn take_key(&mut self, key: &RequestKey, run: &RunId) -> Result<TakenKey, StoreError>;
+
+    /// Gives a key that was taken in this transaction to the run that its request found.
+    async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError>;
 
     /// Inserts runs with their nodes and steps, each unless a run of the same fingerprint is there
     /// and its `force` is false. One answer each, in order.

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metrics::gauge;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use crate::definitions::Definitions;
 use crate::dispatch::Dispatcher;
 use crate::id::{RunId, SessionId};
 use crate::machine::Command;
+use crate::metrics;
 use crate::objects::ObjectStores;
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
@@ -100,6 +102,7 @@ impl Worker {
     /// What the store says.
     pub async fn open(parts: WorkerParts, options: WorkerOptions) -> Result<Self, WorkerError> {
         let session = Session::open(parts.store.clone()).await?;
+        gauge!(metrics::WORKER_SLOTS.name).set(options.slots as f64);
         scratch::sweep(&parts.scratch);
         let activities = parts
             .registry

@@ -137,7 +137,7 @@ impl From<CommitError> for CliError {
 impl From<SubmitError> for CliError {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::BadInput(_) => Self::usage(error.to_string()),
+            SubmitError::BadInput(_) | SubmitError::KeyReused => Self::usage(error.to_string()),
             SubmitError::SourceMissing { .. } => Self::not_found(error.to_string()),
             SubmitError::Objects(_) | SubmitError::Commit(_) => Self::failed(error.to_string()),
         }

@@ -139,8 +139,8 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
             let filter = RunFilter {
                 status: status.map(RunStatus::from),
                 workflow,
-                before: None,
                 limit,
+                ..RunFilter::default()
             };
             list(&app, filter, session).await?;
             Ok(Exit::Success)

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -10,19 +11,23 @@ use telecine_engine::committer::CommitError;
 use telecine_engine::id::RunId;
 use telecine_engine::limits;
 use telecine_engine::run::{Run, RunStatus};
-use telecine_engine::store::{RunFilter, StoreError};
+use telecine_engine::store::{RequestKey, RunFilter, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Site;
 use super::request::{Json, MaybeJson, Named, Parameters, invalid_parameter};
 use super::submit::JobRequest;
-use crate::auth::{Reader, Writer};
+use crate::auth::{Caller, Reader, Writer};
 use crate::cursor::Cursor;
 use crate::document::{JobDocument, JobHeader};
 use crate::error::{Code, FieldError, Problem, ProblemDocument};
 
 /// Jobs of one page, unless a caller wants fewer.
 const PAGE: usize = 100;
+/// The header with which a caller names a request.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Characters of such a name.
+const KEY_BYTES: usize = 255;
 
 /// Submits a job.
 ///
@@ -33,6 +38,7 @@ const PAGE: usize = 100;
     path = "/api/jobs",
     tag = "jobs",
     security(("api_key" = ["jobs:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "What the caller calls this request.")),
     request_body(content = JobRequest, content_type = "application/json"),
     responses(
         (status = 202, description = "A new job; `Location` is its address.", body = JobHeader),
@@ -43,18 +49,45 @@ const PAGE: usize = 100;
 )]
 pub(crate) async fn submit(
     State(site): State<Arc<Site>>,
-    _: Writer,
+    Writer(caller): Writer,
+    headers: HeaderMap,
     Json(body): Json,
 ) -> Result<Response, Problem> {
+    let key = request_key(&headers, &caller, &body)?;
     let (submission, pointers) = JobRequest::read(body)?.submission(&site)?;
     let stores = submission.stores.clone();
-    let submitted = site.app.coordinator.submit(submission).await;
+    let coordinator = &site.app.coordinator;
+    let submitted = match key {
+        Some(key) => coordinator.submit_once(submission, key).await,
+        None => coordinator.submit(submission).await,
+    };
     let submitted = submitted.map_err(|error| pointers.problem(error, &stores))?;
     let status = match submitted.existing {
         true => StatusCode::OK,
         false => StatusCode::ACCEPTED,
     };
     answer(&site, &submitted.run, status).await
+}
+
+/// What the caller calls the request, so that sending it again is no second one.
+fn request_key(
+    headers: &HeaderMap,
+    caller: &Caller,
+    body: &Value,
+) -> Result<Option<RequestKey>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let key = key.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > KEY_BYTES {
+        return Err(invalid_parameter(&format!(
+            "Idempotency-Key has to be 1 to {KEY_BYTES} visible ASCII characters"
+        )));
+    }
+    Ok(Some(RequestKey {
+        key: caller.own(key),
+        digest: hex(&Sha256::digest(body.to_string().as_bytes())),
+    }))
 }
 
 /// The header of a job with its address.
@@ -83,6 +116,12 @@ pub(crate) struct ListParameters {
     status: Option<String>,
     /// Only jobs of this workflow.
     r#type: Option<String>,
+    /// Only jobs with this label: `name=value`.
+    label: Option<String>,
+    /// Only jobs whose input or output says that this is the identity of their media.
+    hash: Option<String>,
+    /// Only jobs that were submitted later: `2026-01-31T12:00:00Z`.
+    created_after: Option<DateTime<Utc>>,
     /// At most so many, up to 100.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
@@ -143,9 +182,17 @@ impl ListParameters {
             Some(Ok(Cursor::Job(job))) => Some(job),
             Some(_) => return Err(invalid_parameter("the cursor is of another list")),
         };
+        let label = match self.label.as_deref().map(|label| label.split_once('=')) {
+            None => None,
+            Some(Some((name, value))) => Some((name.to_owned(), value.to_owned())),
+            Some(None) => return Err(invalid_parameter("a label is written name=value")),
+        };
         Ok(RunFilter {
             status,
             workflow: self.r#type,
+            label,
+            hash: self.hash,
+            created_after: self.created_after,
             before,
             limit: page_size(self.limit, PAGE)? + 1,
         })
@@ -192,12 +239,7 @@ pub(crate) async fn get(
 /// A document with the hash of its bytes as `ETag`, or 304 if the caller has it.
 fn tagged(document: &impl Serialize, asked: &HeaderMap) -> Result<Response, Problem> {
     let body = serde_json::to_vec(document).map_err(Problem::internal)?;
-    let hash: String = Sha256::digest(&body)
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let tag = format!("\"{hash}\"");
+    let tag = format!("\"{}\"", hex(&Sha256::digest(&body)[..16]));
     let known = is_known(asked, &tag);
     let headers = [
         (header::ETAG, tag),
@@ -210,6 +252,10 @@ fn tagged(document: &impl Serialize, asked: &HeaderMap) -> Result<Response, Prob
             (headers, json, body).into_response()
         }
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether `If-None-Match` names a tag.

@@ -215,6 +215,10 @@ impl Pointers {
                 let detail = format!("there is no object {key} in the source store");
                 self.bad_source(detail)
             }
+            SubmitError::KeyReused => {
+                let detail = "this Idempotency-Key came with another request before";
+                Problem::new(Code::IdempotencyKeyReused, detail)
+            }
             SubmitError::Objects(error @ ObjectError::BadKey { .. }) => {
                 self.bad_source(error.to_string())
             }

@@ -13,7 +13,7 @@ use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
 use crate::retry::plan::{self, PlanState, RetryPlan, Verdicts};
 use crate::run::RunStatus;
-use crate::store::{Created, NewRun, StepSet, StoreError, Transaction};
+use crate::store::{Created, NewRun, RequestKey, StepSet, StoreError, Transaction};
 
 /// One transaction, the runs that are folded in it, and what has to follow.
 pub(super) struct Batch {
@@ -62,6 +62,26 @@ impl Folding {
     }
 }
 
+/// A run that somebody wants.
+struct Asked<'a> {
+    new: &'a NewRun,
+    force: bool,
+    key: Option<&'a RequestKey>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(work: &'a Work) -> Option<Self> {
+        match work {
+            Work::Create { new, force, key } => Some(Self {
+                new,
+                force: *force,
+                key: key.as_ref(),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// A command about to be folded.
 struct Next {
     command: Command,
@@ -92,20 +112,24 @@ impl Batch {
 
     /// Creates the runs that works ask for, and starts them.
     pub(super) async fn create(&mut self, works: &[Work]) -> Result<(), StoreError> {
-        let asked: Vec<(usize, (&NewRun, bool))> = works
+        let known = self.take_keys(works).await?;
+        let asked: Vec<(usize, Asked<'_>)> = works
             .iter()
             .enumerate()
-            .filter_map(|(index, work)| match work {
-                Work::Create { new, force } => Some((index, (&**new, *force))),
-                _ => None,
-            })
+            .filter(|(index, _)| !known.contains_key(index))
+            .filter_map(|(index, work)| Some((index, Asked::of(work)?)))
             .collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        let new: Vec<_> = asked.iter().map(|(_, new)| *new).collect();
-        let created = self.tx.create_runs(&new).await?;
-        for ((index, (new, _)), created) in asked.into_iter().zip(created) {
+        let new: Vec<_> = asked.iter().map(|(_, it)| (it.new, it.force)).collect();
+        let created = match new.is_empty() {
+            true => Vec::new(),
+            false => self.tx.create_runs(&new).await?,
+        };
+        let mut found = BTreeMap::new();
+        for ((index, Asked { new, key, .. }), created) in asked.into_iter().zip(created) {
+            if let (Some(key), Created::Existing(run)) = (key, &created) {
+                self.tx.give_key(key, run).await?;
+                found.insert(new.run.id.clone(), run.clone());
+            }
             if created == Created::New {
                 let definition = self.definitions.get(&new.run.definition).await?;
                 let mut folding = Folding::new(View::created(new, definition));
@@ -114,7 +138,45 @@ impl Batch {
             }
             self.answers[index] = Ok(Answer::Created(created));
         }
+        for (index, created) in known {
+            let created = match created {
+                Created::Existing(run) => {
+                    // The run that a request of this batch was about to make may have been found.
+                    Created::Existing(found.get(&run).cloned().unwrap_or(run))
+                }
+                other => other,
+            };
+            self.answers[index] = Ok(Answer::Created(created));
+        }
         Ok(())
+    }
+
+    /// Takes the keys of requests, in their order, so that transactions that want the same wait for
+    /// each other and not in a circle. Answers those works whose key stands for something.
+    async fn take_keys(&mut self, works: &[Work]) -> Result<BTreeMap<usize, Created>, StoreError> {
+        let mut keyed: Vec<(usize, &RequestKey, &RunId)> = works
+            .iter()
+            .enumerate()
+            .filter_map(|(index, work)| {
+                let Asked { new, key, .. } = Asked::of(work)?;
+                Some((index, key?, &new.run.id))
+            })
+            .collect();
+        keyed.sort_by(|(a, one, _), (b, other, _)| (&one.key, a).cmp(&(&other.key, b)));
+        let mut known = BTreeMap::new();
+        for (index, key, run) in keyed {
+            let taken = self.tx.take_key(key, run).await?;
+            if taken.run != *run {
+                known.insert(
+                    index,
+                    match taken.digest == key.digest {
+                        true => Created::Existing(taken.run),
+                        false => Created::KeyReused,
+                    },
+                );
+            }
+        }
+        Ok(known)
     }
 
     /// Locks and loads the runs that works and candidates for a claim are about, and hands them
@@ -362,7 +424,11 @@ impl Batch {
             self.plan(run, &Verdicts::new()).await?;
         }
         self.tx.commit().await?;
-        writer.tell(stopped, self.ring);
+        let status = |run: RunId| {
+            let status = self.runs.get(&run).map(|folding| folding.view.run.status);
+            Some((run, status?))
+        };
+        writer.tell(stopped.into_iter().filter_map(status).collect(), self.ring);
         Ok(self.answers)
     }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use ::metrics::counter;
+
 use super::ServiceParts;
 use crate::activity::{ErrorClass, Usage};
 use crate::committer::CommitError;
 use crate::machine::Command;
+use crate::metrics;
 use crate::run::Failure;
 use crate::store::Due;
 
@@ -30,13 +33,14 @@ pub(super) async fn run(parts: ServiceParts) {
 /// Handles what is due and answers how long to sleep.
 async fn fire(parts: &ServiceParts) -> Result<Duration, CommitError> {
     for due in parts.store.due(BATCH).await? {
-        let (run, command) = match due {
-            Due::Backoff(run, step) => (run, Command::Wake { step }),
-            Due::Deadline(fence) => (fence.run, overdue(fence.step, fence.fence)),
+        let (kind, run, command) = match due {
+            Due::Backoff(run, step) => ("backoff", run, Command::Wake { step }),
+            Due::Deadline(fence) => ("deadline", fence.run, overdue(fence.step, fence.fence)),
         };
         match parts.committer.fold(&run, command).await {
+            Ok(()) => counter!(metrics::TIMERS.name, "kind" => kind).increment(1),
             // Another process was quicker.
-            Ok(()) | Err(CommitError::Rejected(_)) => {}
+            Err(CommitError::Rejected(_)) => {}
             // The others must not wait for this one.
             Err(error) => tracing::error!(%error, run.id = %run, "a timer could not be handled"),
         }

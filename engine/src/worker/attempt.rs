@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::metrics::{counter, gauge, histogram};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinError;
@@ -22,6 +23,7 @@ use crate::committer::CommitError;
 use crate::definition::Timeouts;
 use crate::limits;
 use crate::machine::Command;
+use crate::metrics;
 use crate::retry::policy::DISK_FULL;
 use crate::run::Failure;
 use crate::store::{Claim, ClaimRequest, Outcome, StoreError};
@@ -60,7 +62,10 @@ pub(super) async fn run(
     signals: Signals,
 ) -> Result<Vec<Claim>, CommitError> {
     let (committer, fence) = (parts.committer.clone(), claim.fence.clone());
-    let command = match tokio::spawn(attempt(parts, claim, signals.clone())).await {
+    let measured = Measured::begin(&claim.activity);
+    let ended = tokio::spawn(attempt(parts, claim, signals.clone())).await;
+    measured.end(ended.as_ref().ok().map(Option::as_ref));
+    let command = match ended {
         Ok(Some(command)) => command,
         Ok(None) => return Ok(Vec::new()),
         Err(error) => {
@@ -81,6 +86,38 @@ pub(super) async fn run(
         // The run was cancelled, or the lease ended, while the result was on its way.
         Err(CommitError::Rejected(_)) => Ok(Vec::new()),
         other => other,
+    }
+}
+
+/// An attempt, while it is measured.
+struct Measured {
+    activity: String,
+    began: Instant,
+}
+
+impl Measured {
+    fn begin(activity: &str) -> Self {
+        let activity = activity.to_owned();
+        gauge!(metrics::ATTEMPTS_RUNNING.name, "activity" => activity.clone()).increment(1.0);
+        Self {
+            activity,
+            began: Instant::now(),
+        }
+    }
+
+    /// Counts how it ended: with its report, with nothing to report, or in a panic.
+    fn end(self, report: Option<Option<&Command>>) {
+        let outcome = match report {
+            Some(Some(Command::Complete { .. })) => "succeeded",
+            Some(Some(Command::Release { .. })) => "released",
+            Some(None) => "fenced",
+            _ => "failed",
+        };
+        let activity = self.activity;
+        gauge!(metrics::ATTEMPTS_RUNNING.name, "activity" => activity.clone()).decrement(1.0);
+        histogram!(metrics::ATTEMPT_SECONDS.name, "activity" => activity.clone())
+            .record(self.began.elapsed());
+        counter!(metrics::ATTEMPTS.name, "activity" => activity, "outcome" => outcome).increment(1);
     }
 }
 

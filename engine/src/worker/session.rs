@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ::metrics::{counter, histogram};
 use tokio_util::sync::CancellationToken;
 
 use crate::id::SessionId;
+use crate::metrics;
 use crate::store::{Store, StoreError};
 
 /// How long a session lives without being renewed.
@@ -103,7 +105,16 @@ impl Beat {
     async fn renew(&self) {
         loop {
             tokio::time::sleep(BEAT).await;
-            match self.store.renew_session(&self.id, LEASE).await {
+            let began = Instant::now();
+            let renewed = self.store.renew_session(&self.id, LEASE).await;
+            histogram!(metrics::LEASE_SECONDS.name).record(began.elapsed());
+            let result = match &renewed {
+                Ok(true) => "ok",
+                Ok(false) => "lost",
+                Err(_) => "failed",
+            };
+            counter!(metrics::LEASE_RENEWALS.name, "result" => result).increment(1);
+            match renewed {
                 Ok(true) => {}
                 Ok(false) => return,
                 // The lease may still be good: the next beat tells.

@@ -20,6 +20,7 @@ mod connect;
 mod dispatch;
 mod error;
 mod fenced;
+mod keys;
 mod read;
 mod rows;
 mod save;

@@ -17,11 +17,18 @@ const OLDEST_SERVER: i32 = 150_000;
 /// The migrations, oldest first: number, what it does, statements. Never change one that was
 /// released; add the next. A process of the version before may still be at work while one is
 /// applied: add first, remove in a later release.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "init",
-    include_str!("../../../migrations/postgres/0001_init.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "init",
+        include_str!("../../../migrations/postgres/0001_init.sql"),
+    ),
+    (
+        3,
+        "request keys",
+        include_str!("../../../migrations/postgres/0003_request_keys.sql"),
+    ),
+];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new
 /// database at once, one waits and finds it done.

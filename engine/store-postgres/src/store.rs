@@ -10,13 +10,13 @@ use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
     ClaimRequest, DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store,
-    StoreError, Transaction,
+    StoreError, TakenKey, Transaction,
 };
 
 use crate::error::Error;
 use crate::save::Writing;
 use crate::transaction::PostgresTransaction;
-use crate::{claim, connect, fenced, read, rows, schema, sessions};
+use crate::{claim, connect, fenced, keys, read, rows, schema, sessions};
 
 /// Connections that write: the committer's, and those of attempts beside it.
 const WRITERS: u32 = 6;
@@ -190,6 +190,10 @@ impl Store for PostgresStore {
 
     async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
         Ok(read::run(&mut *self.reader().await?, run).await?)
+    }
+
+    async fn find_key(&self, key: &str) -> Result<Option<TakenKey>, StoreError> {
+        Ok(keys::find(&mut *self.reader().await?, key).await?)
     }
 
     async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError> {

@@ -12,13 +12,14 @@ use telecine_engine::machine::Changes;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, Step, StepStatus};
 use telecine_engine::store::{
-    ClaimRequest, Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows,
+    ClaimRequest, Created, Fence, NewRun, RequestKey, StepSet, StoreError, TakenKey, Transaction,
+    ViewRows,
 };
 
 use crate::error::Error;
 use crate::rows::{Cells, StepKeys};
 use crate::save::{Locked, Writing};
-use crate::{claim, read, sessions};
+use crate::{claim, keys, read, sessions};
 
 /// Holds the locks of the runs it has loaded from then to its end.
 #[derive(Debug)]
@@ -162,6 +163,14 @@ impl PostgresTransaction {
 impl Transaction for PostgresTransaction {
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
         Ok(self.now)
+    }
+
+    async fn take_key(&mut self, key: &RequestKey, run: &RunId) -> Result<TakenKey, StoreError> {
+        Ok(keys::take(&mut self.inner, (key, run), self.now).await?)
+    }
+
+    async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError> {
+        Ok(keys::give(&mut self.inner, key, run).await?)
     }
 
     async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {

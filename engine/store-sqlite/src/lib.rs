@@ -19,6 +19,7 @@ mod clock;
 mod directory;
 mod error;
 mod fenced;
+mod keys;
 mod locks;
 mod read;
 mod rows;

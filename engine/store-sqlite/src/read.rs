@@ -40,14 +40,27 @@ pub(crate) async fn list_runs(
     db: &mut SqliteConnection,
     filter: &RunFilter,
 ) -> Result<Vec<Run>, Error> {
+    let label = filter
+        .label
+        .as_ref()
+        .map(|(name, value)| member(name, value));
+    let hash = filter.hash.as_ref().map(|hash| member("hash", hash));
     let rows = sqlx::query(include_str!("sql/list_runs.sql"))
         .bind(filter.before.as_ref().map(RunId::as_str))
         .bind(filter.status.map(|status| status.as_str()))
         .bind(&filter.workflow)
+        .bind(label)
+        .bind(hash)
+        .bind(filter.created_after.map(|at| at.timestamp_millis()))
         .bind(count(filter.limit as u64))
         .fetch_all(db)
         .await?;
     rows.iter().map(|row| Cells(row).run()).collect()
+}
+
+/// How a member of an object is written: `"name":"value"`.
+fn member(name: &str, value: &str) -> String {
+    format!("{}:{}", Value::from(name), Value::from(value))
 }
 
 /// Header and nodes of a run, if it is there.

@@ -28,6 +28,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "narrow steps",
         include_str!("../../../migrations/sqlite/0003_narrow_steps.sql"),
     ),
+    (
+        5,
+        "request keys",
+        include_str!("../../../migrations/sqlite/0005_request_keys.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -15,7 +15,7 @@ use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
     ClaimRequest, DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store,
-    StoreError, Transaction,
+    StoreError, TakenKey, Transaction,
 };
 
 use crate::error::{Error, in_directory};
@@ -23,7 +23,7 @@ use crate::locks::SessionLocks;
 use crate::rows::Cells;
 use crate::save::Writing;
 use crate::transaction::SqliteTransaction;
-use crate::{claim, clock, directory, read, schema, sessions};
+use crate::{claim, clock, directory, keys, read, schema, sessions};
 
 /// Bytes of a page of a new database. A transaction writes each page that it touched as a whole, and
 /// most touch ten: the job of a clip of 20 s writes 0.76 MB with pages of 1 KiB and 1.6 MB with the
@@ -308,6 +308,10 @@ impl Store for SqliteStore {
 
     async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
         Ok(read::run(&mut *self.reader().await?, run).await?)
+    }
+
+    async fn find_key(&self, key: &str) -> Result<Option<TakenKey>, StoreError> {
+        Ok(keys::find(&mut *self.reader().await?, key).await?)
     }
 
     async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError> {

@@ -14,7 +14,8 @@ use telecine_engine::machine::Changes;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, Step};
 use telecine_engine::store::{
-    ClaimRequest, Created, Fence, NewRun, StepSet, StoreError, Transaction, ViewRows,
+    ClaimRequest, Created, Fence, NewRun, RequestKey, StepSet, StoreError, TakenKey, Transaction,
+    ViewRows,
 };
 
 use crate::error::{Error, in_directory};
@@ -23,7 +24,7 @@ use crate::read;
 use crate::rows::Cells;
 use crate::save::Writing;
 use crate::sessions;
-use crate::{claim, clock};
+use crate::{claim, clock, keys};
 
 /// Holds the write lock of the database from its beginning to its end.
 #[derive(Debug)]
@@ -101,6 +102,16 @@ impl SqliteTransaction {
 impl Transaction for SqliteTransaction {
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
         Ok(self.now)
+    }
+
+    async fn take_key(&mut self, key: &RequestKey, run: &RunId) -> Result<TakenKey, StoreError> {
+        let taken = keys::take(&mut self.inner, (key, run), self.now).await;
+        self.named(taken)
+    }
+
+    async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError> {
+        let given = keys::give(&mut self.inner, key, run).await;
+        self.named(given)
     }
 
     async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {

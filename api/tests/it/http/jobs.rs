@@ -239,3 +239,63 @@ fn what_can_be_run_is_listed_with_its_schemas() {
         .find(|activity| activity["name"] == "media.probe");
     assert_eq!(probe.expect("a probe")["input_schema"]["type"], "object");
 }
+
+#[test]
+fn a_request_with_an_idempotency_key_is_done_once() {
+    let (place, server) = development();
+    let cover = |at_s: f64| json!({"type": "video:cover", "source": "film.mp4", "options": {"cover": {"at_s": at_s}}});
+    let send = |body: &Value, key: &str| {
+        let request = Request::post("/api/jobs", body).header("idempotency-key", key);
+        request.send(server.address)
+    };
+    let body = cover(0.5);
+    let answers = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..8).map(|_| scope.spawn(|| send(&body, "one"))).collect();
+        let answers = senders
+            .into_iter()
+            .map(|sender| sender.join().expect("an answer"));
+        answers.collect::<Vec<_>>()
+    });
+    let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+    assert_eq!(accepted, 1, "{answers:#?}");
+    let first = id(&answers[0]);
+    assert!(answers.iter().all(|answer| id(answer) == first));
+
+    send(&cover(0.6), "one").assert_problem(422, "idempotency_key_reused");
+    std::fs::remove_file(place.data().join("sources/film.mp4")).expect("a source");
+    let again = send(&body, "one");
+    assert_eq!(
+        (again.status, id(&again)),
+        (200, first),
+        "the source need not be there any more"
+    );
+    send(&body, "two").assert_problem(400, "source_missing");
+    send(&body, "").assert_problem(400, "invalid_parameter");
+    send(&body, &"x".repeat(256)).assert_problem(400, "invalid_parameter");
+}
+
+#[test]
+fn jobs_are_found_by_label_hash_and_time() {
+    let (_place, server) = development();
+    let one = json!({"type": "video:cover", "source": "film.mp4", "hash": "0123abcd", "labels": {"project": "a=b c"}});
+    let one = id(&submit(&server, &one));
+    let two = id(&submit(
+        &server,
+        &json!({"type": "video:cover", "source": "film.mp4"}),
+    ));
+    let found = |filter: &str| pages(&server, &format!("/api/jobs?{filter}"), "id");
+    assert_eq!(found("label=project=a%3Db%20c"), [one.clone()]);
+    assert_eq!(found("label=project=b"), [""; 0]);
+    assert_eq!(found("hash=0123abcd"), [one]);
+    let header = Request::get(&format!("/api/jobs/{two}"))
+        .send(server.address)
+        .json();
+    let at = header["created_at"].as_str().expect("a time");
+    assert_eq!(found(&format!("created_after={at}")), [""; 0]);
+    assert_eq!(found("created_after=2020-01-01T00:00:00Z").len(), 2);
+    for bad in ["label=project", "created_after=yesterday"] {
+        Request::get(&format!("/api/jobs?{bad}"))
+            .send(server.address)
+            .assert_problem(400, "invalid_parameter");
+    }
+}

@@ -504,6 +504,10 @@ macro_rules! store_conformance {
                 a_run_is_read_back_as_it_was_submitted
                 an_equal_request_finds_the_run_that_is_there
                 a_forced_request_makes_another_run
+                a_request_key_stands_for_the_run_that_took_it
+                a_request_key_is_given_to_the_run_that_its_request_found
+                a_request_key_of_a_transaction_that_was_dropped_is_free
+                runs_are_found_by_label_hash_and_time
                 equal_requests_at_once_make_one_run
                 runs_are_listed_newest_first
                 runs_are_listed_by_status_and_workflow

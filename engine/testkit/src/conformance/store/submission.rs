@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use serde_json::json;
 use telecine_engine::definition::Definition;
 use telecine_engine::id::RunId;
 use telecine_engine::machine::{self, Command};
 use telecine_engine::run::{Run, RunStatus};
-use telecine_engine::store::{Created, RunFilter, Store, StoreError};
+use telecine_engine::store::{Created, RequestKey, RunFilter, Store, StoreError};
 
 use super::{Bench, Job, queued, record, single, step, workflow};
 
@@ -229,4 +230,95 @@ pub async fn an_unknown_run_is_said_to_be_unknown(on: Bench) {
         definition: Arc::new(single()),
     };
     assert!(on.events(&job).await.is_empty());
+}
+
+fn key(key: &str, digest: &str) -> RequestKey {
+    RequestKey {
+        key: key.to_owned(),
+        digest: digest.to_owned(),
+    }
+}
+
+/// See the name.
+pub async fn a_request_key_stands_for_the_run_that_took_it(on: Bench) {
+    assert_eq!(on.store.find_key("mine").await.unwrap(), None);
+    let definition = single();
+    let run = queued(&definition, json!({}));
+    on.store
+        .save_definition(&record(&definition))
+        .await
+        .unwrap();
+    let mut tx = on.store.begin().await.unwrap();
+    let mine = key("mine", "one");
+    let taken = tx.take_key(&mine, &run.id).await.unwrap();
+    assert_eq!((&taken.run, taken.digest.as_str()), (&run.id, "one"));
+    let new = machine::plan_run(run.clone(), &definition, tx.now().await.unwrap());
+    super::create(tx.as_mut(), &new, false).await;
+    tx.commit().await.unwrap();
+
+    let mut tx = on.store.begin().await.unwrap();
+    let again = key("mine", "another");
+    let known = tx.take_key(&again, &RunId::generate()).await.unwrap();
+    assert_eq!(known, taken, "whoever comes later is told who has it");
+    tx.commit().await.unwrap();
+    assert_eq!(on.store.find_key("mine").await.unwrap(), Some(taken));
+    assert_eq!(on.store.find_key("other").await.unwrap(), None);
+}
+
+/// See the name.
+pub async fn a_request_key_is_given_to_the_run_that_its_request_found(on: Bench) {
+    let definition = single();
+    let run = queued(&definition, json!({}));
+    create(&*on.store, &definition, run.clone(), false).await;
+    let mut tx = on.store.begin().await.unwrap();
+    let mine = key("mine", "one");
+    let taken = tx.take_key(&mine, &RunId::generate()).await.unwrap();
+    assert_ne!(taken.run, run.id);
+    tx.give_key(&mine, &run.id).await.unwrap();
+    tx.commit().await.unwrap();
+    let found = on.store.find_key("mine").await.unwrap().unwrap();
+    assert_eq!(found.run, run.id);
+}
+
+/// See the name.
+pub async fn a_request_key_of_a_transaction_that_was_dropped_is_free(on: Bench) {
+    let mut tx = on.store.begin().await.unwrap();
+    let mine = key("mine", "one");
+    tx.take_key(&mine, &RunId::generate()).await.unwrap();
+    drop(tx);
+    assert_eq!(on.store.find_key("mine").await.unwrap(), None);
+}
+
+/// See the name.
+pub async fn runs_are_found_by_label_hash_and_time(on: Bench) {
+    let definition = single();
+    let mut first = queued(&definition, json!({"hash": "0123abcd", "n": 1}));
+    first.labels = BTreeMap::from([("project".to_owned(), "a \"b\" %_\\".to_owned())]);
+    let mut second = queued(&definition, json!({"hash": "0123abcde", "n": 2}));
+    second.labels = BTreeMap::from([("project".to_owned(), "a".to_owned())]);
+    for run in [&first, &second] {
+        create(&*on.store, &definition, run.clone(), true).await;
+    }
+    let label = |value: &str| RunFilter {
+        label: Some(("project".to_owned(), value.to_owned())),
+        ..all()
+    };
+    assert_eq!(list(&on, label("a \"b\" %_\\")).await, [first.id.clone()]);
+    assert_eq!(list(&on, label("a")).await, [second.id.clone()]);
+    assert_eq!(list(&on, label("b")).await, []);
+    let hash = |hash: &str| RunFilter {
+        hash: Some(hash.to_owned()),
+        ..all()
+    };
+    assert_eq!(list(&on, hash("0123abcd")).await, [first.id.clone()]);
+    assert_eq!(list(&on, hash("0123abcde")).await, [second.id.clone()]);
+    let stored = on.store.load_run(&first.id).await.unwrap().unwrap();
+    let after = |created_after| RunFilter {
+        created_after: Some(created_after),
+        ..all()
+    };
+    let later = list(&on, after(stored.created_at)).await;
+    assert!(!later.contains(&first.id));
+    let before = stored.created_at - TimeDelta::seconds(1);
+    assert_eq!(list(&on, after(before)).await, [second.id, first.id]);
 }

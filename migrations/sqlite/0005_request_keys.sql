@@ -1,0 +1,12 @@
+-- Names that callers choose for requests, so that sending one again is no second request.
+create table request_key (
+    key      text    not null,
+    -- What tells the request from another one.
+    digest   text    not null,
+    -- The run that it made or found.
+    run      text    not null,
+    taken_at integer not null,
+    constraint request_key_pk primary key (key),
+    -- The run is made later in the transaction that takes the key.
+    constraint request_key_run foreign key (run) references run (id) deferrable initially deferred
+) strict, without rowid;
