@@ -8,7 +8,7 @@
 //!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp, sprites/sprites.vtt}
 //!                                    copies for readers of the bucket
-//! images/{hh}/{hash}/{variant}.{format}                         copies of {variant}_{tag}.{format}
+//! images/{hh}/{hash}/{variant}.{format}           copies of {variant}.g{n}_{tag}.{format}
 //! ```
 //!
 //! Objects whose bytes depend on more than the step's input (encoders are not bit-reproducible)
@@ -86,6 +86,12 @@ pub fn sprites_index(directory: &str) -> String {
     format!("{}/sprites.vtt", sprites(directory))
 }
 
+/// `{directory}/master.m3u8`: the multivariant playlist of a generation or at the root.
+#[must_use]
+pub fn playlist(directory: &str) -> String {
+    format!("{directory}/master.m3u8")
+}
+
 /// `images/{hh}/{hash}`: where the sizes and formats of a picture are. The hash is checked.
 #[must_use]
 pub fn images(hash: &str) -> String {
@@ -93,8 +99,14 @@ pub fn images(hash: &str) -> String {
     format!("images/{shard}/{hash}")
 }
 
-/// Checks the name of a variant: `[a-z0-9][a-z0-9_-]{0,63}`, and not like that of an attempt's
-/// object.
+/// `{directory}/{variant}.g{n}_`: what the keys of all objects of a generation of a variant begin with;
+/// they end with the attempt and the format. No variant has a dot in its name.
+#[must_use]
+pub fn image_generation(directory: &str, variant: &str, n: u64) -> String {
+    format!("{directory}/{variant}.g{n}_")
+}
+
+/// Checks the name of a variant: `[a-z0-9][a-z0-9_-]{0,63}`.
 ///
 /// # Errors
 /// `bad_option`.
@@ -103,18 +115,15 @@ pub fn check_variant(variant: &str) -> Result<(), ActivityError> {
         byte.is_ascii_digit() || byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_')
     };
     let begins_well = !variant.starts_with(['-', '_']);
-    let like_an_attempt = variant
-        .rsplit_once('_')
-        .is_some_and(|(_, tag)| tag.len() == 8 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let short = (1..=64).contains(&variant.len());
-    if short && begins_well && variant.bytes().all(allowed) && !like_an_attempt {
+    if short && begins_well && variant.bytes().all(allowed) {
         return Ok(());
     }
     Err(ActivityError::input(
         "bad_option",
         format!(
             "the variant {variant:?} is not 1 to 64 characters of a-z, 0-9, - and _ that begin \
-             with a letter or a digit and do not end with _ and eight hex digits"
+             with a letter or a digit"
         ),
     ))
 }
@@ -207,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn variants_are_plain_and_no_attempts() {
+    fn variants_are_plain() {
         for variant in [
             "",
             "_a",
             "a/b",
             "..",
             "Small",
-            "a_0a1b2c3d",
+            "a.g1_0a1b2c3d",
             &"a".repeat(65),
         ] {
             assert!(check_variant(variant).is_err(), "{variant:?}");

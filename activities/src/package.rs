@@ -88,7 +88,7 @@ impl Activity for PackageHls {
         let multivariant = multivariant(&video, input.audio.as_ref());
         let key = format!("{}/master.m3u8", input.prefix);
         files.push(
-            ctx.put_bytes(&key, multivariant.render(""), PLAYLIST_TYPE)
+            ctx.put_bytes(&key, multivariant.render(), PLAYLIST_TYPE)
                 .await?,
         );
         Ok(describe(

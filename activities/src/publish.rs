@@ -4,6 +4,8 @@
 //! at which it happens), then the copies at the root for readers of the bucket, playlist last. The
 //! copies lead into the generation, so an old copy leads to an old set that is still whole.
 
+mod root;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{Activity, ActivityError, Context, Progress};
@@ -79,40 +81,26 @@ impl Activity for Publish {
         }
         if let Some(sprites) = &input.sprites {
             let key = keys::sprites_index(prefix);
-            ctx.put_bytes(&key, sprites.vtt(""), VTT_TYPE).await?;
+            ctx.put_bytes(&key, sprites.vtt(), VTT_TYPE).await?;
         }
         let moved = ctx.publish(hash, *generation).await?;
         ctx.progress(Progress {
             counter: 1,
             ..Progress::default()
         });
-        let root = keys::root(hash);
-        let shown = moved.current == *generation;
-        if !shown {
+        let shown = root::show(ctx, &input.allocation, moved.current).await?;
+        if shown != *generation {
             ctx.warn(format!(
-                "published_meanwhile: g{} was published meanwhile: readers keep seeing it instead of g{generation}",
-                moved.current
+                "published_meanwhile: g{shown} was published meanwhile: readers keep seeing it instead of g{generation}"
             ));
         }
-        for picture in pictures.iter().filter(|_| shown) {
-            picture.copy_to(ctx, &root).await?;
-        }
-        if let Some(sprites) = input.sprites.as_ref().filter(|_| shown) {
-            // Seen from beside the copy, as the playlist's addresses are.
-            let text = sprites.vtt(&format!("../g{generation}/sprites/"));
-            ctx.media()
-                .put_bytes(&keys::sprites_index(&root), text.into())
-                .await?;
-        }
-        if let Some(set) = input.set.as_ref().filter(|_| shown) {
-            write_playlist(ctx, &root, set, *generation).await?;
-        }
+        let root = keys::root(hash);
         let published = |stem: &str| {
             let picture = pictures.iter().find(|picture| picture.stem == stem);
             picture.map(|picture| picture.key(&root))
         };
         Ok(Published {
-            playlist: input.set.as_ref().map(|_| playlist_key(&root)),
+            playlist: input.set.as_ref().map(|_| keys::playlist(&root)),
             cover: published(COVER),
             preview: published(PREVIEW),
             sprites: input.sprites.as_ref().map(|_| keys::sprites_index(&root)),
@@ -159,23 +147,4 @@ impl Named<'_> {
         ctx.media().copy(self.object_key, &to).await?;
         Ok(())
     }
-}
-
-/// The playlist at the root: that of the generation, with addresses that lead into it. It is no
-/// artifact of this run: the next publication replaces it.
-async fn write_playlist(
-    ctx: &Context,
-    root: &str,
-    set: &PackagedSet,
-    generation: u64,
-) -> Result<(), ActivityError> {
-    let text = set.multivariant.render(&format!("g{generation}/"));
-    ctx.media()
-        .put_bytes(&playlist_key(root), text.into())
-        .await?;
-    Ok(())
-}
-
-fn playlist_key(directory: &str) -> String {
-    format!("{directory}/master.m3u8")
 }

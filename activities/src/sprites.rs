@@ -100,9 +100,9 @@ impl Activity for VideoSprites {
 }
 
 impl SpriteSheets {
-    /// The WebVTT: for each interval the place of its tile, `{directory}sheet_001.jpg#xywh=x,y,w,h`.
+    /// The WebVTT: for each interval the place of its tile, `sheet_001.jpg#xywh=x,y,w,h`.
     #[must_use]
-    pub fn vtt(&self, directory: &str) -> String {
+    pub fn vtt(&self) -> String {
         let mut text = "WEBVTT\n".to_owned();
         for tile in 0..self.tiles {
             let from_ns = u64::from(tile) * self.interval_ns;
@@ -114,7 +114,7 @@ impl SpriteSheets {
             // Writing to a string cannot fail.
             let _ = write!(
                 text,
-                "\n{} --> {}\n{directory}{}\n",
+                "\n{} --> {}\n{}\n",
                 clock(from_ns),
                 clock(to_ns),
                 self.place(tile)
@@ -174,17 +174,17 @@ mod tests {
             interval_ns: 900_000_000_000,
             end_ns: 3_600_500_000_000,
         };
-        let text = sheets.vtt("../g1/sprites/");
+        let text = sheets.vtt();
         let cues: Vec<&str> = text.split("\n\n").collect();
         assert_eq!(cues.len(), 6);
         assert_eq!(cues[0], "WEBVTT");
         assert_eq!(
             cues[4],
-            "00:45:00.000 --> 01:00:00.000\n../g1/sprites/s1.jpg#xywh=160,90,160,90"
+            "00:45:00.000 --> 01:00:00.000\ns1.jpg#xywh=160,90,160,90"
         );
         assert_eq!(
             cues[5],
-            "01:00:00.000 --> 01:00:00.500\n../g1/sprites/s2.jpg#xywh=0,0,160,90\n"
+            "01:00:00.000 --> 01:00:00.500\ns2.jpg#xywh=0,0,160,90\n"
         );
     }
 }

@@ -189,14 +189,12 @@ impl Place {
         Ok(places)
     }
 
-    /// Stores a picture under the attempt's name, moves the publication, then copies it to the
-    /// name that readers know.
+    /// Stores a picture under the attempt's name, moves the publication, then copies what it shows to
+    /// the name that readers know.
     async fn publish(self, ctx: &Context, made: PictureMade) -> Result<Published, ActivityError> {
-        let object = picture::store(ctx, &self.directory, &self.variant, &made.file).await?;
-        let moved = ctx.publish(&self.key, self.generation).await?;
-        if moved.current == self.generation {
-            ctx.media().copy(&object.key, &self.key).await?;
-        } else {
+        let stem = format!("{}.g{}", self.variant, self.generation);
+        let object = picture::store(ctx, &self.directory, &stem, &made.file).await?;
+        if self.show(ctx, &object.key).await? != self.generation {
             ctx.warn(format!(
                 "published_meanwhile: a later job has published {} meanwhile: readers keep seeing that",
                 self.key
@@ -209,5 +207,39 @@ impl Place {
             size: made.size,
             frames: made.frames,
         })
+    }
+
+    /// Moves the publication to `own` and copies until what was copied is what readers are to see:
+    /// a copy is no fenced write, and may come after that of a later job. Answers the generation.
+    async fn show(&self, ctx: &Context, own: &str) -> Result<u64, ActivityError> {
+        let mut shown = None;
+        loop {
+            let current = ctx.publish(&self.key, self.generation).await?.current;
+            if shown == Some(current) {
+                return Ok(current);
+            }
+            if current == self.generation {
+                ctx.media().copy(own, &self.key).await?;
+            } else if let Some(object) = self.object_of(ctx, current).await? {
+                ctx.media().copy(&object, &self.key).await?;
+            }
+            shown = Some(current);
+        }
+    }
+
+    /// An object of another generation; all of one generation show the same.
+    async fn object_of(
+        &self,
+        ctx: &Context,
+        generation: u64,
+    ) -> Result<Option<String>, ActivityError> {
+        let prefix = keys::image_generation(&self.directory, &self.variant, generation);
+        let objects = ctx.media().list(&prefix).await?;
+        let extension = self
+            .key
+            .rsplit_once('.')
+            .map_or("", |(_, extension)| extension);
+        let fits = |(key, _): (String, u64)| key.ends_with(extension).then_some(key);
+        Ok(objects.into_iter().find_map(fits))
     }
 }

@@ -1,5 +1,6 @@
 //! An attempt without an engine: directories for stores, and writes kept in memory.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -40,6 +41,10 @@ struct MemoryPort {
     checkpoints_left: Mutex<Option<usize>>,
     /// The generation that is allocated whatever is asked for.
     generation: Mutex<Option<u64>>,
+    /// The generations that readers see, by name.
+    current: Mutex<BTreeMap<String, u64>>,
+    /// The generation that somebody else publishes after the next publication.
+    overtakes: Mutex<Option<u64>>,
 }
 
 #[async_trait]
@@ -65,13 +70,13 @@ impl AttemptPort for MemoryPort {
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
-        let mut written = self.written.lock().unwrap();
-        let previous = written
-            .publications
-            .last()
-            .map(|(_, generation)| *generation);
-        written.publications.push((name.to_owned(), generation));
-        let current = generation;
+        let published = (name.to_owned(), generation);
+        self.written.lock().unwrap().publications.push(published);
+        let mut shown = self.current.lock().unwrap();
+        let previous = shown.get(name).copied();
+        let current = previous.map_or(generation, |previous| previous.max(generation));
+        let later = self.overtakes.lock().unwrap().take();
+        shown.insert(name.to_owned(), later.unwrap_or(current));
         Ok(PublicationMove { previous, current })
     }
 }
@@ -177,6 +182,11 @@ impl Bench {
     /// Lets every allocation answer that generation.
     pub(crate) fn always_allocate(&self, generation: u64) {
         *self.port.generation.lock().unwrap() = Some(generation);
+    }
+
+    /// Lets a later job publish that generation right after the next publication.
+    pub(crate) fn overtake_with(&self, generation: u64) {
+        *self.port.overtakes.lock().unwrap() = Some(generation);
     }
 
     /// Lets attempts keep their lease again.

@@ -60,15 +60,15 @@ pub struct AudioEntry {
 }
 
 impl Multivariant {
-    /// The playlist, each URI beginning with `prefix` (empty, or `g1/`).
+    /// The playlist, as it lies in its generation.
     #[must_use]
-    pub fn render(&self, prefix: &str) -> String {
+    pub fn render(&self) -> String {
         let mut text = format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n");
         if let Some(audio) = &self.audio {
-            audio.render(prefix, &mut text);
+            audio.render(&mut text);
         }
         for variant in self.in_order() {
-            variant.render(prefix, self.audio.is_some(), &mut text);
+            variant.render(self.audio.is_some(), &mut text);
         }
         text
     }
@@ -88,20 +88,20 @@ impl Multivariant {
 // Writing to a string cannot fail, so the results below are dropped.
 
 impl AudioEntry {
-    fn render(&self, prefix: &str, text: &mut String) {
+    fn render(&self, text: &mut String) {
         let language = language::tag(&self.language);
         let name = if language == "und" { "Audio" } else { language };
         let _ = writeln!(
             text,
             "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",LANGUAGE=\"{language}\",NAME=\"{name}\",\
-             DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{prefix}{}\"",
+             DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}\"",
             self.channels, self.uri,
         );
     }
 }
 
 impl Variant {
-    fn render(&self, prefix: &str, has_audio: bool, text: &mut String) {
+    fn render(&self, has_audio: bool, text: &mut String) {
         let _ = write!(
             text,
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"",
@@ -110,7 +110,7 @@ impl Variant {
         if let Some(picture) = &self.picture {
             picture.render(has_audio, text);
         }
-        let _ = writeln!(text, "\n{prefix}{}", self.uri);
+        let _ = writeln!(text, "\n{}", self.uri);
     }
 }
 
