@@ -163,12 +163,15 @@ async fn stream(site: Arc<Site>, job: RunId, after: u64) -> Result<Response, Pro
             "the server streams to as many as it does; ask for pages instead, or try again";
         Problem::new(Code::TooManyRequests, detail).retry_after(STREAM_AGAIN)
     })?;
+    let changes = site.changes.listen();
+    let stopped = header(&site, &job).await?.status.is_stopped();
     let mut follower = Follower {
-        changes: site.changes.listen(),
+        changes,
         site,
         job,
         after,
         unsent: VecDeque::new(),
+        stopped,
         over: false,
         _permit: permit,
     };
@@ -195,6 +198,8 @@ struct Follower {
     /// Number of the last event that was read.
     after: u64,
     unsent: VecDeque<RecordedEvent>,
+    /// The job had stopped when it was last looked at.
+    stopped: bool,
     /// The job has stopped, and nothing is behind what was read.
     over: bool,
     _permit: OwnedSemaphorePermit,
@@ -221,28 +226,25 @@ impl Follower {
         }
     }
 
+    /// Reads what is new. A job stops with an event: as long as there is none, its state is not asked
+    /// for, so that a look for nothing costs one read.
     async fn look(&mut self) -> Result<(), Problem> {
         // Seen from now on: what happens while this looks is looked at again.
         self.changes.borrow_and_update();
-        loop {
-            let stopped = header(&self.site, &self.job).await?.status.is_stopped();
-            let page = self
-                .site
-                .app
-                .store()
-                .events(&self.job, self.after, PAGE)
-                .await?;
-            let last = page.len() < PAGE;
-            self.after = page.last().map_or(self.after, |event| event.seq);
-            self.unsent.extend(page);
-            self.over = stopped && last;
-            if last || self.unsent.len() >= PAGE {
-                // What is left is read when this was sent; the next change, or the end, comes later.
-                if !last {
-                    self.changes.mark_changed();
-                }
+        while self.unsent.len() < PAGE {
+            let store = self.site.app.store();
+            let page = store.events(&self.job, self.after, PAGE).await?;
+            let Some(last) = page.last() else {
+                // Nothing came after it was seen to have stopped.
+                self.over = self.stopped;
                 return Ok(());
-            }
+            };
+            self.after = last.seq;
+            self.unsent.extend(page);
+            self.stopped = header(&self.site, &self.job).await?.status.is_stopped();
         }
+        // The rest is read when this was sent.
+        self.changes.mark_changed();
+        Ok(())
     }
 }
