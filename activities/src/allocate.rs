@@ -70,9 +70,9 @@ async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
         return Ok(generation);
     }
     // An earlier attempt had one already, or the database remembers higher ones than the store.
-    ctx.media()
-        .delete(&keys::claim(hash, claimed.into()))
-        .await?;
+    let unused = keys::claim(hash, claimed.into());
+    ctx.media().delete(&unused).await?;
+    ctx.media().delete(&signed(ctx, &unused)).await?;
     if claim(ctx, hash, generation).await? {
         return Ok(generation);
     }
@@ -100,14 +100,41 @@ async fn claim_next(ctx: &Context, hash: &str) -> Result<u32, ActivityError> {
 async fn claim(ctx: &Context, hash: &str, generation: u64) -> Result<bool, ActivityError> {
     let key = keys::claim(hash, generation);
     let name = ctx.run_id().as_bytes();
-    let new = ctx.media().put_new(&key, name.to_vec().into()).await?;
-    Ok(new || is_own(ctx, &key).await?)
+    match ctx.media().put_new(&key, name.to_vec().into()).await {
+        Ok(new) => Ok(new || is_own(ctx, &key).await?),
+        Err(ObjectError::NoConditionalWrites { .. }) => claim_alone(ctx, &key).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`claim`], in a store that cannot tell who was first: whoever sees no claim but his own after he
+/// has made it has the generation. Of two at once neither has, since each made his own before he looked.
+/// That needs no more than lists which show what was written before they were asked for.
+async fn claim_alone(ctx: &Context, key: &str) -> Result<bool, ActivityError> {
+    let own = signed(ctx, key);
+    let media = ctx.media();
+    media.put_bytes(&own, Default::default()).await?;
+    let is_alone = is_alone(ctx, key).await?;
+    if !is_alone {
+        media.delete(&own).await?;
+    }
+    Ok(is_alone)
+}
+
+async fn is_alone(ctx: &Context, claim: &str) -> Result<bool, ActivityError> {
+    let claims = ctx.media().list(claim).await?;
+    Ok(matches!(claims.as_slice(), [(only, _)] if *only == signed(ctx, claim)))
+}
+
+/// The claim that no other run makes.
+fn signed(ctx: &Context, claim: &str) -> String {
+    format!("{claim}.{}", ctx.run_id())
 }
 
 async fn is_own(ctx: &Context, claim: &str) -> Result<bool, ActivityError> {
     match ctx.media().read_range(claim, 0, MAX_NAME_BYTES).await {
         Ok(owner) => Ok(owner == ctx.run_id().as_bytes()),
-        Err(ObjectError::NotFound { .. }) => Ok(false),
+        Err(ObjectError::NotFound { .. }) => is_alone(ctx, claim).await,
         Err(error) => Err(error.into()),
     }
 }

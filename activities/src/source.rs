@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use telecine_engine::activity::{ActivityError, Context, Progress};
 use telecine_engine::objects::{ObjectError, SourceStore};
-use tokio::io::AsyncWriteExt as _;
 
 /// The largest source, in bytes.
 const MAX_SOURCE_BYTES: u64 = 50 << 30;
 
-/// How much is downloaded at a time; the memory that a download takes.
-const PIECE_BYTES: usize = 8 << 20;
+/// How much has to be downloaded before that is told.
+const PIECE_BYTES: u64 = 8 << 20;
 
 /// Name of a downloaded source in the scratch directory.
 const SCRATCH_NAME: &str = "source";
@@ -55,32 +54,26 @@ pub(crate) async fn local_within(
     Ok(LocalSource { path, size_bytes })
 }
 
-/// Copies an object into a file, piece by piece.
+/// Copies an object into a file.
 pub(crate) async fn fetch(
     ctx: &Context,
     store: SourceStore<'_>,
     (key, size_bytes): (&str, u64),
     to: &Path,
 ) -> Result<(), ActivityError> {
-    let failed = |e| ActivityError::io("write a scratch file", e);
-    let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
-    let mut copied = 0;
-    let mut pieces = 0;
-    while copied < size_bytes {
-        let piece = store.read_range(key, copied, PIECE_BYTES).await?;
-        if piece.is_empty() {
-            return Err(shrunk(key));
-        }
-        file.write_all(&piece).await.map_err(failed)?;
-        copied += piece.len() as u64;
-        pieces += 1;
+    // What an earlier call of this attempt has left.
+    let _ = std::fs::remove_file(to);
+    let copied = |bytes| {
         // Pieces, not bytes: the tool that follows counts frames from 0, and has to overtake.
         ctx.progress(Progress {
-            counter: pieces,
+            counter: bytes / PIECE_BYTES,
             ..Progress::default()
         });
+    };
+    if store.download(key, to, &copied).await? < size_bytes {
+        return Err(shrunk(key));
     }
-    file.flush().await.map_err(failed)
+    Ok(())
 }
 
 fn shrunk(key: &str) -> ActivityError {

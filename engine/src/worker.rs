@@ -6,6 +6,7 @@
 
 mod attempt;
 mod board;
+mod copies;
 mod port;
 mod scratch;
 mod session;
@@ -29,6 +30,7 @@ use crate::metrics;
 use crate::objects::ObjectStores;
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
+use copies::{IDLE_BYTES, SourceCopies};
 pub use scratch::ATTEMPTS;
 pub use session::{LEASE, Session};
 
@@ -130,7 +132,8 @@ impl Worker {
     /// # Errors
     /// [`WorkerError`] if it cannot go on; running attempts have then been stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
-        let signals = attempt::Signals::default();
+        let copies = scratch::sources(&self.parts.scratch, self.session.id());
+        let signals = attempt::Signals::new(SourceCopies::new(copies, IDLE_BYTES));
         let mut attempts: Attempts = JoinSet::new();
         let mut saving = JoinSet::new();
         saving.spawn(save(signals.board.clone(), self.parts.store.clone()));

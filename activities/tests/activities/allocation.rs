@@ -18,8 +18,22 @@ fn generation(allocated: Result<Value, ActivityError>) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_several_data_directories_never_share_a_generation() {
+    let mut generations = allocate_at_once(Bench::new()).await;
+    generations.sort_unstable();
+    assert_eq!(generations, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_do_they_in_a_store_that_ignores_conditions() {
+    let mut generations = allocate_at_once(Bench::unconditional()).await;
+    generations.sort_unstable();
+    generations.dedup();
+    assert_eq!(generations.len(), 6, "{generations:?}");
+}
+
+/// The generations that jobs of six data directories are given.
+async fn allocate_at_once(first: Bench) -> Vec<u64> {
     let benches: Vec<_> = {
-        let first = Bench::new();
         let others = (1..6).map(|_| Bench::beside(&first)).collect::<Vec<_>>();
         std::iter::once(first).chain(others).collect()
     };
@@ -27,18 +41,17 @@ async fn jobs_of_several_data_directories_never_share_a_generation() {
     for (n, bench) in benches.into_iter().enumerate() {
         allocating.spawn(async move { generation(allocate(&bench, &format!("run_{n}")).await) });
     }
-    let mut generations = allocating.join_all().await;
-    generations.sort_unstable();
-    assert_eq!(generations, [1, 2, 3, 4, 5, 6]);
+    allocating.join_all().await
 }
 
 #[tokio::test]
 async fn every_attempt_of_a_run_has_its_generation() {
-    let bench = Bench::new();
-    for _ in 0..2 {
-        assert_eq!(generation(allocate(&bench, "run_a").await), 1);
+    for bench in [Bench::new(), Bench::unconditional()] {
+        for _ in 0..2 {
+            assert_eq!(generation(allocate(&bench, "run_a").await), 1);
+        }
+        assert_eq!(generation(allocate(&bench, "run_b").await), 2);
     }
-    assert_eq!(generation(allocate(&bench, "run_b").await), 2);
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ pub(crate) struct Bench {
     port: Arc<MemoryPort>,
     attempts: Mutex<u32>,
     remote: bool,
+    unconditional: bool,
     pub(crate) host: ToolHost,
 }
 
@@ -100,6 +101,7 @@ impl Bench {
             port: Arc::default(),
             attempts: Mutex::new(0),
             remote: false,
+            unconditional: false,
             host: tool_host(),
         }
     }
@@ -109,6 +111,14 @@ impl Bench {
         Self {
             remote: true,
             ..Self::new()
+        }
+    }
+
+    /// A bench whose stores cannot tell which of two writers was first.
+    pub(crate) fn unconditional() -> Self {
+        Self {
+            unconditional: true,
+            ..Self::remote()
         }
     }
 
@@ -163,7 +173,7 @@ impl Bench {
     fn store(&self, directory: &Path) -> Arc<dyn ObjectStore> {
         let store = FsStore::new(directory);
         if self.remote {
-            return Arc::new(Remote(store));
+            return Arc::new(Remote(store, self.unconditional));
         }
         Arc::new(store)
     }
@@ -198,6 +208,8 @@ impl Bench {
     pub(crate) fn beside(other: &Self) -> Self {
         Self {
             home: Arc::clone(&other.home),
+            remote: other.remote,
+            unconditional: other.unconditional,
             ..Self::new()
         }
     }
@@ -216,9 +228,9 @@ pub(crate) struct Attempt {
     pub(crate) draining: CancellationToken,
 }
 
-/// A store that has no local files.
+/// A store that has no local files, and may not know conditional writes.
 #[derive(Debug)]
-struct Remote(FsStore);
+struct Remote(FsStore, bool);
 
 #[async_trait]
 impl ObjectStore for Remote {
@@ -239,7 +251,12 @@ impl ObjectStore for Remote {
     }
 
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError> {
-        self.0.put_new(key, bytes).await
+        match self.1 {
+            true => Err(ObjectError::NoConditionalWrites {
+                store: "here".to_owned(),
+            }),
+            false => self.0.put_new(key, bytes).await,
+        }
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {

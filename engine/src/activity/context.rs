@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
@@ -18,8 +17,8 @@ use crate::retry::policy::SOURCE_CHANGED;
 /// How much of a file is hashed at a time.
 const DIGEST_BUFFER_BYTES: usize = 256 * 1024;
 
-/// How much of an object is downloaded at a time; the memory that a download takes.
-const DOWNLOAD_PIECE_BYTES: usize = 8 << 20;
+/// How much of an object has to be downloaded before that is told.
+const DOWNLOAD_PIECE_BYTES: u64 = 8 << 20;
 
 /// What an attempt may write while it runs. Every write is fenced: once the attempt has lost its
 /// lease, each call answers [`ErrorClass::Cancelled`](super::ErrorClass::Cancelled).
@@ -342,6 +341,8 @@ impl Context {
         if let Some(extension) = extension(key) {
             path.set_extension(extension);
         }
+        // What an earlier call of this attempt has left.
+        let _ = std::fs::remove_file(&path);
         self.download(store, (key, size), &path).await?;
         Ok(path)
     }
@@ -352,19 +353,18 @@ impl Context {
         (key, size): (&str, u64),
         to: &Path,
     ) -> Result<(), ActivityError> {
-        let failed = |e| ActivityError::io("write a scratch file", e);
-        let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
-        let mut copied = 0;
-        while copied < size {
-            let piece = store.read_range(key, copied, DOWNLOAD_PIECE_BYTES).await?;
-            if piece.is_empty() {
-                let message = format!("the object {key} became shorter while it was read");
-                return Err(ActivityError::transient("object_changed", message));
-            }
-            file.write_all(&piece).await.map_err(failed)?;
-            copied += piece.len() as u64;
+        let copied = |bytes| {
+            // Pieces, not bytes: what follows may count frames from 0, and has to overtake.
+            self.progress(Progress {
+                counter: bytes / DOWNLOAD_PIECE_BYTES,
+                ..Progress::default()
+            });
+        };
+        if store.download(key, to, &copied).await? < size {
+            let message = format!("the object {key} became shorter while it was read");
+            return Err(ActivityError::transient("object_changed", message));
         }
-        file.flush().await.map_err(failed)
+        Ok(())
     }
 
     /// Notes something the user should know that does not fail the step.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::WorkerParts;
 use super::board::{Board, Place};
+use super::copies::SourceCopies;
 use super::port::FencedPort;
 use super::scratch::Scratch;
 use super::source::SubmittedSource;
@@ -33,8 +34,9 @@ const WATCH: Duration = Duration::from_secs(1);
 /// How long an activity gets to return after it was told to stop, before it is abandoned.
 const STOP: Duration = Duration::from_secs(5);
 
-/// What attempts of a worker share: what tells them to stop, and where they show how far they are.
-#[derive(Debug, Clone, Default)]
+/// What attempts of a worker share: what tells them to stop, where they show how far they are, and the
+/// copies of their sources.
+#[derive(Debug, Clone)]
 pub(super) struct Signals {
     /// At the next checkpoint.
     pub(super) draining: CancellationToken,
@@ -42,6 +44,19 @@ pub(super) struct Signals {
     pub(super) cancelled: CancellationToken,
     /// Progress.
     pub(super) board: Board,
+    /// Sources that are in no file.
+    pub(super) copies: Arc<SourceCopies>,
+}
+
+impl Signals {
+    pub(super) fn new(copies: SourceCopies) -> Self {
+        Self {
+            draining: CancellationToken::new(),
+            cancelled: CancellationToken::new(),
+            board: Board::default(),
+            copies: Arc::new(copies),
+        }
+    }
 }
 
 /// How an attempt ended, as far as the worker can tell.
@@ -195,7 +210,7 @@ impl Attempt {
             compat: compat.clone(),
             cancelled: cancelled.clone(),
         };
-        let source = Arc::new(SubmittedSource::new(parts, &claim)?);
+        let source = Arc::new(SubmittedSource::new(parts, &claim, &signals.copies)?);
         let context = Arc::new(Context::new(ContextParts {
             run: claim.fence.run.to_string(),
             step: claim.fence.step.to_string(),

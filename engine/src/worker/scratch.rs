@@ -1,11 +1,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::id::RunId;
+use crate::id::{RunId, SessionId};
 use crate::store::Fence;
 
 /// The directory below the scratch root that is ours: the root itself may be shared with others.
 pub const ATTEMPTS: &str = "attempts";
+
+/// What the name of a directory of source copies begins with.
+const SOURCES: &str = "sources.";
+
+/// The directory of a worker's source copies; swept like those of attempts.
+pub(super) fn sources(root: &Path, session: &SessionId) -> PathBuf {
+    let name = format!("{SOURCES}{session}.{}", std::process::id());
+    root.join(ATTEMPTS).join(name)
+}
 
 /// The scratch directory of one attempt; removed when dropped. Its name ends in the process id,
 /// so that a later process can tell what a dead one left behind.
@@ -41,7 +50,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch directories of attempts whose processes are gone, and nothing else. What
+/// Removes the scratch directories of attempts and workers whose processes are gone, and nothing else. What
 /// cannot be removed stays; the next worker tries again. Where no `/proc` tells which processes
 /// live, everything stays.
 pub(super) fn sweep(root: &Path) {
@@ -61,8 +70,10 @@ pub(super) fn sweep(root: &Path) {
     }
 }
 
-/// The process of a directory that [`Scratch::create`] named.
+/// The process of a directory that [`Scratch::create`] or [`sources`] named.
 fn attempt_pid(name: &str) -> Option<u32> {
-    name.starts_with(RunId::PREFIX)
+    [RunId::PREFIX, SOURCES]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
         .then(|| name.rsplit('.').next()?.parse().ok())?
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::WorkerParts;
+use super::copies::{SourceCopies, Wanted};
 use crate::activity::{ActivityError, ErrorClass};
 use crate::coordinator::{is_source_of, source_key};
 use crate::id::RunId;
@@ -23,6 +24,9 @@ use crate::store::{Claim, Store, StoreError};
 #[derive(Debug)]
 pub(super) struct SubmittedSource {
     objects: Arc<dyn ObjectStore>,
+    /// Its address.
+    url: String,
+    copies: Arc<SourceCopies>,
     runs: Arc<dyn Store>,
     run: RunId,
     /// Whether the attempt has looked at anything in here.
@@ -30,8 +34,14 @@ pub(super) struct SubmittedSource {
 }
 
 impl SubmittedSource {
-    pub(super) fn new(parts: &WorkerParts, claim: &Claim) -> Result<Self, ObjectError> {
+    pub(super) fn new(
+        parts: &WorkerParts,
+        claim: &Claim,
+        copies: &Arc<SourceCopies>,
+    ) -> Result<Self, ObjectError> {
         Ok(Self {
+            url: claim.stores.source.clone(),
+            copies: copies.clone(),
             objects: parts.objects.open_source(&claim.stores.source)?,
             runs: parts.store.clone(),
             run: claim.fence.run.clone(),
@@ -112,6 +122,26 @@ impl ObjectStore for SubmittedSource {
 
     async fn stream(&self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError> {
         self.used().stream(key, range).await
+    }
+
+    /// A second name of the copy that all attempts of the worker share.
+    async fn download(
+        &self,
+        key: &str,
+        to: &Path,
+        copied: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, ObjectError> {
+        let found = self.head(key).await?;
+        let found = found.ok_or_else(|| ObjectError::NotFound {
+            key: key.to_owned(),
+        })?;
+        let wanted = Wanted {
+            store: self.url.clone(),
+            key: key.to_owned(),
+            etag: found.etag,
+        };
+        let source = (self.objects.as_ref(), wanted);
+        self.copies.name(source, to, copied).await
     }
 
     async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {

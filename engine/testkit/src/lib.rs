@@ -3,5 +3,6 @@
 
 pub mod activity;
 pub mod conformance;
+pub mod faults;
 pub mod servers;
 pub mod sim;

@@ -1,0 +1,259 @@
+//! Faults of networks and of servers that are overloaded, for real.
+#![expect(clippy::expect_used, reason = "a test cannot go on without its proxy")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// The longest head of a request.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How much is passed on at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// What happens to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is answered by the proxy: a status, and a body.
+    Answer(u16, String),
+    /// The connection ends once so many bytes of the answer have passed, its head among them.
+    CutAnswer(u64),
+    /// The connection ends at once.
+    HangUp,
+    /// It is taken, and nothing ever comes back.
+    Silence,
+    /// So many bytes a second pass, each way.
+    Slow(u64),
+}
+
+impl Fault {
+    /// What S3 says when it has too much to do.
+    #[must_use]
+    pub fn slow_down() -> Self {
+        Self::s3(503, "SlowDown", "Please reduce your request rate.")
+    }
+
+    /// An error as S3 words it.
+    #[must_use]
+    pub fn s3(status: u16, code: &str, message: &str) -> Self {
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
+             <Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        );
+        Self::Answer(status, body)
+    }
+}
+
+/// A proxy on loopback in front of an HTTP server. Every request has a connection of its own, so that
+/// each meets what is in force when it begins. It runs on a thread of its own until it is dropped.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Rule>,
+    requests: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    part: String,
+    fault: Fault,
+    left: usize,
+}
+
+impl FaultProxy {
+    /// Starts one in front of `http://HOST:PORT`.
+    ///
+    /// # Panics
+    /// If that is no such address, or no port can be had.
+    #[must_use]
+    pub fn start(upstream: &str) -> Self {
+        let upstream = upstream.strip_prefix("http://").expect("an http address");
+        let upstream = upstream.trim_end_matches('/').to_owned();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::<Mutex<State>>::default();
+        let (stop, stopped) = oneshot::channel();
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                tokio::select! {
+                    () = accept(listener, upstream, shared) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            address,
+            state,
+            stop: Some(stop),
+        }
+    }
+
+    /// Its address, instead of that of the server.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets the fault happen to the next `times` requests whose first line contains `part`. The rule that
+    /// was made first wins.
+    pub fn next(&self, times: usize, part: &str, fault: Fault) {
+        self.lock().rules.push(Rule {
+            part: part.to_owned(),
+            fault,
+            left: times,
+        });
+    }
+
+    /// Passes on everything again.
+    pub fn clear(&self) {
+        self.lock().rules.clear();
+    }
+
+    /// First lines of the requests so far (`PUT /bucket/key HTTP/1.1`).
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.lock().requests.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, upstream: String, state: Arc<Mutex<State>>) {
+    let listener = TcpListener::from_std(listener).expect("a listener");
+    loop {
+        if let Ok((client, _)) = listener.accept().await {
+            let (upstream, state) = (upstream.clone(), state.clone());
+            // A connection that breaks is what this is for.
+            tokio::spawn(async move { serve(client, &upstream, &state).await });
+        }
+    }
+}
+
+async fn serve(mut client: TcpStream, upstream: &str, state: &Mutex<State>) -> std::io::Result<()> {
+    let (head, rest) = read_head(&mut client).await?;
+    let fault = meet(&head, state);
+    match fault {
+        Some(Fault::HangUp) => Ok(()),
+        Some(Fault::Silence) => drain(&mut client).await,
+        Some(Fault::Answer(status, body)) => answer(&mut client, status, &body).await,
+        _ => {
+            let server = TcpStream::connect(upstream).await?;
+            forward(client, server, (head, rest), fault).await
+        }
+    }
+}
+
+/// The head of a request, without the empty line, and what has come of its body.
+async fn read_head(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            bytes.truncate(end);
+            return Ok((String::from_utf8_lossy(&bytes).into_owned(), rest));
+        }
+        if bytes.len() > MAX_HEAD_BYTES || client.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+fn meet(head: &str, state: &Mutex<State>) -> Option<Fault> {
+    let line = head.lines().next().unwrap_or_default();
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.requests.push(line.to_owned());
+    let mut rules = state.rules.iter_mut();
+    let rule = rules.find(|rule| rule.left > 0 && line.contains(&rule.part))?;
+    rule.left -= 1;
+    Some(rule.fault.clone())
+}
+
+async fn answer(client: &mut TcpStream, status: u16, body: &str) -> std::io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} Fault\r\nConnection: close\r\nContent-Type: application/xml\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await?;
+    client.write_all(body.as_bytes()).await?;
+    client.shutdown().await?;
+    // Closed with bytes unread, the connection would be reset, and the answer might be lost.
+    drain(client).await
+}
+
+async fn drain(client: &mut TcpStream) -> std::io::Result<()> {
+    tokio::io::copy(client, &mut tokio::io::sink())
+        .await
+        .map(drop)
+}
+
+async fn forward(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    (head, rest): (String, Vec<u8>),
+    fault: Option<Fault>,
+) -> std::io::Result<()> {
+    let head = format!("{head}\r\nConnection: close\r\n\r\n");
+    server.write_all(head.as_bytes()).await?;
+    server.write_all(&rest).await?;
+    let (pace, limit) = match fault {
+        Some(Fault::Slow(bytes_per_s)) => (Some(bytes_per_s), u64::MAX),
+        Some(Fault::CutAnswer(after)) => (None, after),
+        _ => (None, u64::MAX),
+    };
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    tokio::select! {
+        up = pass(&mut from_client, &mut to_server, pace, u64::MAX) => up,
+        down = pass(&mut from_server, &mut to_client, pace, limit) => down,
+    }
+}
+
+/// Passes on until there is no more, or so many bytes have passed.
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    pace: Option<u64>,
+    limit: u64,
+) -> std::io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut passed = 0;
+    while passed < limit {
+        let most =
+            usize::try_from(limit - passed).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        let read = from.read(&mut piece[..most]).await?;
+        if read == 0 {
+            break;
+        }
+        to.write_all(&piece[..read]).await?;
+        passed += read as u64;
+        if let Some(bytes_per_s) = pace {
+            tokio::time::sleep(Duration::from_secs_f64(read as f64 / bytes_per_s as f64)).await;
+        }
+    }
+    to.flush().await
+}
