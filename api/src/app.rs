@@ -9,10 +9,10 @@ use telecine_engine::coordinator::Coordinator;
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
 use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::objects::ObjectStores;
 use telecine_engine::services::{self, ServiceParts, Services};
 use telecine_engine::store::{Store, StoreError};
 use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
-use telecine_object_stores::FsStores;
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_store_sqlite::SqliteStore;
 
@@ -36,11 +36,15 @@ impl App {
         AppBuilder::new()
     }
 
-    /// Opens the database; a data directory is made if it is missing.
+    /// Opens the database; a data directory is made if it is missing. Sources and results are in the
+    /// stores that `objects` opens.
     ///
     /// # Errors
     /// What the database says.
-    pub(crate) async fn open(database: &Database) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        database: &Database,
+        objects: Arc<dyn ObjectStores>,
+    ) -> Result<Self, StoreError> {
         let (store, dispatcher): (Arc<dyn Store>, Arc<dyn Dispatcher>) = match database {
             Database::Directory(directory) => (
                 Arc::new(SqliteStore::open(directory).await?),
@@ -53,7 +57,6 @@ impl App {
         };
         let definitions = Arc::new(Definitions::new(store.clone()));
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
-        let objects = Arc::new(FsStores);
         Ok(Self {
             coordinator: Coordinator {
                 store,

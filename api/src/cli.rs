@@ -13,6 +13,7 @@ mod output;
 mod run;
 mod serve;
 mod settings;
+mod stores;
 mod summary;
 mod workflow;
 

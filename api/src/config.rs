@@ -5,19 +5,21 @@
 //! `docs/reference/configuration.md` follow from it.
 
 mod database;
+mod objects;
 mod server;
 mod sources;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use telecine_engine::definition::units;
-use telecine_engine::objects::ObjectStores as _;
-use telecine_object_stores::FsStores;
+use telecine_object_stores::Stores;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use database::Database;
+pub(crate) use objects::S3;
 pub(crate) use server::{Mode, ServerConfig};
 pub(crate) use sources::{Origin, Sources};
 
@@ -37,9 +39,9 @@ pub(crate) struct Setting {
     pub(crate) help: &'static str,
 }
 
-/// Settings whose values are never shown, and that are no flags: other users of the machine can read
-/// command lines.
-const SECRETS: [&str; 1] = ["api_keys"];
+/// Settings whose values are never shown. They are no flags, because other users of the machine can
+/// read command lines; their variables have a second form that ends in `_FILE` and names a file.
+const SECRETS: [&str; 3] = ["source_s3_secret_key", "media_s3_secret_key", "api_keys"];
 
 impl Setting {
     /// Its name in the environment.
@@ -49,7 +51,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 14] = [
+pub(crate) const SETTINGS: [Setting; 22] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -64,12 +66,54 @@ pub(crate) const SETTINGS: [Setting; 14] = [
     Setting {
         name: "source_url",
         default: "none",
-        help: "Address of the store that the server's jobs read their sources from: `file:///dir`.",
+        help: "Address of the store that sources are keys of: `s3://bucket/prefix` or `file:///dir`. \
+               Without it, sources are files of this machine.",
+    },
+    Setting {
+        name: "source_s3_endpoint",
+        default: "AWS",
+        help: "Address of another S3 service for sources: `https://s3.example.com`.",
+    },
+    Setting {
+        name: "source_s3_region",
+        default: "what the environment of AWS says",
+        help: "Region of the bucket with the sources.",
+    },
+    Setting {
+        name: "source_s3_access_key",
+        default: "credential chain of AWS",
+        help: "Who reads sources.",
+    },
+    Setting {
+        name: "source_s3_secret_key",
+        default: "credential chain of AWS",
+        help: "The secret of that access key.",
     },
     Setting {
         name: "media_url",
         default: "none",
-        help: "Address of the store that the server's jobs write results to: `file:///dir`.",
+        help: "Address of the store that results go to: `s3://bucket/prefix` or `file:///dir`. \
+               `--out` wins; without either it is the directory `out`.",
+    },
+    Setting {
+        name: "media_s3_endpoint",
+        default: "AWS",
+        help: "Address of another S3 service for results.",
+    },
+    Setting {
+        name: "media_s3_region",
+        default: "what the environment of AWS says",
+        help: "Region of the bucket for results.",
+    },
+    Setting {
+        name: "media_s3_access_key",
+        default: "credential chain of AWS",
+        help: "Who writes results.",
+    },
+    Setting {
+        name: "media_s3_secret_key",
+        default: "credential chain of AWS",
+        help: "The secret of that access key.",
     },
     Setting {
         name: "mode",
@@ -152,10 +196,12 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where jobs are kept.
     pub(crate) database: Database,
-    /// Where sources of the server's jobs are.
+    /// Address of the store that sources are keys of.
     pub(crate) source_url: Option<String>,
-    /// Where results of the server's jobs go.
+    /// Address of the store for results.
     pub(crate) media_url: Option<String>,
+    /// Opens them, and any others.
+    pub(crate) objects: Arc<Stores>,
     /// What the HTTP server is set up with.
     pub(crate) server: ServerConfig,
     /// Directory for scratch; absolute.
@@ -185,8 +231,9 @@ impl Config {
         };
         let data_dir = reader.read("data_dir", || "./.telecine".to_owned(), directory);
         let database = reader.read("database_url", String::new, Database::parse);
-        let source_url = reader.read("source_url", String::new, store_url);
-        let media_url = reader.read("media_url", String::new, store_url);
+        let source_url = reader.read("source_url", String::new, objects::store_url);
+        let media_url = reader.read("media_url", String::new, objects::store_url);
+        let objects = objects::read(&mut reader);
         let server = ServerConfig::read(&mut reader);
         let scratch_default = || match &data_dir {
             Some(dir) => dir.join("scratch").display().to_string(),
@@ -203,9 +250,12 @@ impl Config {
         else {
             return Err(reader.errors);
         };
-        let (Some(worker_shutdown_timeout), Some(log), Some(log_format), Some(server)) =
-            (worker_shutdown_timeout, log, log_format, server)
+        let (Some(worker_shutdown_timeout), Some(log), Some(log_format)) =
+            (worker_shutdown_timeout, log, log_format)
         else {
+            return Err(reader.errors);
+        };
+        let (Some(objects), Some(server)) = (objects, server) else {
             return Err(reader.errors);
         };
         if !reader.errors.is_empty() {
@@ -217,6 +267,7 @@ impl Config {
             data_dir,
             source_url: source_url.flatten(),
             media_url: media_url.flatten(),
+            objects: Arc::new(objects),
             server,
             scratch_dir,
             worker_concurrency,
@@ -273,17 +324,6 @@ fn cores() -> String {
 
 fn directory(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(Path::new(text)).map_err(|e| format!("`{text}` is not a directory: {e}"))
-}
-
-/// The address of an object store; none for an empty one.
-fn store_url(text: &str) -> Result<Option<String>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match FsStores.open(text) {
-        Ok(_) => Ok(Some(text.to_owned())),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn concurrency(text: &str) -> Result<usize, String> {
@@ -360,21 +400,10 @@ mod tests {
         assert_eq!(
             origins,
             [
-                "default",
-                "default",
-                "default",
-                "default",
-                "default",
-                "default",
-                "default",
-                "default",
-                "default",
-                "default",
-                "flag",
-                "default",
-                "environment",
-                "telecine.toml"
+                ["default"; 18].as_slice(),
+                &["flag", "default", "environment", "telecine.toml"]
             ]
+            .concat()
         );
     }
 
@@ -409,6 +438,62 @@ mod tests {
     fn the_scratch_directory_follows_the_data_directory() {
         let config = Config::load(&sources("", &[], &[("data_dir", "/data")])).unwrap();
         assert_eq!(config.scratch_dir, Path::new("/data/scratch"));
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file_and_is_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "hidden\n").unwrap();
+        let file = file.to_str().unwrap();
+        let environment = [
+            ("TELECINE_MEDIA_S3_ACCESS_KEY", "telecine"),
+            ("TELECINE_MEDIA_S3_SECRET_KEY_FILE", file),
+            ("TELECINE_SOURCE_S3_ACCESS_KEY", "telecine"),
+            ("TELECINE_SOURCE_S3_SECRET_KEY", "hidden"),
+        ];
+        let config = Config::load(&sources("", &environment, &[])).unwrap();
+        let shown = format!("{config:?}");
+        assert!(
+            shown.contains("telecine") && !shown.contains("hidden"),
+            "{shown}"
+        );
+        let secrets = config
+            .resolved
+            .iter()
+            .filter(|it| SECRETS.contains(&it.name));
+        assert!(secrets.clone().all(|secret| secret.value == "***"));
+        assert_eq!(secrets.count(), 2);
+    }
+
+    #[test]
+    fn mistakes_with_secrets_do_not_show_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "hidden").unwrap();
+        let file = file.to_str().unwrap();
+        for (environment, says) in [
+            (
+                [("TELECINE_MEDIA_S3_SECRET_KEY", "hidden"), ("X", "")],
+                "media_s3_secret_key is set without media_s3_access_key",
+            ),
+            (
+                [
+                    ("TELECINE_MEDIA_S3_SECRET_KEY", "hidden"),
+                    ("TELECINE_MEDIA_S3_SECRET_KEY_FILE", file),
+                ],
+                "TELECINE_MEDIA_S3_SECRET_KEY: it is set twice",
+            ),
+            (
+                [("TELECINE_MEDIA_S3_SECRET_KEY_FILE", "/nowhere"), ("X", "")],
+                "TELECINE_MEDIA_S3_SECRET_KEY_FILE: cannot read /nowhere",
+            ),
+        ] {
+            let errors = Config::load(&sources("", &environment, &[])).unwrap_err();
+            let errors = errors.join("; ");
+            assert!(errors.contains(says), "{errors}");
+            assert!(!errors.contains("hidden"), "{errors}");
+        }
     }
 
     #[test]

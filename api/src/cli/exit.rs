@@ -1,5 +1,7 @@
+use telecine_engine::activity::ErrorClass;
 use telecine_engine::committer::CommitError;
 use telecine_engine::coordinator::SubmitError;
+use telecine_engine::objects::ObjectError;
 use telecine_engine::run::RunStatus;
 use telecine_engine::store::StoreError;
 
@@ -139,6 +141,14 @@ impl From<SubmitError> for CliError {
         match error {
             SubmitError::BadInput(_) | SubmitError::KeyReused => Self::usage(error.to_string()),
             SubmitError::SourceMissing { .. } => Self::not_found(error.to_string()),
+            SubmitError::Objects(
+                ObjectError::Unsupported { .. }
+                | ObjectError::BadKey { .. }
+                | ObjectError::Service {
+                    class: ErrorClass::Config,
+                    ..
+                },
+            ) => Self::usage(error.to_string()),
             SubmitError::Objects(_) | SubmitError::Commit(_) => Self::failed(error.to_string()),
         }
     }

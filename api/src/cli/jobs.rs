@@ -129,7 +129,7 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
     if !App::is_there(database) {
         return nothing(&command, session);
     }
-    let app = App::open(database).await?;
+    let app = App::open(database, session.config.objects.clone()).await?;
     match command {
         JobsCommand::List {
             status,

@@ -21,9 +21,8 @@ use telecine_engine::run::{Run, RunStatus, StoreUrls};
 use super::Session;
 use super::exit::{CliError, Exit};
 use super::output::Format;
-use super::{jobs, summary, workflow};
+use super::{jobs, stores, summary, workflow};
 use crate::app::App;
-use crate::builder::Program;
 use work::Ended;
 
 /// What to do when this process cannot go on.
@@ -35,7 +34,7 @@ const RESUMES: &str = "nothing that was finished is lost, and the same command r
 pub(super) struct Request {
     /// A workflow of this program (`workflow list` names them), or a YAML file
     workflow: String,
-    /// The file to work on
+    /// The file to work on; a key, if sources are in a store (`source_url`); `s3://BUCKET/KEY`
     source: Option<PathBuf>,
     /// Set a member of the input, as JSON or as text: `preview.width=320`
     #[arg(long, value_name = "NAME=VALUE")]
@@ -43,9 +42,9 @@ pub(super) struct Request {
     /// Read the input from a JSON file, or from `-`
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Directory for results
-    #[arg(long, value_name = "DIR", default_value = "out")]
-    out: PathBuf,
+    /// Directory or store for results: `DIR`, `s3://BUCKET/PREFIX` [default: `media_url`, else `out`]
+    #[arg(long, value_name = "DIR|URL")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -61,9 +60,9 @@ pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, C
     let request = arguments.request;
     let submission = Submission {
         force: arguments.new,
-        ..request.submission(&session.program, source::writable_directory)?
+        ..request.submission(session, source::writable_directory)?
     };
-    let app = open(session).await?;
+    let app = open(session, &submission.stores).await?;
     let exit = async {
         let (job, over) = job(&app, submission, session).await?;
         if !over {
@@ -87,8 +86,11 @@ pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, C
 }
 
 /// Opens what the job is kept in. Whatever is wrong is found before anything is done.
-async fn open(session: &Session) -> Result<App, CliError> {
-    let app = App::open(&session.config.database)
+async fn open(session: &Session, urls: &StoreUrls) -> Result<App, CliError> {
+    let objects = session.config.objects.clone();
+    let checked = stores::check(objects.as_ref(), urls).await;
+    checked.map_err(SubmitError::from)?;
+    let app = App::open(&session.config.database, objects)
         .await
         .map_err(CliError::set_up)?;
     source::writable_directory(&session.config.scratch_dir)?;
@@ -127,12 +129,13 @@ impl Request {
     /// written; `directory` finds the directory for results when the rest is right.
     pub(super) fn submission(
         &self,
-        program: &Program,
+        session: &Session,
         directory: impl FnOnce(&Path) -> Result<PathBuf, CliError>,
     ) -> Result<Submission, CliError> {
-        let definition = workflow::find(&self.workflow, program)?;
+        let definition = workflow::find(&self.workflow, &session.program)?;
         let mut input = input::read(self.input.as_deref(), &self.set)?;
-        let source = name_source(self.source.as_deref(), &mut input)?;
+        let store = session.config.source_url.as_deref();
+        let source = name_source(self.source.as_deref(), &mut input, store)?;
         let needs_source = !input.contains_key("source");
         definition
             .check_input(Value::Object(input.clone()))
@@ -143,7 +146,7 @@ impl Request {
                 )),
                 _ => CliError::from(SubmitError::BadInput(errors)),
             })?;
-        let media = source::file_url(&directory(&self.out)?);
+        let media = source::media_url(self.out.as_deref(), &session.config, directory)?;
         Ok(Submission {
             definition: Arc::new(definition),
             input: Value::Object(input),
@@ -157,11 +160,12 @@ impl Request {
     }
 }
 
-/// Names the source file in the input and answers the address of its directory. The input may name
-/// the file too, as a path like the argument.
+/// Names the source in the input and answers the address of its store. The input may name it too, like
+/// the argument.
 fn name_source(
     named: Option<&Path>,
     input: &mut Map<String, Value>,
+    store: Option<&str>,
 ) -> Result<Option<String>, CliError> {
     let in_input = input
         .get("source")
@@ -177,7 +181,7 @@ fn name_source(
         (None, Some(path)) => path,
         (None, None) => return Ok(None),
     };
-    let found = source::Source::find(&path)?;
+    let found = source::Source::find(&path, store)?;
     input.insert("source".to_owned(), Value::from(found.key));
     Ok(Some(found.store))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
+use telecine_engine::coordinator::SubmitError;
 use telecine_engine::run::StoreUrls;
 use telecine_engine::worker::WorkerOptions;
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupts;
 use super::run::source::{file_url, writable_directory};
-use super::{Session, workflow};
+use super::{Session, stores, workflow};
 use crate::app::App;
 use crate::auth::ApiKeys;
 use crate::config::{Config, Database, Mode};
@@ -36,10 +37,10 @@ struct ServerFlags {
     mode: Option<String>,
     #[command(flatten)]
     shared: SharedFlags,
-    /// Address of the store of sources: `file:///dir`
+    /// Address of the store of sources: `s3://bucket/prefix`, `file:///dir`
     #[arg(long, value_name = "URL")]
     source_url: Option<String>,
-    /// Address of the store for results: `file:///dir`
+    /// Address of the store for results: `s3://bucket/prefix`, `file:///dir`
     #[arg(long, value_name = "URL")]
     media_url: Option<String>,
     /// Port of a worker's own /healthz and /metrics; 0 for none [default: 3001]
@@ -112,7 +113,7 @@ pub(super) async fn serve(session: &Session) -> Result<Exit, CliError> {
     let stores = match server.mode.serves() {
         true => {
             check_keys(server.listen, &server.api_keys)?;
-            Some(stores(&session.config)?)
+            Some(store_urls(&session.config)?)
         }
         false => None,
     };
@@ -166,11 +167,11 @@ fn check_keys(listen: SocketAddr, keys: &ApiKeys) -> Result<(), CliError> {
     )))
 }
 
-fn stores(config: &Config) -> Result<StoreUrls, CliError> {
+fn store_urls(config: &Config) -> Result<StoreUrls, CliError> {
     let needed = |url: &Option<String>, what: &str, setting: &str| {
         url.clone().ok_or_else(|| {
             CliError::usage(format!(
-                "the server does not know {what}: set TELECINE_{setting}, as in file:///dir"
+                "the server does not know {what}: set TELECINE_{setting}, as in s3://bucket or file:///dir"
             ))
         })
     };
@@ -184,7 +185,15 @@ fn stores(config: &Config) -> Result<StoreUrls, CliError> {
 async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let listener = listener(&plan, session).await?;
-    let app = App::open(&plan.database).await.map_err(CliError::set_up)?;
+    if let Some(urls) = &plan.stores {
+        match stores::check(session.config.objects.as_ref(), urls).await {
+            Err(error) if stores::may_pass(&error) => session.console.note(&error.to_string()),
+            checked => checked.map_err(SubmitError::from)?,
+        }
+    }
+    let app = App::open(&plan.database, session.config.objects.clone())
+        .await
+        .map_err(CliError::set_up)?;
     let measured = metrics::record().map_err(CliError::failed)?;
     let stop = CancellationToken::new();
     let mut shift = None;

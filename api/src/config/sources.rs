@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::SETTINGS;
+use super::{SECRETS, SETTINGS, objects};
 
 /// The file that is read from the working directory.
 const FILE: &str = "telecine.toml";
+/// What the name of a variable ends in that names the file of a secret.
+const SECRET_FILE: &str = "_FILE";
 /// Read from the working directory before the real environment, the later one winning.
 const ENVIRONMENT_FILES: [&str; 2] = [".env", ".env.local"];
 
@@ -102,8 +104,9 @@ impl Sources {
 
     fn add_environment(&mut self) {
         let mut variables = Vec::new();
-        for setting in &SETTINGS {
-            let name = setting.variable();
+        let names = SETTINGS.iter().map(super::Setting::variable);
+        let files = names.clone().map(|name| name + SECRET_FILE);
+        for name in names.chain(files) {
             match std::env::var(&name) {
                 Ok(value) => variables.push((name, value)),
                 Err(std::env::VarError::NotPresent) => {}
@@ -143,14 +146,23 @@ impl Sources {
         variables: impl IntoIterator<Item = (String, String)>,
         origin: &Origin,
     ) {
-        let values = variables
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .filter_map(|(name, value)| {
-                let setting = SETTINGS.iter().find(|setting| setting.variable() == name)?;
-                Some((setting.name, value))
-            })
-            .collect();
+        let mut values = BTreeMap::new();
+        for (name, value) in variables {
+            if value.is_empty() {
+                continue;
+            }
+            match read_variable(&name, value) {
+                Ok(Some((setting, value))) => {
+                    if values.insert(setting, value).is_some() && SECRETS.contains(&setting) {
+                        let place = origin.place(setting);
+                        let why = "it is set twice, by itself and as a file";
+                        self.errors.push(format!("{place}: {why}"));
+                    }
+                }
+                Ok(None) => {}
+                Err(why) => self.errors.push(format!("{name}: {why}")),
+            }
+        }
         self.layers.push((origin.clone(), values));
     }
 
@@ -169,6 +181,19 @@ impl Sources {
             }
         }
         self.layers.push((Origin::File(path.to_owned()), values));
+    }
+}
+
+/// The setting of a variable and its value, which a secret may have in a file.
+fn read_variable(name: &str, value: String) -> Result<Option<(&'static str, String)>, String> {
+    let find = |name| SETTINGS.iter().find(|setting| setting.variable() == name);
+    if let Some(setting) = find(name) {
+        return Ok(Some((setting.name, value)));
+    }
+    let secret = name.strip_suffix(SECRET_FILE).and_then(find);
+    match secret.filter(|setting| SECRETS.contains(&setting.name)) {
+        Some(setting) => Ok(Some((setting.name, objects::secret(Path::new(&value))?))),
+        None => Ok(None),
     }
 }
 

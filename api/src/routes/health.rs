@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use telecine_engine::objects::{ObjectError, ObjectStore};
 use utoipa::ToSchema;
 
 use super::Site;
@@ -49,15 +50,16 @@ pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> Result<Json<Health>
         return Err(Problem::new(Code::ShuttingDown, detail));
     }
     let stores = site.stores.as_ref();
+    let objects = &site.app.coordinator.objects;
     let (database, source, media) = tokio::join!(
         answers("the database", database(&site)),
         answers(
             "the source store",
-            store(&site, stores.map(|urls| &urls.source))
+            store(stores.map(|urls| objects.open_source(&urls.source)))
         ),
         answers(
             "the media store",
-            store(&site, stores.map(|urls| &urls.media))
+            store(stores.map(|urls| objects.open(&urls.media)))
         ),
     );
     let failing: Vec<String> = [database, source, media].into_iter().flatten().collect();
@@ -87,12 +89,9 @@ async fn database(site: &Site) -> Result<(), String> {
     counter.map(drop).map_err(|error| error.to_string())
 }
 
-async fn store(site: &Site, url: Option<&String>) -> Result<(), String> {
-    let Some(url) = url else { return Ok(()) };
-    let probe = async {
-        let store = site.app.coordinator.objects.open(url)?;
-        store.head(PROBE).await
-    };
+async fn store(opened: Option<Result<Arc<dyn ObjectStore>, ObjectError>>) -> Result<(), String> {
+    let Some(opened) = opened else { return Ok(()) };
+    let probe = async { opened?.head(PROBE).await };
     probe.await.map(drop).map_err(|error| error.to_string())
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{ActivityError, ErrorClass, Registry};
 use telecine_engine::id::RunId;
 use telecine_engine::worker::WorkerOptions;
+use telecine_object_stores::FsStores;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -159,7 +160,7 @@ async fn work(
     registry: &Registry,
     order: Order,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let app = App::open(&Database::Directory(order.data.clone())).await?;
+    let app = App::open(&Database::Directory(order.data.clone()), Arc::new(FsStores)).await?;
     app.sweep().await?;
     let stop = CancellationToken::new();
     let stagehand = Arc::new(Stagehand::new(

@@ -11,4 +11,5 @@ mod http;
 mod kill;
 mod product;
 mod repository;
+mod s3;
 mod sources;

@@ -4,23 +4,50 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use telecine_engine::objects::check_key;
+use telecine_engine::objects::{ObjectStores as _, check_key};
 
 use crate::cli::exit::CliError;
+use crate::config::{Config, S3};
 
-/// A source file as the engine addresses it.
+/// Where results go unless somebody says otherwise.
+const OUT: &str = "out";
+
+/// A source as the engine addresses it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Source {
-    /// Address of its directory.
+    /// Address of its store or directory.
     pub(super) store: String,
     /// Its name in there.
     pub(super) key: String,
 }
 
 impl Source {
+    /// The object that an address or a key names, or a file of this machine if sources are in no store.
+    /// Whether there is such an object is not looked at.
+    pub(super) fn find(named: &Path, store: Option<&str>) -> Result<Self, CliError> {
+        let address = named.to_str().and_then(|text| text.strip_prefix(S3));
+        if let Some(address) = address {
+            let (bucket, key) = address.split_once('/').unwrap_or((address, ""));
+            return Self::object(&format!("{S3}{bucket}"), key);
+        }
+        match store {
+            Some(store) => Self::object(store, &named.to_string_lossy()),
+            None => Self::file(named),
+        }
+    }
+
+    fn object(store: &str, key: &str) -> Result<Self, CliError> {
+        check_key(key)
+            .map_err(|error| CliError::usage(format!("no source in {store}: {error}")))?;
+        Ok(Self {
+            store: store.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+
     /// Looks at a file. Links are followed first: a store does not follow links out of its
     /// directory.
-    pub(super) fn find(path: &Path) -> Result<Self, CliError> {
+    fn file(path: &Path) -> Result<Self, CliError> {
         let name = path.display();
         let real = fs::canonicalize(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => CliError::not_found(format!("there is no file {name}")),
@@ -50,6 +77,27 @@ impl Source {
             store: file_url(parent),
             key: key.to_owned(),
         })
+    }
+}
+
+/// The address of the store for results: what was asked for, else what is set; `directory` finds the one
+/// of a directory.
+pub(super) fn media_url(
+    out: Option<&Path>,
+    config: &Config,
+    directory: impl FnOnce(&Path) -> Result<PathBuf, CliError>,
+) -> Result<String, CliError> {
+    match (out, &config.media_url) {
+        (Some(out), _) => match out.to_str().filter(|text| text.contains("://")) {
+            Some(url) => {
+                let opened = config.objects.open_source(url);
+                opened.map_err(|error| CliError::usage(error.to_string()))?;
+                Ok(url.trim_end_matches('/').to_owned())
+            }
+            None => Ok(file_url(&directory(out)?)),
+        },
+        (None, Some(url)) => Ok(url.trim_end_matches('/').to_owned()),
+        (None, None) => Ok(file_url(&directory(Path::new(OUT))?)),
     }
 }
 
@@ -116,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_an_object_and_so_is_a_key_of_a_store() {
+        let found = |named: &str, store| Source::find(Path::new(named), store).unwrap();
+        let source = |store: &str, key: &str| Source {
+            store: store.to_owned(),
+            key: key.to_owned(),
+        };
+        let expected = source("s3://bucket", "a/b.mp4");
+        assert_eq!(found("s3://bucket/a/b.mp4", None), expected);
+        assert_eq!(found("s3://bucket/a/b.mp4", Some("s3://other")), expected);
+        let expected = source("s3://other/p", "a/b.mp4");
+        assert_eq!(found("a/b.mp4", Some("s3://other/p")), expected);
+        for bad in ["s3://bucket", "s3://bucket/", "s3://bucket/../x"] {
+            assert!(Source::find(Path::new(bad), None).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_link_stands_for_the_file_that_it_points_to() {
         let dir = tempfile::tempdir().unwrap();
         let elsewhere = dir.path().join("elsewhere");
@@ -124,7 +189,7 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.join("film.mp4"), dir.path().join("link.mp4"))
             .unwrap();
 
-        let source = Source::find(&dir.path().join("link.mp4")).unwrap();
+        let source = Source::find(&dir.path().join("link.mp4"), None).unwrap();
         assert_eq!(source.key, "film.mp4");
         assert_eq!(
             source.store,

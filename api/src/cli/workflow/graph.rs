@@ -71,7 +71,7 @@ async fn read(arguments: &GraphArgs, session: &Session) -> Result<Graph, CliErro
         (None, Some(definition)) => Ok(Graph::new(&definition, arguments.all)),
         (None, None) => Err(CliError::usage("name a workflow, or a job with --job")),
         (Some(id), named) => {
-            let app = App::open(&session.config.database).await?;
+            let app = App::open(&session.config.database, session.config.objects.clone()).await?;
             let job = jobs::find(&app, id).await?;
             let sources = jobs::sources(&app, &job).await?;
             if let Some(named) = named

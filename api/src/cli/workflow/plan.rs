@@ -9,7 +9,6 @@ use telecine_engine::coordinator::{Identity, identify};
 use telecine_engine::definition::{Foreseen, StepPreview};
 use telecine_engine::id::RunId;
 use telecine_engine::run::RunStatus;
-use telecine_object_stores::FsStores;
 
 use crate::app::App;
 use crate::cli::exit::{CliError, Exit};
@@ -63,8 +62,8 @@ enum Then {
 
 pub(super) async fn run(arguments: PlanArgs, session: &Session) -> Result<Exit, CliError> {
     let request = arguments.request;
-    let submission = request.submission(&session.program, future_directory)?;
-    let identity = identify(&FsStores, &submission).await?;
+    let submission = request.submission(session, future_directory)?;
+    let identity = identify(session.config.objects.as_ref(), &submission).await?;
     let (then, earlier) = foresee(&identity, session).await?;
     let definition = &submission.definition;
     let plan = Plan {
@@ -91,7 +90,7 @@ async fn foresee(
     if !App::is_there(database) {
         return Ok((Then::Submit, None));
     }
-    let app = App::open(database).await?;
+    let app = App::open(database, session.config.objects.clone()).await?;
     let Some(job) = app.store().find_run(&identity.fingerprint).await? else {
         return Ok((Then::Submit, None));
     };

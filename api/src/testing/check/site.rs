@@ -12,6 +12,7 @@ use telecine_engine::coordinator::Submission;
 use telecine_engine::definition::{self, ActivityCatalog, Definition};
 use telecine_engine::id::RunId;
 use telecine_engine::run::{Snapshot, StoreUrls};
+use telecine_object_stores::FsStores;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -107,9 +108,12 @@ impl Site {
         for name in DIRECTORIES {
             std::fs::create_dir(home.path().join(name))?;
         }
-        let app = App::open(&Database::Directory(home.path().join("data")))
-            .await
-            .map_err(|error| CheckError(error.to_string()))?;
+        let app = App::open(
+            &Database::Directory(home.path().join("data")),
+            Arc::new(FsStores),
+        )
+        .await
+        .map_err(|error| CheckError(error.to_string()))?;
         Ok(Self {
             home,
             app,

@@ -1,0 +1,44 @@
+//! Looks at the stores of a process before it begins.
+
+use std::sync::Arc;
+
+use telecine_engine::activity::ErrorClass;
+use telecine_engine::objects::{ObjectError, ObjectStore, ObjectStores};
+use telecine_engine::run::StoreUrls;
+
+use crate::config::S3;
+
+/// Nothing is there. Who may not look, or looks into a bucket that is not there, is told.
+const NOWHERE: &str = ".telecine/";
+
+/// What is wrong with the stores, if they are in S3: directories are made when they are needed.
+///
+/// # Errors
+/// What the first one says that cannot be used.
+pub(super) async fn check(
+    objects: &dyn ObjectStores,
+    stores: &StoreUrls,
+) -> Result<(), ObjectError> {
+    type Open<'a> = &'a dyn Fn(&str) -> Result<Arc<dyn ObjectStore>, ObjectError>;
+    let roles: [(&str, Open<'_>); 2] = [
+        (&stores.source, &|url| objects.open_source(url)),
+        (&stores.media, &|url| objects.open(url)),
+    ];
+    for (url, open) in roles {
+        if url.starts_with(S3) {
+            open(url)?.list_directories(NOWHERE).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error may be over by itself.
+pub(super) fn may_pass(error: &ObjectError) -> bool {
+    matches!(
+        error,
+        ObjectError::Service {
+            class: ErrorClass::Dependency,
+            ..
+        }
+    )
+}
