@@ -208,28 +208,7 @@ fn a_process_that_is_killed_while_it_stores_has_published_nothing_and_is_resumed
 #[test]
 fn what_is_wrong_with_a_store_is_told_before_anything_is_done() {
     let remote = Remote::new();
-    let wrong_secret = |command: &mut Command| {
-        command.env("TELECINE_MEDIA_S3_SECRET_KEY", "hidden-from-view");
-    };
-    let no_bucket = |command: &mut Command| {
-        command.args(["--out", "s3://no-such-bucket-here/media"]);
-    };
-    let no_source = |command: &mut Command| {
-        command.env(
-            "TELECINE_SOURCE_URL",
-            format!("{}/other", remote.source.url()),
-        );
-    };
-    let cases: [(&dyn Fn(&mut Command), i32, &str); 3] = [
-        (&wrong_secret, 2, "does not accept the credentials"),
-        (&no_bucket, 2, "has no bucket no-such-bucket-here"),
-        (
-            &no_source,
-            3,
-            "there is no source uploads/a clip.mov in s3://",
-        ),
-    ];
-    for (change, code, says) in cases {
+    let refused = |change: &dyn Fn(&mut Command), code: i32, says: &str| {
         let mut command = remote.run("video:cover");
         change(&mut command);
         let output = product::output(command);
@@ -237,7 +216,21 @@ fn what_is_wrong_with_a_store_is_told_before_anything_is_done() {
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(stderr.contains(says), "{stderr}");
         assert!(!stderr.contains("hidden-from-view"), "{stderr}");
-    }
+    };
+    let wrong_secret = |command: &mut Command| {
+        command.env("TELECINE_MEDIA_S3_SECRET_KEY", "hidden-from-view");
+    };
+    refused(&wrong_secret, 2, "does not accept the credentials");
+    let no_bucket = |command: &mut Command| {
+        command.args(["--out", "s3://no-such-bucket-here/media"]);
+    };
+    refused(&no_bucket, 2, "has no bucket no-such-bucket-here");
+    let elsewhere = format!("{}/other", remote.source.url());
+    let no_source = |command: &mut Command| {
+        command.env("TELECINE_SOURCE_URL", &elsewhere);
+    };
+    let says = "there is no source uploads/a clip.mov in s3://";
+    refused(&no_source, 3, says);
     assert!(remote.keys().is_empty());
 }
 
