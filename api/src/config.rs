@@ -458,12 +458,10 @@ mod tests {
             shown.contains("telecine") && !shown.contains("hidden"),
             "{shown}"
         );
-        let secrets = config
-            .resolved
-            .iter()
-            .filter(|it| SECRETS.contains(&it.name));
-        assert!(secrets.clone().all(|secret| secret.value == "***"));
-        assert_eq!(secrets.count(), 2);
+        let resolved = config.resolved.iter();
+        let secrets = resolved.filter(|it| SECRETS.contains(&it.name) && !it.value.is_empty());
+        let secrets: Vec<_> = secrets.map(|secret| secret.value.as_str()).collect();
+        assert_eq!(secrets, ["***", "***"]);
     }
 
     #[test]
