@@ -150,7 +150,8 @@ fn a_job_from_s3_to_s3_makes_the_set_that_it_makes_in_directories() {
     assert_eq!(lines(&remote.text(master)), lines(&of_local));
 
     let requests = proxy.requests();
-    let gets = requests.iter().filter(|line| line.starts_with("GET"));
+    let is_read = |line: &&String| line.starts_with("GET") && line.contains("clip.mov");
+    let gets = requests.iter().filter(is_read);
     assert_eq!(gets.count(), 1, "the source is fetched once: {requests:?}");
     let reads = |line: &String| line.starts_with("GET") || line.starts_with("HEAD");
     assert!(
