@@ -54,12 +54,8 @@ async fn copy(ctx: &Context, hash: &str, generation: u64) -> Result<(), Activity
 
 /// The text of an object that may not be there.
 async fn read(ctx: &Context, key: &str) -> Result<Option<String>, ActivityError> {
-    let Some(bytes) = unless_missing(ctx.media().read_range(key, 0, MAX_INDEX_BYTES).await)? else {
-        return Ok(None);
-    };
-    let text = String::from_utf8(bytes.into());
-    text.map(Some)
-        .map_err(|_| ActivityError::bug("bad_index", format!("{key} is no text")))
+    let bytes = unless_missing(ctx.media().read_range(key, 0, MAX_INDEX_BYTES).await)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 async fn put(ctx: &Context, key: String, text: String) -> Result<(), ActivityError> {
