@@ -40,6 +40,7 @@
 mod checkpoint;
 mod context;
 mod error;
+mod growth;
 mod progress;
 mod registry;
 
@@ -54,6 +55,7 @@ pub use checkpoint::{Checkpoint, MediaSpan};
 pub(crate) use context::hex;
 pub use context::{AttemptPort, Context, ContextParts, PublicationMove, Witness};
 pub use error::{ActivityError, ErrorClass};
+pub use growth::{Growth, Mismatch};
 pub use progress::{Progress, ProgressCell, Usage};
 pub use registry::{ActivityInfo, DynActivity, RegisterError, Registry};
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::activity::{Checkpoint, MediaSpan, Progress, PublicationMove, Usage};
+use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, Usage};
 use crate::id::{RunId, SessionId, StepId};
 use crate::machine::Changes;
 use crate::objects::Artifact;
@@ -115,13 +115,27 @@ pub struct Claim {
 #[derive(Debug, Clone)]
 pub struct NewCheckpoint {
     /// What the activity stored.
-    pub value: Value,
+    pub content: Content,
     /// What it covers in media time.
     pub covers: Option<MediaSpan>,
     /// What makes it usable; see [`Checkpoint::compat`].
     pub compat: String,
     /// Objects it stands on that no earlier checkpoint named.
     pub artifacts: Vec<Artifact>,
+}
+
+/// The value of a checkpoint on its way to the store.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// All of it.
+    Whole(Value),
+    /// What it says that the step's checkpoint of that number did not.
+    Grown {
+        /// Number of the checkpoint that it grows from: the latest.
+        from: u64,
+        /// What is new.
+        by: Growth,
+    },
 }
 
 /// A session: one start of one worker process.
@@ -261,7 +275,8 @@ pub struct Outcome {
 ///
 /// # Contract
 ///
-/// * What a method has written is durable when it returns.
+/// * What a method has written is durable when it returns. Deadlines and progress are of the attempt
+///   that runs: they outlive its process, and may be lost with the power of the machine.
 /// * A state change and its events are one transaction.
 /// * Writes of an attempt carry its [`Fence`] and change nothing once the step is not `running`
 ///   under that fence; they answer [`StoreError::Fenced`].
@@ -289,7 +304,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     -> Result<Vec<Fence>, StoreError>;
 
     /// Makes a checkpoint the step's latest, with its artifacts and a `step.checkpoint` event, and
-    /// clears the step's losses.
+    /// clears the step's losses. One that [grew](Content::Grown) is written as what is new and read
+    /// as a whole; it is refused as [`StoreError::Corrupt`] if it does not grow from the latest.
     async fn save_checkpoint(
         &self,
         fence: &Fence,

@@ -61,6 +61,18 @@ CREATE TABLE "checkpoint" (
     constraint checkpoint_covers check ((covers_from is null) = (covers_to is null))
 ) strict;
 
+CREATE TABLE checkpoint_growth (
+    run   text    not null,
+    node  text    not null,
+    item  integer not null,
+    -- Number of the checkpoint.
+    seq   integer not null,
+    value text    not null,
+    constraint checkpoint_growth_pk primary key (run, node, item, seq),
+    constraint checkpoint_growth_step
+        foreign key (run, node, item) references step (run, node, item) on delete cascade
+) strict, without rowid;
+
 CREATE TABLE checkpoint_objects (
     run     text    not null,
     node    text    not null,

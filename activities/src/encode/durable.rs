@@ -5,10 +5,11 @@ use crate::media::plan::{Chunk, Rung};
 use crate::media::renditions::{Rendition, Segment, Track};
 use crate::package::EncodedChunk;
 
-/// A checkpoint repeats all segments of the chunk, so one is saved when the new segments are at
-/// least this part of those before: what is written in all stays proportional to the segments,
-/// also where a source of ten hours is one chunk. Up to 50 segments, each has its checkpoint.
-const CHECKPOINT_PART: usize = 50;
+/// A checkpoint names all segments of the chunk, and is compared with the one before, so one is saved
+/// when the new segments are at least this part of those before: what that takes stays proportional
+/// to the segments, also where a source of ten hours is one chunk. Up to 500 segments, each has its
+/// checkpoint.
+const CHECKPOINT_PART: usize = 500;
 
 /// The segments of a chunk that are durable: the value of the checkpoints of `video.encode`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

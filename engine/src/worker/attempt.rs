@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::WorkerParts;
 use super::board::{Board, Place};
 use super::copies::SourceCopies;
-use super::port::FencedPort;
+use super::port::{FencedPort, Latest};
 use super::scratch::Scratch;
 use super::source::SubmittedSource;
 use crate::activity::{
@@ -209,6 +209,7 @@ impl Attempt {
             fence: claim.fence.clone(),
             compat: compat.clone(),
             cancelled: cancelled.clone(),
+            latest: latest(checkpoint.as_ref()),
         };
         let source = Arc::new(SubmittedSource::new(parts, &claim, &signals.copies)?);
         let context = Arc::new(Context::new(ContextParts {
@@ -413,6 +414,10 @@ async fn usable(
         }
         checkpoint => Ok(checkpoint.clone()),
     }
+}
+
+fn latest(checkpoint: Option<&Checkpoint>) -> Latest {
+    Latest::new(checkpoint.map(|checkpoint| (checkpoint.seq, checkpoint.value.clone())))
 }
 
 /// Hash of what makes a checkpoint usable by an attempt.

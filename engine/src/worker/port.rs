@@ -2,11 +2,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::activity::{ActivityError, AttemptPort, ErrorClass, MediaSpan, PublicationMove};
+use crate::activity::{ActivityError, AttemptPort, ErrorClass, Growth, MediaSpan, PublicationMove};
 use crate::objects::Artifact;
-use crate::store::{Fence, NewCheckpoint, Store, StoreError};
+use crate::store::{Content, Fence, NewCheckpoint, Store, StoreError};
 
 /// The fenced writes of one attempt. A write that finds the fence gone cancels the attempt.
 #[derive(Debug)]
@@ -15,7 +16,15 @@ pub(super) struct FencedPort {
     pub(super) fence: Fence,
     pub(super) compat: String,
     pub(super) cancelled: CancellationToken,
+    pub(super) latest: Latest,
 }
+
+/// The latest checkpoint of the step and its number, as long as that is known for certain.
+pub(super) type Latest = Mutex<Option<(u64, Value)>>;
+
+/// A checkpoint is written as what is new if that has at most this part of its bytes: reading it then
+/// puts together values of at most as many bytes again.
+const GROWN_PART: usize = 2;
 
 impl FencedPort {
     fn explain(&self, error: StoreError) -> ActivityError {
@@ -45,14 +54,19 @@ impl AttemptPort for FencedPort {
         covers: Option<MediaSpan>,
         artifacts: Vec<Artifact>,
     ) -> Result<(), ActivityError> {
+        let mut latest = self.latest.lock().await;
+        // Until it is known whether this one was saved, it is not known which one is the latest.
+        let before = latest.take();
         let checkpoint = NewCheckpoint {
-            value,
+            content: content(before, &value),
             covers,
             compat: self.compat.clone(),
             artifacts,
         };
         let saved = self.store.save_checkpoint(&self.fence, &checkpoint).await;
-        saved.map(drop).map_err(|error| self.explain(error))
+        let seq = saved.map_err(|error| self.explain(error))?;
+        *latest = Some((seq, value));
+        Ok(())
     }
 
     async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
@@ -73,5 +87,43 @@ impl AttemptPort for FencedPort {
             }
             _ => self.explain(error),
         })
+    }
+}
+
+fn content(before: Option<(u64, Value)>, value: &Value) -> Content {
+    let grown = before.and_then(|(from, before)| {
+        let by = Growth::between(&before, value)?;
+        let bytes = serde_json::to_string(&by).ok()?.len();
+        (bytes * GROWN_PART <= value.to_string().len()).then_some(Content::Grown { from, by })
+    });
+    grown.unwrap_or_else(|| Content::Whole(value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_got_longer_is_not_written_again() {
+        let before: Vec<u32> = (0..100).collect();
+        let after: Vec<u32> = (0..101).collect();
+        let written = content(Some((7, json!(before))), &json!(after));
+        let Content::Grown { from: 7, by } = written else {
+            panic!("{written:?}");
+        };
+        assert_eq!(
+            serde_json::to_value(by).unwrap(),
+            json!({"list": {"more": [100]}})
+        );
+    }
+
+    #[test]
+    fn what_is_mostly_new_or_follows_nothing_known_is_written_whole() {
+        let value = json!([1, 2, 3]);
+        let written = content(Some((7, json!([4, 5, 6]))), &value);
+        assert!(matches!(written, Content::Whole(_)), "{written:?}");
+        assert!(matches!(content(None, &value), Content::Whole(_)));
     }
 }

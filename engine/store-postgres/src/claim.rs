@@ -1,9 +1,9 @@
 //! What can be claimed.
 
 use sqlx::postgres::PgConnection;
-use telecine_engine::activity::Checkpoint;
+use telecine_engine::activity::{Checkpoint, Growth};
 use telecine_engine::id::{RunId, StepId};
-use telecine_engine::store::ClaimRequest;
+use telecine_engine::store::{ClaimRequest, StoreError};
 
 use crate::error::Error;
 use crate::rows::{Cells, StepKeys, count};
@@ -34,12 +34,37 @@ pub(crate) async fn checkpoints(
         .bind(&keys.runs)
         .bind(&keys.nodes)
         .bind(&keys.items)
-        .fetch_all(db)
+        .fetch_all(&mut *db)
         .await?;
-    rows.iter()
+    let mut checkpoints = rows
+        .iter()
         .map(|row| {
             let row = Cells(row);
             Ok((row.run_id()?, row.step_id()?, row.checkpoint()?))
         })
-        .collect()
+        .collect::<Result<Vec<_>, Error>>()?;
+    let growths = sqlx::query(include_str!("sql/load_growths.sql"))
+        .bind(&keys.runs)
+        .bind(&keys.nodes)
+        .bind(&keys.items)
+        .fetch_all(db)
+        .await?;
+    for row in &growths {
+        grow(&mut checkpoints, &Cells(row))?;
+    }
+    Ok(checkpoints)
+}
+
+/// Adds to a checkpoint what it grew by.
+fn grow(checkpoints: &mut [(RunId, StepId, Checkpoint)], row: &Cells<'_>) -> Result<(), Error> {
+    let (run, step) = (row.run_id()?, row.step_id()?);
+    let by: Growth = row.json("value")?;
+    let grown = checkpoints
+        .iter_mut()
+        .find(|(of, step_of, _)| (of, step_of) == (&run, &step));
+    let Some((_, _, checkpoint)) = grown else {
+        return Ok(());
+    };
+    by.apply(&mut checkpoint.value)
+        .map_err(|error| StoreError::Corrupt(error.to_string()).into())
 }

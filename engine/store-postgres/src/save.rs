@@ -134,6 +134,7 @@ impl Writing<'_> {
         for sql in [
             "delete from ready where run = $1 and node = any($2)",
             "delete from checkpoint where run = $1 and node = any($2)",
+            "delete from checkpoint_growth where run = $1 and node = any($2)",
             "delete from artifact where run = $1 and node = any($2)",
             "delete from step where run = $1 and node = any($2)",
         ] {
@@ -155,6 +156,7 @@ impl Writing<'_> {
         }
         for sql in [
             include_str!("sql/forget_checkpoints.sql"),
+            include_str!("sql/forget_growths.sql"),
             include_str!("sql/forget_artifacts.sql"),
         ] {
             sqlx::query(sql)

@@ -24,6 +24,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0001_init.sql"),
     ),
     (
+        2,
+        "checkpoint growth",
+        include_str!("../../../migrations/postgres/0002_checkpoint_growth.sql"),
+    ),
+    (
         3,
         "request keys",
         include_str!("../../../migrations/postgres/0003_request_keys.sql"),

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
-use telecine_engine::activity::{Progress, PublicationMove};
+use telecine_engine::activity::{Growth, Mismatch, Progress, PublicationMove};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
 use telecine_engine::run::Event;
-use telecine_engine::store::{Fence, NewCheckpoint, StoreError};
+use telecine_engine::store::{Content, Fence, NewCheckpoint, StoreError};
 
 use crate::clock;
 use crate::error::Error;
@@ -83,19 +83,15 @@ impl Writing<'_> {
         checkpoint: &NewCheckpoint,
     ) -> Result<u64, Error> {
         let (seq, attempt) = self.number_checkpoint(fence).await?;
-        sqlx::query(include_str!("sql/save_checkpoint.sql"))
-            .bind(fence.run.as_str())
-            .bind(&fence.step.node)
-            .bind(rows::item(&fence.step))
-            .bind(count(seq))
-            .bind(attempt)
-            .bind(serde_json::to_string(&checkpoint.value)?)
-            .bind(checkpoint.covers.map(|covers| covers.from_s))
-            .bind(checkpoint.covers.map(|covers| covers.to_s))
-            .bind(&checkpoint.compat)
-            .bind(self.now.timestamp_millis())
-            .execute(&mut *self.connection)
-            .await?;
+        let head = Head {
+            seq,
+            attempt,
+            checkpoint,
+        };
+        match &checkpoint.content {
+            Content::Whole(value) => self.whole(fence, head, value).await?,
+            Content::Grown { from, by } => self.grown(fence, head, (*from, by)).await?,
+        }
         self.checkpoint_objects(fence, seq, &checkpoint.artifacts)
             .await?;
         let keys: Vec<&str> = checkpoint
@@ -109,6 +105,68 @@ impl Writing<'_> {
         self.event(&fence.run, &event("step.checkpoint", fence, data))
             .await?;
         Ok(seq)
+    }
+
+    /// Puts a checkpoint in the place of the one before, and of what that one had grown by.
+    async fn whole(&mut self, fence: &Fence, head: Head<'_>, value: &Value) -> Result<(), Error> {
+        self.forget_growths(fence).await?;
+        sqlx::query(include_str!("sql/save_checkpoint.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(head.seq))
+            .bind(head.attempt)
+            .bind(serde_json::to_string(value)?)
+            .bind(head.checkpoint.covers.map(|covers| covers.from_s))
+            .bind(head.checkpoint.covers.map(|covers| covers.to_s))
+            .bind(&head.checkpoint.compat)
+            .bind(self.now.timestamp_millis())
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds to the latest checkpoint what it grew by.
+    async fn grown(
+        &mut self,
+        fence: &Fence,
+        head: Head<'_>,
+        (from, by): (u64, &Growth),
+    ) -> Result<(), Error> {
+        let grown = sqlx::query(include_str!("sql/grow_checkpoint.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(from))
+            .bind(count(head.seq))
+            .bind(head.attempt)
+            .bind(head.checkpoint.covers.map(|covers| covers.from_s))
+            .bind(head.checkpoint.covers.map(|covers| covers.to_s))
+            .bind(self.now.timestamp_millis())
+            .execute(&mut *self.connection)
+            .await?;
+        if grown.rows_affected() == 0 {
+            return Err(StoreError::Corrupt(Mismatch.to_string()).into());
+        }
+        sqlx::query("insert into checkpoint_growth values ($1, $2, $3, $4, $5)")
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .bind(count(head.seq))
+            .bind(serde_json::to_string(by)?)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn forget_growths(&mut self, fence: &Fence) -> Result<(), Error> {
+        sqlx::query("delete from checkpoint_growth where run = $1 and node = $2 and item = $3")
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
     }
 
     /// Records the objects that a checkpoint is the first to name.
@@ -233,6 +291,14 @@ impl Writing<'_> {
             .await?;
         if owns { Ok(()) } else { Err(fenced(fence)) }
     }
+}
+
+/// A checkpoint with its number, and that of the attempt that saves it.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    seq: u64,
+    attempt: u32,
+    checkpoint: &'a NewCheckpoint,
 }
 
 /// A fence as `owned.sql` takes it.

@@ -101,6 +101,8 @@ impl Writing<'_> {
         let keys = || steps.iter().map(StepKey::from);
         self.many(include_str!("sql/forget_checkpoints.sql"), run, keys())
             .await?;
+        self.many(include_str!("sql/forget_growths.sql"), run, keys())
+            .await?;
         let objects = include_str!("sql/forget_checkpoint_objects.sql");
         self.many(objects, run, keys()).await?;
         self.many(include_str!("sql/forget_artifacts.sql"), run, keys())

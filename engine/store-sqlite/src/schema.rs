@@ -29,6 +29,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0003_narrow_steps.sql"),
     ),
     (
+        4,
+        "checkpoint growth",
+        include_str!("../../../migrations/sqlite/0004_checkpoint_growth.sql"),
+    ),
+    (
         5,
         "request keys",
         include_str!("../../../migrations/sqlite/0005_request_keys.sql"),

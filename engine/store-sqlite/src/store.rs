@@ -49,6 +49,9 @@ const ROWS_AHEAD: usize = 512;
 pub struct SqliteStore {
     /// One connection: writers of this process queue here, and not at the file lock.
     writer: SqlitePool,
+    /// One connection, used by whoever holds that of `writer`: what it commits outlives the process,
+    /// and a loss of power only once something else was committed.
+    unsynced: SqlitePool,
     readers: SqlitePool,
     /// One connection: `data_version` compares two looks of the same one.
     watcher: SqlitePool,
@@ -84,6 +87,7 @@ impl SqliteStore {
         drop(opening);
         Ok(Self {
             writer: pool(1, &options),
+            unsynced: pool(1, &options.clone().synchronous(SqliteSynchronous::Normal)),
             readers: pool(READERS, &options),
             beats: pool(1, &options),
             watcher,
@@ -109,19 +113,39 @@ impl SqliteStore {
         written.map_err(|error| in_directory(error.into(), &self.directory))
     }
 
+    /// As `write`, for what is of no use once the processes of the machine are gone. A sync would write
+    /// the last page of the log, and with it four times as many bytes as are new.
+    async fn write_unsynced<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        let written = async {
+            let _turn = self.writer.acquire().await?;
+            write_in(self.unsynced.begin_with("begin immediate").await?, work).await
+        };
+        let written: Result<T, Error> = written.await;
+        written.map_err(|error| in_directory(error.into(), &self.directory))
+    }
+
     async fn write_unnamed<T>(
         &self,
         work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut transaction = self.begin_write().await?;
-        let mut writing = Writing {
-            connection: &mut transaction,
-            now: clock::now(),
-        };
-        let done = work(&mut writing).await?;
-        transaction.commit().await?;
-        Ok(done)
+        write_in(self.begin_write().await?, work).await
     }
+}
+
+async fn write_in<T>(
+    mut transaction: sqlx::Transaction<'static, Sqlite>,
+    work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut writing = Writing {
+        connection: &mut transaction,
+        now: clock::now(),
+    };
+    let done = work(&mut writing).await?;
+    transaction.commit().await?;
+    Ok(done)
 }
 
 fn options(database: &Path) -> SqliteConnectOptions {
@@ -212,7 +236,7 @@ impl Store for SqliteStore {
     }
 
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError> {
-        self.write(async |writing| writing.set_deadline(fence, after).await)
+        self.write_unsynced(async |writing| writing.set_deadline(fence, after).await)
             .await
     }
 
@@ -223,7 +247,7 @@ impl Store for SqliteStore {
         if progress.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(async |writing| writing.progress(progress).await)
+        self.write_unsynced(async |writing| writing.progress(progress).await)
             .await
     }
 

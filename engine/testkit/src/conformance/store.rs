@@ -541,6 +541,9 @@ macro_rules! store_conformance {
                 a_checkpoint_outlives_failures_of_its_surroundings
                 a_checkpoint_event_names_its_objects
                 a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume
+                a_checkpoint_that_grew_is_read_as_a_whole
+                a_checkpoint_grows_from_the_latest_only
+                a_refused_checkpoint_is_forgotten_with_what_it_grew_by
                 artifacts_keep_their_order_and_are_listed_once
             }
             sessions {

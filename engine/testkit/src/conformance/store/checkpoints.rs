@@ -1,22 +1,32 @@
 //! Durable values inside a step, and the objects they stand on.
 
 use serde_json::{Value, json};
-use telecine_engine::activity::{ErrorClass, MediaSpan};
+use telecine_engine::activity::{ErrorClass, Growth, MediaSpan};
+use telecine_engine::id::SessionId;
 use telecine_engine::machine::Command;
 use telecine_engine::run::CheckpointHead;
-use telecine_engine::store::{Claim, NewCheckpoint, Outcome, StoreError};
+use telecine_engine::store::{Claim, Content, NewCheckpoint, Outcome, StoreError};
 
 use super::{Bench, Job, artifact, single};
 
 fn checkpoint(value: Value, keys: &[&str]) -> NewCheckpoint {
     NewCheckpoint {
-        value,
+        content: Content::Whole(value),
         covers: Some(MediaSpan {
             from_s: 0.0,
             to_s: 6.006,
         }),
         compat: "compat".to_owned(),
         artifacts: keys.iter().map(|key| artifact(key)).collect(),
+    }
+}
+
+/// What `after` says that `before`, the checkpoint of that number, did not.
+fn grown(from: u64, before: &Value, after: &Value) -> NewCheckpoint {
+    let by = Growth::between(before, after).unwrap();
+    NewCheckpoint {
+        content: Content::Grown { from, by },
+        ..checkpoint(json!(null), &[])
     }
 }
 
@@ -54,7 +64,8 @@ pub async fn the_next_attempt_gets_the_latest_checkpoint(on: Bench) {
         .save_checkpoint(&first.fence, &checkpoint(json!(null), &[]))
         .await
         .unwrap();
-    let latest = checkpoint(json!({"segments": [1, 2]}), &[]);
+    let value = json!({"segments": [1, 2]});
+    let latest = checkpoint(value.clone(), &[]);
     assert_eq!(
         on.store
             .save_checkpoint(&first.fence, &latest)
@@ -71,7 +82,7 @@ pub async fn the_next_attempt_gets_the_latest_checkpoint(on: Bench) {
     lose(&on, &job, &first).await;
     let second = on.claim_one(&session).await;
     let offered = second.checkpoint.unwrap();
-    assert_eq!((offered.seq, offered.value), (2, latest.value));
+    assert_eq!((offered.seq, offered.value), (2, value));
     assert_eq!(
         (offered.covers, offered.compat),
         (latest.covers, latest.compat)
@@ -240,4 +251,79 @@ pub async fn a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume(on
     let stale = on.store.refuse_checkpoint(&first.fence).await;
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
     assert!(on.step(&job, "only").await.checkpoint.is_some());
+}
+
+/// Saves a list that grows twice; answers its claim and what it came to.
+async fn save_growing(on: &Bench, session: &SessionId) -> (Claim, Value) {
+    let claim = on.claim_one(session).await;
+    let lists = [json!([1]), json!([1, 2]), json!([1, 2, {"three": 3}])];
+    let whole = checkpoint(lists[0].clone(), &["a"]);
+    on.store
+        .save_checkpoint(&claim.fence, &whole)
+        .await
+        .unwrap();
+    for (from, pair) in (1..).zip(lists.windows(2)) {
+        let more = grown(from, &pair[0], &pair[1]);
+        let saved = on.store.save_checkpoint(&claim.fence, &more).await;
+        assert_eq!(saved.unwrap(), from + 1);
+    }
+    (claim, lists[2].clone())
+}
+
+/// See the name.
+pub async fn a_checkpoint_that_grew_is_read_as_a_whole(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let (first, value) = save_growing(&on, &session).await;
+    lose(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    let offered = second.checkpoint.clone().unwrap();
+    assert_eq!((offered.seq, offered.value), (3, value));
+    assert_eq!(on.data(&job, "step.checkpoint").await.len(), 3);
+    let head = on.step(&job, "only").await.checkpoint.unwrap();
+    assert_eq!((head.seq, head.attempt), (3, 1));
+    // Saved whole again, nothing of what it grew by before is left.
+    let whole = checkpoint(json!([0]), &[]);
+    on.store
+        .save_checkpoint(&second.fence, &whole)
+        .await
+        .unwrap();
+    lose(&on, &job, &second).await;
+    let third = on.claim_one(&session).await;
+    assert_eq!(third.checkpoint.unwrap().value, json!([0]));
+}
+
+/// See the name.
+pub async fn a_checkpoint_grows_from_the_latest_only(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let (first, value) = save_growing(&on, &session).await;
+    let stale = grown(2, &json!([1, 2]), &json!([1, 2, 4]));
+    let refused = on.store.save_checkpoint(&first.fence, &stale).await;
+    assert!(
+        matches!(refused, Err(StoreError::Corrupt(_))),
+        "{refused:?}"
+    );
+    lose(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    let offered = second.checkpoint.unwrap();
+    assert_eq!((offered.seq, offered.value), (3, value));
+}
+
+/// See the name.
+pub async fn a_refused_checkpoint_is_forgotten_with_what_it_grew_by(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let (first, _) = save_growing(&on, &session).await;
+    lose(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    on.store.refuse_checkpoint(&second.fence).await.unwrap();
+    let anew = checkpoint(json!([]), &[]);
+    on.store
+        .save_checkpoint(&second.fence, &anew)
+        .await
+        .unwrap();
+    lose(&on, &job, &second).await;
+    let third = on.claim_one(&session).await;
+    assert_eq!(third.checkpoint.unwrap().value, json!([]));
 }

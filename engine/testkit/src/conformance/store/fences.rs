@@ -9,13 +9,13 @@ use telecine_engine::id::{PlanId, StepId};
 use telecine_engine::machine::{Command, Rejected};
 use telecine_engine::retry::plan::{self, Verdict, Verdicts};
 use telecine_engine::run::{RunStatus, StepStatus};
-use telecine_engine::store::{Claim, Fence, NewCheckpoint, Outcome, StoreError};
+use telecine_engine::store::{Claim, Content, Fence, NewCheckpoint, Outcome, StoreError};
 
 use super::{Bench, Job, artifact, failed, single, step, workflow};
 
 fn checkpoint() -> NewCheckpoint {
     NewCheckpoint {
-        value: json!({"frame": 1}),
+        content: Content::Whole(json!({"frame": 1})),
         covers: None,
         compat: "c".to_owned(),
         artifacts: vec![artifact("stale.m4s")],
