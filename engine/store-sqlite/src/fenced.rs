@@ -201,8 +201,7 @@ impl Writing<'_> {
         let Some(row) = row else { return Ok(()) };
         let attempt: u32 = Cells(&row).number("n")?;
         let seq = self.offered(fence).await?;
-        self.forget(&fence.run, std::slice::from_ref(&fence.step))
-            .await?;
+        self.forget(&[(&fence.run, &fence.step)]).await?;
         let data = json!({"attempt": attempt, "seq": seq, "reason": REFUSED});
         self.event(&fence.run, &event("step.checkpoint_dropped", fence, data))
             .await

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
-use telecine_engine::run::{Node, RecordedEvent, Run, Snapshot, Step, StepRecord};
+use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
     DefinitionRecord, Due, Fence, RunFilter, StepSet, StoreError, ViewRows,
 };
 
 use crate::clock;
 use crate::error::Error;
-use crate::rows::{self, Cells, count};
+use crate::rows::{Cells, FullKey, NodeKey, count};
 
 pub(crate) async fn run(db: &mut SqliteConnection, run: &RunId) -> Result<Option<Run>, Error> {
     let row = sqlx::query("select * from run where id = $1")
@@ -63,65 +64,114 @@ fn member(name: &str, value: &str) -> String {
     format!("{}:{}", Value::from(name), Value::from(value))
 }
 
-/// Header and nodes of a run, if it is there.
-pub(crate) async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<Option<ViewRows>, Error> {
-    let Some(run) = run(db, id).await? else {
-        return Ok(None);
-    };
+/// Headers and nodes of runs, as far as they are there, in the order of their ids.
+pub(crate) async fn views(
+    db: &mut SqliteConnection,
+    ids: impl Iterator<Item = &RunId>,
+) -> Result<Vec<ViewRows>, Error> {
+    let ids = serde_json::to_string(&ids.map(RunId::as_str).collect::<Vec<_>>())?;
+    let rows = sqlx::query(include_str!("sql/load_runs.sql"))
+        .bind(&ids)
+        .fetch_all(&mut *db)
+        .await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (run, nodes) = (Cells(row).run()?, Vec::new());
+        views.push(ViewRows { run, nodes });
+    }
     let rows = sqlx::query(include_str!("sql/load_nodes.sql"))
-        .bind(id.as_str())
+        .bind(&ids)
         .fetch_all(db)
         .await?;
-    let nodes = rows
-        .iter()
-        .map(|row| Cells(row).node())
-        .collect::<Result<Vec<Node>, Error>>()?;
-    Ok(Some(ViewRows { run, nodes }))
+    // Both are in the order of ids.
+    let mut place = 0;
+    for row in &rows {
+        let id: &str = row.try_get("run")?;
+        while views[place].run.id.as_str() != id {
+            place += 1;
+        }
+        views[place].nodes.push(Cells(row).node()?);
+    }
+    Ok(views)
 }
 
-pub(crate) async fn steps(
+/// Header and nodes of a run, if it is there.
+async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<Option<ViewRows>, Error> {
+    Ok(views(db, std::iter::once(id)).await?.pop())
+}
+
+/// Steps of runs, as far as they are there, run by run in the order asked for.
+pub(crate) async fn steps_of(
     db: &mut SqliteConnection,
-    run: &RunId,
-    which: &StepSet,
-) -> Result<Vec<Step>, Error> {
-    let rows = match which {
-        StepSet::Empty => return Ok(Vec::new()),
-        StepSet::One(step) => {
-            sqlx::query(include_str!("sql/load_step.sql"))
-                .bind(run.as_str())
-                .bind(&step.node)
-                .bind(rows::item(step))
-                .fetch_all(db)
-                .await?
-        }
-        StepSet::Unsettled | StepSet::All => {
-            sqlx::query(include_str!("sql/load_steps.sql"))
-                .bind(run.as_str())
-                .bind(*which == StepSet::All)
-                .fetch_all(db)
-                .await?
-        }
-    };
+    wanted: &[(RunId, StepSet)],
+) -> Result<Vec<(RunId, Step)>, Error> {
+    let keys = wanted.iter().filter_map(|(run, which)| match which {
+        StepSet::One(step) => Some(FullKey::new(run, step)),
+        _ => None,
+    });
+    let mut single = steps_by_key(db, keys.collect()).await?;
+    let mut found = Vec::new();
+    for (run, which) in wanted {
+        let of_run = match which {
+            StepSet::Empty => Vec::new(),
+            StepSet::One(step) => {
+                let step = single.remove(&(run.clone(), step.clone()));
+                step.into_iter().collect()
+            }
+            StepSet::Unsettled => steps(db, run, false).await?,
+            StepSet::All => steps(db, run, true).await?,
+        };
+        found.extend(of_run.into_iter().map(|step| (run.clone(), step)));
+    }
+    Ok(found)
+}
+
+async fn steps_by_key(
+    db: &mut SqliteConnection,
+    keys: Vec<FullKey<'_>>,
+) -> Result<HashMap<(RunId, StepId), Step>, Error> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(include_str!("sql/load_steps_by_key.sql"))
+        .bind(serde_json::to_string(&keys)?)
+        .fetch_all(db)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let step = Cells(row).step()?;
+            Ok(((Cells(row).run_id()?, step.id.clone()), step))
+        })
+        .collect()
+}
+
+/// Steps of a run, in the order of the definition and of its lists.
+async fn steps(db: &mut SqliteConnection, run: &RunId, settled: bool) -> Result<Vec<Step>, Error> {
+    let rows = sqlx::query(include_str!("sql/load_steps.sql"))
+        .bind(run.as_str())
+        .bind(settled)
+        .fetch_all(db)
+        .await?;
     rows.iter().map(|row| Cells(row).step()).collect()
 }
 
+/// Outputs of nodes of runs.
 pub(crate) async fn outputs(
     db: &mut SqliteConnection,
-    run: &RunId,
-    nodes: &[String],
-) -> Result<BTreeMap<String, Value>, Error> {
-    // Most commands need none.
-    if nodes.is_empty() {
-        return Ok(BTreeMap::new());
-    }
+    wanted: &[(RunId, Vec<String>)],
+) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, Error> {
+    let keys: Vec<NodeKey<'_>> = wanted
+        .iter()
+        .flat_map(|(run, nodes)| nodes.iter().map(|node| NodeKey::new(run, node)))
+        .collect();
     let rows = sqlx::query(include_str!("sql/load_outputs.sql"))
-        .bind(run.as_str())
-        .bind(serde_json::to_string(nodes)?)
+        .bind(serde_json::to_string(&keys)?)
         .fetch_all(db)
         .await?;
-    let mut outputs = BTreeMap::new();
+    let mut outputs: BTreeMap<RunId, BTreeMap<String, Value>> = BTreeMap::new();
     for row in &rows {
-        add_output(&mut outputs, &Cells(row))?;
+        let row = Cells(row);
+        add_output(outputs.entry(row.run_id()?).or_default(), &row)?;
     }
     Ok(outputs)
 }
@@ -149,7 +199,7 @@ pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Sn
     let Some(ViewRows { run, nodes }) = view(db, id).await? else {
         return Err(StoreError::NoRun(id.clone()).into());
     };
-    let steps = steps(db, id, &StepSet::All).await?;
+    let steps = steps(db, id, true).await?;
     let mut records = Records::new(steps);
     let mut former = Vec::new();
     for row in &of_run(db, include_str!("sql/load_attempts.sql"), id).await? {

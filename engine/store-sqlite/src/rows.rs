@@ -1,5 +1,7 @@
 //! Rows as the engine's types, and the engine's types as rows.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -261,26 +263,146 @@ fn unknown(column: &str, value: &str) -> Error {
     StoreError::Corrupt(format!("{value:?} is no {column}")).into()
 }
 
+/// The header of a new run as `create_runs.sql` takes it. What is `None` is left out and becomes
+/// NULL.
+#[derive(Serialize)]
+pub(crate) struct RunCells<'a> {
+    #[serde(flatten)]
+    header: HeaderCells<'a>,
+    workflow: &'a str,
+    version: u32,
+    definition: &'a str,
+    input: &'a Value,
+    fingerprint: &'a str,
+    source_store: &'a str,
+    media_store: &'a str,
+    labels: &'a BTreeMap<String, String>,
+    created_at: i64,
+}
+
+impl<'a> From<&'a Run> for RunCells<'a> {
+    fn from(run: &'a Run) -> Self {
+        Self {
+            header: HeaderCells::from(run),
+            workflow: &run.workflow,
+            version: run.version,
+            definition: &run.definition,
+            input: &run.input,
+            fingerprint: &run.fingerprint,
+            source_store: &run.stores.source,
+            media_store: &run.stores.media,
+            labels: &run.labels,
+            created_at: run.created_at.timestamp_millis(),
+        }
+    }
+}
+
+/// What changes of the header of a run, as `save_runs.sql` takes it.
+#[derive(Serialize)]
+pub(crate) struct HeaderCells<'a> {
+    id: &'a str,
+    status: &'static str,
+    round: u32,
+    revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Failure>,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+}
+
+impl<'a> From<&'a Run> for HeaderCells<'a> {
+    fn from(run: &'a Run) -> Self {
+        Self {
+            id: run.id.as_str(),
+            status: run.status.as_str(),
+            round: run.round,
+            revision: run.revision,
+            output: run.output.as_ref(),
+            error: run.error.as_ref(),
+            started_at: millis(run.started_at),
+            ended_at: millis(run.ended_at),
+        }
+    }
+}
+
+fn millis(time: Option<DateTime<Utc>>) -> Option<i64> {
+    time.map(|time| time.timestamp_millis())
+}
+
+/// A node as `save_nodes.sql` takes it, and with its place as `create_nodes.sql` does.
+#[derive(Serialize)]
+pub(crate) struct NodeCells<'a> {
+    run: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
+    status: &'static str,
+    total: Option<u32>,
+    settled: u32,
+    failed: u32,
+    held: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> NodeCells<'a> {
+    pub(crate) fn new(run: &'a RunId, (node, position): (&'a Node, Option<usize>)) -> Self {
+        Self {
+            run: run.as_str(),
+            name: &node.name,
+            position,
+            status: node.status.as_str(),
+            total: node.total,
+            settled: node.settled,
+            failed: node.failed,
+            held: node.held,
+            reason: node.reason.as_deref(),
+        }
+    }
+}
+
+/// The key of a node.
+#[derive(Serialize)]
+pub(crate) struct NodeKey<'a> {
+    run: &'a str,
+    node: &'a str,
+}
+
+impl<'a> NodeKey<'a> {
+    pub(crate) fn new(run: &'a RunId, node: &'a str) -> Self {
+        Self {
+            run: run.as_str(),
+            node,
+        }
+    }
+}
+
 /// A step as `save_steps.sql` takes it. What is `None` is left out and becomes NULL; an output that
 /// is JSON's `null` is not left out.
 #[derive(Serialize)]
 pub(crate) struct StepCells<'a> {
-    node: &'a str,
-    item: i64,
+    #[serde(flatten)]
+    step: FullKey<'a>,
     activity: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     fence: u64,
     attempts: u32,
     charged: u32,
     losses: u32,
     checkpoint_failures: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     deadline_at: Option<i64>,
     warnings: &'a [String],
     round: u32,
@@ -288,12 +410,10 @@ pub(crate) struct StepCells<'a> {
     ended_at: Option<i64>,
 }
 
-impl<'a> From<&'a Step> for StepCells<'a> {
-    fn from(step: &'a Step) -> Self {
-        let millis = |time: Option<DateTime<Utc>>| time.map(|time| time.timestamp_millis());
+impl<'a> StepCells<'a> {
+    pub(crate) fn new(run: &'a RunId, step: &'a Step) -> Self {
         Self {
-            node: &step.id.node,
-            item: item(&step.id),
+            step: FullKey::new(run, &step.id),
             activity: &step.activity,
             status: step.status.as_str(),
             output: step.output.as_ref(),
@@ -319,16 +439,16 @@ impl<'a> From<&'a Step> for StepCells<'a> {
 #[derive(Serialize)]
 pub(crate) struct InputCells<'a> {
     #[serde(flatten)]
-    step: StepKey<'a>,
+    step: FullKey<'a>,
     input: &'a Value,
 }
 
 impl<'a> InputCells<'a> {
     /// Of a step that has one.
-    pub(crate) fn of(step: &'a Step) -> Option<Self> {
+    pub(crate) fn of(run: &'a RunId, step: &'a Step) -> Option<Self> {
         let input = step.input.as_ref()?;
         Some(Self {
-            step: StepKey::from(&step.id),
+            step: FullKey::new(run, &step.id),
             input,
         })
     }
@@ -351,35 +471,20 @@ impl<'a> ProgressCells<'a> {
     }
 }
 
-/// The key of a step within its run.
-#[derive(Serialize)]
-pub(crate) struct StepKey<'a> {
-    node: &'a str,
-    item: i64,
-}
-
-impl<'a> From<&'a StepId> for StepKey<'a> {
-    fn from(id: &'a StepId) -> Self {
-        Self {
-            node: &id.node,
-            item: item(id),
-        }
-    }
-}
-
 /// The key of a step.
 #[derive(Serialize)]
 pub(crate) struct FullKey<'a> {
     run: &'a str,
-    #[serde(flatten)]
-    step: StepKey<'a>,
+    node: &'a str,
+    item: i64,
 }
 
 impl<'a> FullKey<'a> {
     pub(crate) fn new(run: &'a RunId, step: &'a StepId) -> Self {
         Self {
             run: run.as_str(),
-            step: StepKey::from(step),
+            node: &step.node,
+            item: item(step),
         }
     }
 }
@@ -388,17 +493,17 @@ impl<'a> FullKey<'a> {
 #[derive(Serialize)]
 pub(crate) struct StartCells<'a> {
     #[serde(flatten)]
-    step: StepKey<'a>,
+    step: FullKey<'a>,
     n: u32,
     round: u32,
     session: &'a str,
     resumed_from: Option<u64>,
 }
 
-impl<'a> From<&'a AttemptStart> for StartCells<'a> {
-    fn from(start: &'a AttemptStart) -> Self {
+impl<'a> StartCells<'a> {
+    pub(crate) fn new(run: &'a RunId, start: &'a AttemptStart) -> Self {
         Self {
-            step: StepKey::from(&start.step),
+            step: FullKey::new(run, &start.step),
             n: start.n,
             round: start.round,
             session: start.session.as_str(),
@@ -411,7 +516,7 @@ impl<'a> From<&'a AttemptStart> for StartCells<'a> {
 #[derive(Serialize)]
 pub(crate) struct AttemptCells<'a> {
     #[serde(flatten)]
-    step: StepKey<'a>,
+    step: FullKey<'a>,
     n: u32,
     outcome: &'static str,
     cpu_s: f64,
@@ -420,10 +525,10 @@ pub(crate) struct AttemptCells<'a> {
     error: Option<&'a Failure>,
 }
 
-impl<'a> From<&'a AttemptEnd> for AttemptCells<'a> {
-    fn from(end: &'a AttemptEnd) -> Self {
+impl<'a> AttemptCells<'a> {
+    pub(crate) fn new(run: &'a RunId, end: &'a AttemptEnd) -> Self {
         Self {
-            step: StepKey::from(&end.step),
+            step: FullKey::new(run, &end.step),
             n: end.n,
             outcome: end.outcome.as_str(),
             cpu_s: end.usage.cpu_s,
@@ -437,7 +542,7 @@ impl<'a> From<&'a AttemptEnd> for AttemptCells<'a> {
 #[derive(Serialize)]
 pub(crate) struct ArtifactCells<'a> {
     #[serde(flatten)]
-    pub(crate) step: StepKey<'a>,
+    pub(crate) step: FullKey<'a>,
     #[serde(flatten)]
     pub(crate) artifact: &'a Artifact,
 }

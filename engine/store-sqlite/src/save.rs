@@ -1,18 +1,17 @@
-//! What the machine changed, as rows.
+//! What the machine changed, as rows: one statement for each table, however many runs changed.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
-use telecine_engine::objects::Artifact;
-use telecine_engine::run::{Event, Node, Run, Step};
+use telecine_engine::run::{Event, Step};
 use telecine_engine::store::{NewRun, StoreError};
 
 use crate::error::Error;
 use crate::rows::{
-    ArtifactCells, AttemptCells, EventCells, InputCells, ProgressCells, StartCells, StepCells,
-    StepKey, count,
+    ArtifactCells, AttemptCells, EventCells, FullKey, HeaderCells, InputCells, NodeCells, NodeKey,
+    ProgressCells, RunCells, StartCells, StepCells,
 };
 
 /// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
@@ -26,123 +25,112 @@ pub(crate) struct Writing<'c> {
     pub(crate) now: DateTime<Utc>,
 }
 
+/// What belongs to runs that changed, each with its run.
+fn each<'a, T: Sync + 'a>(
+    changes: &'a [(RunId, Changes)],
+    part: impl Fn(&'a Changes) -> &'a [T] + Send + Copy + 'a,
+) -> impl Iterator<Item = (&'a RunId, &'a T)> + Send + Clone {
+    changes
+        .iter()
+        .flat_map(move |(run, changes)| part(changes).iter().map(move |item| (run, item)))
+}
+
 impl Writing<'_> {
-    /// Inserts a run with its nodes and steps.
-    pub(crate) async fn create_run(&mut self, new: &NewRun) -> Result<(), Error> {
-        let run = &new.run;
-        sqlx::query(include_str!("sql/create_run.sql"))
-            .bind(run.id.as_str())
-            .bind(&run.workflow)
-            .bind(run.version)
-            .bind(&run.definition)
-            .bind(run.status.as_str())
-            .bind(run.round)
-            .bind(count(run.revision))
-            .bind(serde_json::to_string(&run.input)?)
-            .bind(&run.fingerprint)
-            .bind(&run.stores.source)
-            .bind(&run.stores.media)
-            .bind(serde_json::to_string(&run.labels)?)
-            .bind(optional(run.output.as_ref())?)
-            .bind(optional(run.error.as_ref())?)
-            .bind(run.created_at.timestamp_millis())
-            .bind(run.started_at.map(|time| time.timestamp_millis()))
-            .bind(run.ended_at.map(|time| time.timestamp_millis()))
-            .execute(&mut *self.connection)
+    /// Inserts runs with their nodes and steps.
+    pub(crate) async fn create_runs(&mut self, new: &[&NewRun]) -> Result<(), Error> {
+        let runs = new.iter().map(|new| RunCells::from(&new.run));
+        self.many(include_str!("sql/create_runs.sql"), runs).await?;
+        let mut nodes = Vec::new();
+        for new in new {
+            for (position, node) in new.nodes.iter().enumerate() {
+                nodes.push(NodeCells::new(&new.run.id, (node, Some(position))));
+            }
+        }
+        self.many(include_str!("sql/create_nodes.sql"), nodes.iter())
             .await?;
-        let nodes = include_str!("sql/create_nodes.sql");
-        self.many(nodes, &run.id, new.nodes.iter()).await?;
-        self.steps(&run.id, &new.steps).await
+        let steps: Vec<(&RunId, &Step)> = new
+            .iter()
+            .flat_map(|new| new.steps.iter().map(|step| (&new.run.id, step)))
+            .collect();
+        self.steps(&steps).await
     }
 
-    /// Writes what a fold changed. Removals come first, so that what is made anew stays.
-    pub(crate) async fn changes(&mut self, run: &RunId, changes: &Changes) -> Result<(), Error> {
-        self.collapse(run, &changes.collapsed).await?;
-        self.forget(run, &changes.forgotten).await?;
-        if let Some(header) = &changes.run {
-            self.header(header).await?;
-        }
-        self.many(
-            include_str!("sql/save_nodes.sql"),
-            run,
-            changes.nodes.iter(),
-        )
-        .await?;
-        self.steps(run, &changes.steps).await?;
-        self.untouched(run, &changes.untouched).await?;
-        self.attempts(run, changes).await?;
-        for (step, artifacts) in &changes.artifacts {
-            self.artifacts(run, step, artifacts).await?;
-        }
-        let events = changes.events.iter().map(|event| EventCells {
+    /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
+    pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let collapsed = each(changes, |changes| &changes.collapsed);
+        let collapsed = collapsed.map(|(run, node)| NodeKey::new(run, node));
+        self.many(include_str!("sql/collapse_steps.sql"), collapsed)
+            .await?;
+        let forgotten: Vec<_> = each(changes, |changes| &changes.forgotten).collect();
+        self.forget(&forgotten).await?;
+        let headers = changes
+            .iter()
+            .filter_map(|(_, changes)| changes.run.as_ref());
+        let headers = headers.map(HeaderCells::from);
+        self.many(include_str!("sql/save_runs.sql"), headers)
+            .await?;
+        let nodes = each(changes, |changes| &changes.nodes);
+        let nodes = nodes.map(|(run, node)| NodeCells::new(run, (node, None)));
+        self.many(include_str!("sql/save_nodes.sql"), nodes).await?;
+        let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
+        self.steps(&steps).await?;
+        self.begin_anew(&steps).await?;
+        let untouched = each(changes, |changes| &changes.untouched);
+        let untouched = untouched.map(|(run, node)| NodeCells::new(run, (node, None)));
+        self.many_now(include_str!("sql/save_untouched.sql"), untouched)
+            .await?;
+        self.attempts(changes).await?;
+        self.artifacts(changes).await?;
+        let events = each(changes, |changes| &changes.events);
+        self.events(events.map(|(run, event)| EventCells {
             run: run.as_str(),
             event,
-        });
-        self.events(events).await
+        }))
+        .await
     }
 
-    async fn attempts(&mut self, run: &RunId, changes: &Changes) -> Result<(), Error> {
-        let now = self.now.timestamp_millis();
-        let starts = changes.started.iter().map(StartCells::from);
-        let start = (include_str!("sql/start_attempts.sql"), now);
-        self.many_with(start, run, starts).await?;
-        let ends = changes.attempts.iter().map(AttemptCells::from);
-        let end = (include_str!("sql/save_attempts.sql"), now);
-        self.many_with(end, run, ends).await
-    }
-
-    async fn collapse(&mut self, run: &RunId, nodes: &[String]) -> Result<(), Error> {
-        self.many(include_str!("sql/collapse_steps.sql"), run, nodes.iter())
+    async fn attempts(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let starts = each(changes, |changes| &changes.started);
+        let starts = starts.map(|(run, start)| StartCells::new(run, start));
+        self.many_now(include_str!("sql/start_attempts.sql"), starts)
+            .await?;
+        let ends = each(changes, |changes| &changes.attempts);
+        let ends = ends.map(|(run, end)| AttemptCells::new(run, end));
+        self.many_now(include_str!("sql/save_attempts.sql"), ends)
             .await?;
         Ok(())
     }
 
-    pub(crate) async fn forget(&mut self, run: &RunId, steps: &[StepId]) -> Result<(), Error> {
-        let keys = || steps.iter().map(StepKey::from);
-        self.many(include_str!("sql/forget_checkpoints.sql"), run, keys())
-            .await?;
-        self.many(include_str!("sql/forget_growths.sql"), run, keys())
-            .await?;
-        let objects = include_str!("sql/forget_checkpoint_objects.sql");
-        self.many(objects, run, keys()).await?;
-        self.many(include_str!("sql/forget_artifacts.sql"), run, keys())
-            .await?;
-        Ok(())
-    }
-
-    async fn header(&mut self, run: &Run) -> Result<(), Error> {
-        sqlx::query(include_str!("sql/save_run.sql"))
-            .bind(run.id.as_str())
-            .bind(run.status.as_str())
-            .bind(run.round)
-            .bind(count(run.revision))
-            .bind(optional(run.output.as_ref())?)
-            .bind(optional(run.error.as_ref())?)
-            .bind(run.started_at.map(|time| time.timestamp_millis()))
-            .bind(run.ended_at.map(|time| time.timestamp_millis()))
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn steps(&mut self, run: &RunId, steps: &[Step]) -> Result<(), Error> {
-        let cells = steps.iter().map(StepCells::from);
-        let written = self
-            .many(include_str!("sql/save_steps.sql"), run, cells)
-            .await?;
-        if written != steps.len() as u64 {
-            let message = format!("{run} has no node for some of the steps to be saved");
-            return Err(StoreError::Corrupt(message).into());
+    /// Drops checkpoints and artifacts of steps: they no longer count.
+    pub(crate) async fn forget(&mut self, steps: &[(&RunId, &StepId)]) -> Result<(), Error> {
+        for sql in [
+            include_str!("sql/forget_checkpoints.sql"),
+            include_str!("sql/forget_growths.sql"),
+            include_str!("sql/forget_checkpoint_objects.sql"),
+            include_str!("sql/forget_artifacts.sql"),
+        ] {
+            self.many(sql, keys(steps.iter().copied())).await?;
         }
-        let inputs = steps.iter().filter_map(InputCells::of);
-        self.many(include_str!("sql/save_inputs.sql"), run, inputs)
+        Ok(())
+    }
+
+    async fn steps(&mut self, steps: &[(&RunId, &Step)]) -> Result<(), Error> {
+        let cells = steps.iter().map(|(run, step)| StepCells::new(run, step));
+        let written = self.many(include_str!("sql/save_steps.sql"), cells).await?;
+        if written != steps.len() as u64 {
+            let message = "a run has no node for some of the steps to be saved";
+            return Err(StoreError::Corrupt(message.to_owned()).into());
+        }
+        let inputs = steps
+            .iter()
+            .filter_map(|(run, step)| InputCells::of(run, step));
+        self.many(include_str!("sql/save_inputs.sql"), inputs)
             .await?;
-        let progress = steps.iter().filter_map(|step| {
+        let progress = steps.iter().filter_map(|(run, step)| {
             let progress = step.progress.as_ref()?;
             Some(ProgressCells::new(run, &step.id, progress))
         });
-        self.save_progress(progress).await?;
-        self.begin_anew(run, steps).await
+        self.save_progress(progress).await
     }
 
     /// Writes the progress of steps.
@@ -150,54 +138,36 @@ impl Writing<'_> {
         &mut self,
         progress: impl Iterator<Item = ProgressCells<'_>> + Send,
     ) -> Result<(), Error> {
-        for array in arrays(progress) {
-            sqlx::query(include_str!("sql/save_progress.sql"))
-                .bind(array?)
-                .execute(&mut *self.connection)
-                .await?;
-        }
+        self.many(include_str!("sql/save_progress.sql"), progress)
+            .await?;
         Ok(())
     }
 
     /// Forgets the inputs and the progress of steps that have none any more.
-    async fn begin_anew(&mut self, run: &RunId, steps: &[Step]) -> Result<(), Error> {
-        let inputs = steps.iter().filter(|step| step.input.is_none());
-        let inputs = inputs.map(|step| StepKey::from(&step.id));
-        self.many(include_str!("sql/forget_inputs.sql"), run, inputs)
+    async fn begin_anew(&mut self, steps: &[(&RunId, &Step)]) -> Result<(), Error> {
+        let inputs = steps.iter().filter(|(_, step)| step.input.is_none());
+        let inputs = keys(inputs.map(|(run, step)| (*run, &step.id)));
+        self.many(include_str!("sql/forget_inputs.sql"), inputs)
             .await?;
         // What was never claimed has none, and numbers of attempts never fall.
-        let claimed = steps.iter().filter(|step| step.attempts > 0);
-        let progress = claimed.filter(|step| step.progress.is_none());
-        let progress = progress.map(|step| StepKey::from(&step.id));
-        self.many(include_str!("sql/forget_progress.sql"), run, progress)
+        let claimed = steps.iter().filter(|(_, step)| step.attempts > 0);
+        let progress = claimed.filter(|(_, step)| step.progress.is_none());
+        let progress = keys(progress.map(|(run, step)| (*run, &step.id)));
+        self.many(include_str!("sql/forget_progress.sql"), progress)
             .await?;
         Ok(())
     }
 
-    async fn untouched(&mut self, run: &RunId, nodes: &[Node]) -> Result<(), Error> {
-        self.many_with(
-            (
-                include_str!("sql/save_untouched.sql"),
-                self.now.timestamp_millis(),
-            ),
-            run,
-            nodes.iter(),
-        )
-        .await
-    }
-
-    /// Records objects of the output of a step.
-    async fn artifacts(
-        &mut self,
-        run: &RunId,
-        step: &StepId,
-        artifacts: &[Artifact],
-    ) -> Result<(), Error> {
-        let cells = artifacts.iter().map(|artifact| ArtifactCells {
-            step: step.into(),
-            artifact,
-        });
-        self.many(include_str!("sql/save_artifacts.sql"), run, cells)
+    /// Records objects of the outputs of steps.
+    async fn artifacts(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let mut cells = Vec::new();
+        for (run, (step, artifacts)) in each(changes, |changes| &changes.artifacts) {
+            for artifact in artifacts {
+                let step = FullKey::new(run, step);
+                cells.push(ArtifactCells { step, artifact });
+            }
+        }
+        self.many(include_str!("sql/save_artifacts.sql"), cells.iter())
             .await?;
         Ok(())
     }
@@ -212,51 +182,50 @@ impl Writing<'_> {
     }
 
     /// Appends events.
-    pub(crate) async fn events(
+    async fn events(
         &mut self,
         events: impl Iterator<Item = EventCells<'_>> + Send,
     ) -> Result<(), Error> {
-        for array in arrays(events) {
-            sqlx::query(include_str!("sql/save_events.sql"))
-                .bind(array?)
-                .bind(self.now.timestamp_millis())
-                .execute(&mut *self.connection)
-                .await?;
-        }
+        self.many_now(include_str!("sql/save_events.sql"), events)
+            .await?;
         Ok(())
     }
 
-    /// Runs a statement over a run and arrays of rows; answers how many rows it changed.
+    /// Runs a statement over arrays of rows; answers how many rows it changed. Without rows it is
+    /// not run.
     async fn many(
         &mut self,
         sql: &'static str,
-        run: &RunId,
         rows: impl Iterator<Item = impl Serialize> + Send,
     ) -> Result<u64, Error> {
         let mut changed = 0;
         for array in arrays(rows) {
-            let query = sqlx::query(sql).bind(run.as_str()).bind(array?);
+            let query = sqlx::query(sql).bind(array?);
             changed += query.execute(&mut *self.connection).await?.rows_affected();
         }
         Ok(changed)
     }
 
-    /// As `many`, for statements that take one more number.
-    async fn many_with(
+    /// As `many`, for statements that take the time as well.
+    async fn many_now(
         &mut self,
-        (sql, number): (&'static str, i64),
-        run: &RunId,
+        sql: &'static str,
         rows: impl Iterator<Item = impl Serialize> + Send,
     ) -> Result<(), Error> {
+        let now = self.now.timestamp_millis();
         for array in arrays(rows) {
-            let query = sqlx::query(sql)
-                .bind(run.as_str())
-                .bind(array?)
-                .bind(number);
+            let query = sqlx::query(sql).bind(array?).bind(now);
             query.execute(&mut *self.connection).await?;
         }
         Ok(())
     }
+}
+
+/// Keys of steps as rows.
+fn keys<'a>(
+    steps: impl Iterator<Item = (&'a RunId, &'a StepId)> + Send,
+) -> impl Iterator<Item = FullKey<'a>> + Send {
+    steps.map(|(run, step)| FullKey::new(run, step))
 }
 
 /// Rows as JSON arrays that a statement reads with `json_each`; none if there are no rows.
@@ -269,10 +238,10 @@ fn arrays(
 fn array(
     rows: &mut impl Iterator<Item = impl Serialize>,
 ) -> Result<Option<String>, serde_json::Error> {
-    let mut array = String::new();
+    let mut array = Vec::new();
     for row in rows {
-        array.push(if array.is_empty() { '[' } else { ',' });
-        array.push_str(&serde_json::to_string(&row)?);
+        array.push(if array.is_empty() { b'[' } else { b',' });
+        serde_json::to_writer(&mut array, &row)?;
         if array.len() >= ARRAY_BYTES {
             break;
         }
@@ -280,12 +249,8 @@ fn array(
     if array.is_empty() {
         return Ok(None);
     }
-    array.push(']');
-    Ok(Some(array))
-}
-
-fn optional(value: Option<&impl Serialize>) -> Result<Option<String>, serde_json::Error> {
-    value.map(serde_json::to_string).transpose()
+    array.push(b']');
+    Ok(Some(String::from_utf8_lossy(&array).into_owned()))
 }
 
 #[cfg(test)]

@@ -490,15 +490,24 @@ mod tests {
             include_str!("sql/load_checkpoints.sql"),
             include_str!("sql/due.sql"),
             include_str!("sql/next_due.sql"),
-            include_str!("sql/load_step.sql"),
+            include_str!("sql/load_runs.sql"),
+            include_str!("sql/load_nodes.sql"),
+            include_str!("sql/load_steps_by_key.sql"),
             include_str!("sql/load_steps.sql"),
+            include_str!("sql/load_outputs.sql"),
+            include_str!("sql/save_runs.sql"),
+            include_str!("sql/save_nodes.sql"),
+            include_str!("sql/save_steps.sql"),
+            include_str!("sql/save_untouched.sql"),
+            include_str!("sql/collapse_steps.sql"),
+            include_str!("sql/forget_checkpoints.sql"),
             include_str!("sql/running_of.sql"),
             include_str!("sql/owned.sql"),
             include_str!("sql/save_attempts.sql"),
         ] {
             let plan = plan(&store, sql).await;
             let scans = |line: &&String| {
-                ["SCAN step", "SCAN attempt", "SCAN run"]
+                ["SCAN step", "SCAN attempt", "SCAN run", "SCAN node"]
                     .iter()
                     .any(|scan| line.starts_with(scan))
                     && !line.contains("INDEX")

@@ -1,6 +1,6 @@
 //! One transaction over a few runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -64,12 +64,37 @@ impl SqliteTransaction {
         }
     }
 
-    async fn create(&mut self, new: &NewRun, force: bool) -> Result<Created, Error> {
-        if !force && let Some(run) = read::find_run(&mut self.inner, &new.run.fingerprint).await? {
-            return Ok(Created::Existing(run));
+    async fn create(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, Error> {
+        let mut known = self.known(new).await?;
+        let (mut answers, mut missing) = (Vec::with_capacity(new.len()), Vec::new());
+        for (new, force) in new {
+            let fingerprint = new.run.fingerprint.as_str();
+            match known.get(fingerprint).filter(|_| !force) {
+                Some(run) => answers.push(Created::Existing(run.clone())),
+                None => {
+                    known.insert(fingerprint, new.run.id.clone());
+                    missing.push(*new);
+                    answers.push(Created::New);
+                }
+            }
         }
-        self.writing().create_run(new).await?;
-        Ok(Created::New)
+        self.writing().create_runs(&missing).await?;
+        Ok(answers)
+    }
+
+    /// The latest runs of the fingerprints of those that need not be new.
+    async fn known<'n>(
+        &mut self,
+        new: &[(&'n NewRun, bool)],
+    ) -> Result<HashMap<&'n str, RunId>, Error> {
+        let mut known = HashMap::new();
+        for (new, _) in new.iter().filter(|(_, force)| !force) {
+            let fingerprint = new.run.fingerprint.as_str();
+            if let Some(run) = read::find_run(&mut self.inner, fingerprint).await? {
+                known.insert(fingerprint, run);
+            }
+        }
+        Ok(known)
     }
 
     async fn fences_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, Error> {
@@ -115,44 +140,26 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {
-        let mut answers = Vec::with_capacity(new.len());
-        for (new, force) in new {
-            let created = self.create(new, *force).await;
-            answers.push(self.named(created)?);
-        }
-        Ok(answers)
+        let created = self.create(new).await;
+        self.named(created)
     }
 
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
-        let mut views = Vec::with_capacity(runs.len());
-        for run in runs {
-            views.extend(read::view(&mut self.inner, run).await?);
-        }
-        Ok(views)
+        Ok(read::views(&mut self.inner, runs.iter()).await?)
     }
 
     async fn load_steps(
         &mut self,
         wanted: &[(RunId, StepSet)],
     ) -> Result<Vec<(RunId, Step)>, StoreError> {
-        let mut steps = Vec::new();
-        for (run, which) in wanted {
-            let of_run = read::steps(&mut self.inner, run, which).await?;
-            steps.extend(of_run.into_iter().map(|step| (run.clone(), step)));
-        }
-        Ok(steps)
+        Ok(read::steps_of(&mut self.inner, wanted).await?)
     }
 
     async fn load_outputs(
         &mut self,
         wanted: &[(RunId, Vec<String>)],
     ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError> {
-        let mut outputs = BTreeMap::new();
-        for (run, nodes) in wanted {
-            let of_run = read::outputs(&mut self.inner, run, nodes).await?;
-            outputs.insert(run.clone(), of_run);
-        }
-        Ok(outputs)
+        Ok(read::outputs(&mut self.inner, wanted).await?)
     }
 
     async fn load_checkpoints(
@@ -194,11 +201,8 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
-        for (run, changes) in changes {
-            let saved = self.writing().changes(run, changes).await;
-            self.named(saved)?;
-        }
-        Ok(())
+        let saved = self.writing().changes(changes).await;
+        self.named(saved)
     }
 
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {

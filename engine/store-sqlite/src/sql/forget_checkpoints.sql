@@ -1,5 +1,5 @@
 -- Drops the checkpoints of steps.
 delete from checkpoint
-where run = $1 and (node, item) in (
-    select s.value ->> 'node', s.value ->> 'item' from json_each($2) as s
+where (run, node, item) in (
+    select s.value ->> 'run', s.value ->> 'node', s.value ->> 'item' from json_each($1) as s
 )

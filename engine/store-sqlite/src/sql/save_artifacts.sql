@@ -1,9 +1,9 @@
 -- Records objects of the outputs of steps, in order. An object that is named again keeps its place.
 insert into artifact (run, node, item, key, size, sha256, media_type)
 select
-    $1, a.value ->> 'node', a.value ->> 'item', a.value ->> 'key', a.value ->> 'size',
-    a.value ->> 'sha256', a.value ->> 'media_type'
-from json_each($2) as a
+    a.value ->> 'run', a.value ->> 'node', a.value ->> 'item', a.value ->> 'key',
+    a.value ->> 'size', a.value ->> 'sha256', a.value ->> 'media_type'
+from json_each($1) as a
 where true
 order by a.key
 on conflict (run, node, item, key) do update set

@@ -2,13 +2,13 @@
 update attempt
 set
     outcome = a.value ->> 'outcome',
-    ended_at = $3,
+    ended_at = $2,
     cpu_s = a.value ->> 'cpu_s',
     max_rss_bytes = a.value ->> 'max_rss_bytes',
     error = a.value -> 'error'
-from json_each($2) as a
+from jsonb_each($1) as a
 where
-    attempt.run = $1
+    attempt.run = a.value ->> 'run'
     and attempt.node = a.value ->> 'node'
     and attempt.item = a.value ->> 'item'
     and attempt.n = a.value ->> 'n'

@@ -9,4 +9,4 @@ select
     e.value ->> 'kind',
     e.value ->> 'step',
     coalesce(e.value -> 'data', 'null')
-from json_each($1) as e
+from jsonb_each($1) as e

@@ -7,5 +7,5 @@ set
     failed = n.value ->> 'failed',
     held = n.value ->> 'held',
     reason = n.value ->> 'reason'
-from json_each($2) as n
-where node.run = $1 and node.name = n.value ->> 'name'
+from jsonb_each($1) as n
+where node.run = n.value ->> 'run' and node.name = n.value ->> 'name'

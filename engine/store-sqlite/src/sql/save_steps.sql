@@ -12,7 +12,7 @@ insert into step (
     ended_at
 )
 select
-    $1,
+    node.run,
     node.name,
     s.value ->> 'item',
     node.position,
@@ -22,20 +22,17 @@ select
     s.value -> 'error',
     s.value ->> 'reason',
     s.value ->> 'fence',
-    max(
-        s.value ->> 'attempts',
-        coalesce(
-            (
-                select max(attempt.n)
-                from attempt
-                where
-                    attempt.run = $1
-                    and attempt.node = s.value ->> 'node'
-                    and attempt.item = s.value ->> 'item'
-            ),
-            0
+    case
+        when s.value ->> 'attempts' > 0 or s.value ->> 'round' = 1 then s.value ->> 'attempts'
+        else (
+            select coalesce(max(attempt.n), 0)
+            from attempt
+            where
+                attempt.run = s.value ->> 'run'
+                and attempt.node = s.value ->> 'node'
+                and attempt.item = s.value ->> 'item'
         )
-    ),
+    end,
     s.value ->> 'charged',
     s.value ->> 'losses',
     s.value ->> 'checkpoint_failures',
@@ -46,8 +43,8 @@ select
     s.value ->> 'round',
     s.value ->> 'started_at',
     s.value ->> 'ended_at'
-from jsonb_each($2) as s
-inner join node on node.run = $1 and node.name = s.value ->> 'node'
+from jsonb_each($1) as s
+cross join node on node.run = s.value ->> 'run' and node.name = s.value ->> 'node'
 where true
 on conflict (run, node, item) do update set
     status = excluded.status,

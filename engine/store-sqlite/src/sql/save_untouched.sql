@@ -3,7 +3,8 @@ update step
 set
     status = n.value ->> 'status',
     reason = n.value ->> 'reason',
-    round = (select round from run where id = $1),
-    ended_at = $3
-from json_each($2) as n
-where step.run = $1 and step.node = n.value ->> 'name' and step.status = 'pending'
+    round = (select round from run where id = step.run),
+    ended_at = $2
+from json_each($1) as n
+where
+    step.run = n.value ->> 'run' and step.node = n.value ->> 'name' and step.status = 'pending'

@@ -1,4 +1,4 @@
--- One step, by its key: what most commands of a wide fan-out need.
+-- Steps, by their keys and in the order of these: what most commands need.
 select
     step.*,
     step_input.value as input,
@@ -7,7 +7,12 @@ select
     checkpoint.attempt as checkpoint_attempt,
     checkpoint.covers_from,
     checkpoint.covers_to
-from step
+from json_each($1) as k
+cross join step
+    on
+        step.run = k.value ->> 'run'
+        and step.node = k.value ->> 'node'
+        and step.item = k.value ->> 'item'
 left join step_input
     on
         step_input.run = step.run
@@ -23,4 +28,4 @@ left join checkpoint
         checkpoint.run = step.run
         and checkpoint.node = step.node
         and checkpoint.item = step.item
-where step.run = $1 and step.node = $2 and step.item = $3
+order by k.key
