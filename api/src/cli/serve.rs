@@ -1,6 +1,7 @@
 //! `telecine serve` and `telecine dev`: processes that stay.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -126,10 +127,15 @@ pub(super) async fn serve(session: &Session) -> Result<Exit, CliError> {
     stay(plan, session).await
 }
 
-/// `telecine dev`: everything in one process and one directory, for this machine only.
+/// `telecine dev`: everything in one process, for this machine only, and in one directory unless the
+/// settings name stores.
 pub(super) async fn dev(session: &Session) -> Result<Exit, CliError> {
     let Config {
-        server, data_dir, ..
+        server,
+        data_dir,
+        source_url,
+        media_url,
+        ..
     } = &session.config;
     if !server.listen.ip().is_loopback() {
         return Err(CliError::usage(format!(
@@ -137,23 +143,29 @@ pub(super) async fn dev(session: &Session) -> Result<Exit, CliError> {
             server.listen
         )));
     }
-    let directory = |name: &str| writable_directory(&data_dir.join(name));
-    let (sources, media) = (directory("sources")?, directory("media")?);
+    let stores = StoreUrls {
+        source: or_directory(source_url.as_ref(), &data_dir.join("sources"))?,
+        media: or_directory(media_url.as_ref(), &data_dir.join("media"))?,
+    };
     session.console.note(&format!(
         "for development: no authentication, this machine only\n  sources  {}\n  results  {}",
-        sources.display(),
-        media.display()
+        stores.source, stores.media
     ));
     let plan = Plan {
         mode: Mode::All,
         database: session.config.database.clone(),
-        stores: Some(StoreUrls {
-            source: file_url(&sources),
-            media: file_url(&media),
-        }),
+        stores: Some(stores),
         keys: ApiKeys::default(),
     };
     stay(plan, session).await
+}
+
+/// The store that the settings name, or a directory, which is made.
+fn or_directory(configured: Option<&String>, directory: &Path) -> Result<String, CliError> {
+    match configured {
+        Some(url) => Ok(url.clone()),
+        None => Ok(file_url(&writable_directory(directory)?)),
+    }
 }
 
 /// Whoever reaches a server without keys may do everything.

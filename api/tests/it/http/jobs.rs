@@ -54,6 +54,29 @@ fn a_job_submitted_over_http_is_followed_to_its_end() {
 }
 
 #[test]
+fn a_server_for_development_uses_the_stores_that_it_is_told() {
+    let place = Workplace::new();
+    clip(&place, ("elsewhere", "film.mp4"), 2);
+    let elsewhere = place.path().join("elsewhere");
+    let mut command = place.telecine(&["dev", "--listen", "127.0.0.1:0"]);
+    command.env(
+        "TELECINE_SOURCE_URL",
+        format!("file://{}", elsewhere.display()),
+    );
+    let server = Server::start(command);
+    let accepted = submit(
+        &server,
+        &json!({"type": "video:cover", "source": "film.mp4"}),
+    );
+    assert_eq!(accepted.status, 202, "{}", accepted.text());
+    assert!(
+        place.data().join("media").exists(),
+        "the other is a directory of its own"
+    );
+    assert!(!place.data().join("sources").exists());
+}
+
+#[test]
 fn a_stream_that_broke_off_goes_on_behind_the_last_event() {
     let (_place, server) = development();
     let accepted = submit(
