@@ -159,7 +159,8 @@ mod tests {
     /// Fetches to the end; the error that has to come.
     async fn failure(url: Url, patience: Patience) -> String {
         let mut transfer = Transfer::begin(url.clone(), patience);
-        let response = match transfer.next(reqwest::get(url)).await {
+        let client = super::super::client().unwrap();
+        let response = match transfer.next(client.get(url).send()).await {
             Ok(response) => response,
             Err(error) => return format!("{error:?}"),
         };
