@@ -21,9 +21,9 @@ pub use decode::{DecodeRequest, Decoded, Decoder, StreamChoice, StreamKind, stre
 pub use failure::{Failure, sort_encode_error};
 pub use feed::Feed;
 
-/// Frames that a queue between two threads holds. Two or three keep both busy; eight cost
-/// 200 MiB more for a 1080p ladder.
-pub const QUEUE_BUFFERS: u32 = 3;
+/// Frames that a queue between two threads holds. Two keep both busy; three cost 3 MiB more for a
+/// 720p ladder and are no faster, eight 200 MiB for one of 1080p.
+pub const QUEUE_BUFFERS: u32 = 2;
 
 /// A queue between two threads that holds [`QUEUE_BUFFERS`].
 ///
