@@ -508,20 +508,7 @@ impl Shapes {
     /// Of the first frame of a video at or after a time.
     fn at(video: &Path, at_s: f64) -> Self {
         let filter = format!("select=gte(t\\,{at_s:.3}),format=gray,scale=64:36:flags=area");
-        let rest = [
-            "-i",
-            text(video),
-            "-map",
-            "0:v:0",
-            "-vf",
-            &filter,
-            "-frames:v",
-            "1",
-            "-f",
-            "rawvideo",
-            "-",
-        ];
-        let bytes = ffmpeg::quietly(Path::new("."), &rest);
+        let bytes = first_frame(&["-i", text(video)], &filter);
         assert_eq!(bytes.len(), 64 * 36, "no frame at {at_s:.3} s");
         Self(bytes.into_iter().map(f64::from).collect())
     }
@@ -571,20 +558,25 @@ fn field_thumbnail(input: &[&str], field: usize) -> Vec<u8> {
 
 fn thumbnail_after(filter: &str, input: &[&str], frame: usize) -> Vec<u8> {
     let filter = format!("{filter},select=eq(n\\,{frame}),format=rgb24,scale=64:36:flags=area");
+    let bytes = first_frame(input, &filter);
+    assert_eq!(bytes.len(), 64 * 36 * 3, "{input:?} has no frame {frame}");
+    bytes
+}
+
+/// The bytes of the first frame that comes through a filter of ffmpeg; none if none does.
+fn first_frame(input: &[&str], filter: &str) -> Vec<u8> {
     let rest = [
         "-map",
         "0:v:0",
         "-vf",
-        &filter,
+        filter,
         "-frames:v",
         "1",
         "-f",
         "rawvideo",
         "-",
     ];
-    let bytes = ffmpeg::quietly(Path::new("."), &[input, &rest].concat());
-    assert_eq!(bytes.len(), 64 * 36 * 3, "{input:?} has no frame {frame}");
-    bytes
+    ffmpeg::quietly(Path::new("."), &[input, &rest].concat())
 }
 
 /// Peak signal to noise ratio in dB.
