@@ -19,6 +19,7 @@ use telecine_store_sqlite::SqliteStore;
 use crate::builder::AppBuilder;
 use crate::config::{Config, Database};
 use crate::document::Sources;
+use crate::machine::{self, Pools};
 
 /// telecine: the engine on one database.
 ///
@@ -63,9 +64,16 @@ impl App {
                 definitions,
                 committer,
                 objects,
+                large_source_bytes: u64::MAX,
             },
             dispatcher,
         })
+    }
+
+    /// The same with jobs on sources of that size or more in the queue for large ones.
+    pub(crate) fn with_large_sources_from(mut self, bytes: u64) -> Self {
+        self.coordinator.large_source_bytes = bytes;
+        self
     }
 
     /// Whether there is a database to look into, so that looking makes no directory.
@@ -126,7 +134,7 @@ impl App {
         run: &RunId,
     ) -> Result<Worker, WorkerError> {
         let options = WorkerOptions {
-            slots: config.worker_concurrency,
+            machine: machine::machine(config, Pools::One),
             run: Some(run.clone()),
             grace: config.worker_shutdown_timeout,
         };
@@ -149,6 +157,7 @@ impl App {
             definitions,
             committer,
             objects,
+            ..
         } = self.coordinator.clone();
         let parts = WorkerParts {
             store,

@@ -8,6 +8,7 @@ mod database;
 mod objects;
 mod server;
 mod sources;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) use database::Database;
 pub(crate) use objects::S3;
 pub(crate) use server::{Mode, ServerConfig};
 pub(crate) use sources::{Origin, Sources};
+pub(crate) use worker::WorkerConfig;
 
 /// Attempts at a time in one process. Each may hold a few child processes and their pipelines; no
 /// machine that we know of runs more.
@@ -51,7 +53,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 22] = [
+pub(crate) const SETTINGS: [Setting; 26] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -147,9 +149,31 @@ pub(crate) const SETTINGS: [Setting; 22] = [
         help: "Directory for what steps write while they run; emptied as they end.",
     },
     Setting {
+        name: "large_worker_concurrency",
+        default: "1",
+        help: "Steps of the queue `video:large` that one process runs at a time, besides the others; 0 \
+               lets them share the slots of the others.",
+    },
+    Setting {
+        name: "large_file_threshold",
+        default: "5GiB",
+        help: "Jobs on sources of this size or more wait in the queue `video:large`, unless they name \
+               another.",
+    },
+    Setting {
+        name: "worker_memory",
+        default: "nine tenths of the machine's, or of what its control group may use",
+        help: "Memory that the steps of one process may ask for together.",
+    },
+    Setting {
+        name: "worker_gpus",
+        default: "0",
+        help: "Graphics processors that the steps of one process may ask for.",
+    },
+    Setting {
         name: "worker_concurrency",
         default: "number of cores",
-        help: "Steps that one process runs at a time.",
+        help: "Steps that one process runs at a time, those of `video:large` apart.",
     },
     Setting {
         name: "worker_shutdown_timeout",
@@ -206,6 +230,8 @@ pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     /// Directory for scratch; absolute.
     pub(crate) scratch_dir: PathBuf,
+    /// What else a worker may use.
+    pub(crate) worker: WorkerConfig,
     /// Steps at a time, at least 1.
     pub(crate) worker_concurrency: usize,
     /// Time for a graceful stop.
@@ -240,6 +266,7 @@ impl Config {
             None => "./.telecine/scratch".to_owned(),
         };
         let scratch_dir = reader.read("scratch_dir", scratch_default, directory);
+        let worker = WorkerConfig::read(&mut reader);
         let worker_concurrency = reader.read("worker_concurrency", cores, concurrency);
         let worker_shutdown_timeout =
             reader.read("worker_shutdown_timeout", || "10m".to_owned(), duration);
@@ -255,7 +282,7 @@ impl Config {
         else {
             return Err(reader.errors);
         };
-        let (Some(objects), Some(server)) = (objects, server) else {
+        let (Some(objects), Some(server), Some(worker)) = (objects, server, worker) else {
             return Err(reader.errors);
         };
         if !reader.errors.is_empty() {
@@ -270,6 +297,7 @@ impl Config {
             objects: Arc::new(objects),
             server,
             scratch_dir,
+            worker,
             worker_concurrency,
             worker_shutdown_timeout,
             log,
@@ -317,9 +345,7 @@ impl Reader<'_> {
 }
 
 fn cores() -> String {
-    std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .to_string()
+    crate::machine::processors().to_string()
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
@@ -400,7 +426,7 @@ mod tests {
         assert_eq!(
             origins,
             [
-                ["default"; 18].as_slice(),
+                ["default"; 22].as_slice(),
                 &["flag", "default", "environment", "telecine.toml"]
             ]
             .concat()

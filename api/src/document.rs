@@ -11,6 +11,7 @@ use serde_json::Value;
 use telecine_engine::activity::{ErrorClass, MediaSpan};
 use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
 use telecine_engine::objects::Artifact;
+use telecine_engine::queue::Queue;
 use telecine_engine::retry::plan::{Action, Reason, Summary};
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 use utoipa::ToSchema;
@@ -43,6 +44,11 @@ pub(crate) struct JobHeader {
     pub(crate) round: u32,
     /// Key of the source.
     pub(crate) source: Option<String>,
+    /// Where its steps wait, unless the definition says otherwise.
+    #[schema(value_type = String)]
+    pub(crate) queue: Queue,
+    /// Which of its queue go first: the higher.
+    pub(crate) priority: i32,
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) error: Option<ErrorDocument>,
@@ -66,6 +72,11 @@ pub(crate) struct JobDocument {
     pub(crate) hash: Option<String>,
     /// Number of the set that the job makes; `None` until it is allocated.
     pub(crate) generation: Option<u64>,
+    /// Where its steps wait, unless the definition says otherwise.
+    #[schema(value_type = String)]
+    pub(crate) queue: Queue,
+    /// Which of its queue go first: the higher.
+    pub(crate) priority: i32,
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) progress: JobProgress,

@@ -69,6 +69,7 @@ mod config;
 mod cursor;
 mod document;
 mod error;
+mod machine;
 pub mod media;
 mod metrics;
 mod openapi;

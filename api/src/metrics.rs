@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use telecine_engine::metrics::{self as engine, Kind, Metric};
+use telecine_engine::queue::{Kind as QueuedKind, Queue};
 
 /// How often histograms are summed up; between two scrapes they would grow.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -87,6 +88,15 @@ pub(crate) fn answered(method: &str, route: &str, (status, took): (StatusCode, D
     let [method, route] = labels;
     let status = ("status", status.as_str().to_owned());
     metrics::counter!(REQUESTS.name, &[method, route, status]).increment(1);
+}
+
+/// Shows how many steps wait in each queue.
+pub(crate) fn waiting(kinds: &[(QueuedKind, u64)]) {
+    for queue in Queue::ALL {
+        let of_queue = kinds.iter().filter(|(kind, _)| kind.queue == queue);
+        let steps: u64 = of_queue.map(|(_, steps)| steps).sum();
+        metrics::gauge!(engine::STEPS_WAITING.name, "queue" => queue.as_str()).set(steps as f64);
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod batch;
 mod claims;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge, histogram};
@@ -25,6 +25,7 @@ use crate::dispatch::Dispatcher;
 use crate::id::{RunId, SessionId};
 use crate::machine::{Command, Rejected};
 use crate::metrics;
+use crate::queue::Turns;
 use crate::retry::plan::Verdicts;
 use crate::run::RunStatus;
 use crate::store::{Claim, ClaimRequest, Created, NewRun, RequestKey, Store, StoreError};
@@ -130,6 +131,7 @@ impl Committer {
             definitions,
             dispatcher,
             stopped: stopped.clone(),
+            turns: Mutex::default(),
         };
         tokio::spawn(writer.work(inbox));
         Self { requests, stopped }
@@ -200,7 +202,7 @@ impl Committer {
         Ok(claimed(self.batched(work).await?))
     }
 
-    /// Claims ready steps for a live session, oldest run first: each becomes `running` as a new
+    /// Claims ready steps for a live session, in the order of [`queue`](crate::queue): each becomes `running` as a new
     /// attempt under a new fence, and a queued run becomes `running`. A step is claimed once,
     /// whoever asks. Fewer than there are if another process claims at the same time.
     ///
@@ -285,8 +287,11 @@ fn measure(job: Job<'_>, took: Duration, done: &Result<Vec<Answered>, StoreError
     for answer in answers.iter().flatten() {
         match answer {
             Answer::Created(Created::New) => counter!(metrics::JOBS_CREATED.name).increment(1),
-            Answer::Claimed(claims) if !claims.is_empty() => {
-                counter!(metrics::STEPS_CLAIMED.name).increment(claims.len() as u64);
+            Answer::Claimed(claims) => {
+                for claim in claims {
+                    let queue = claim.kind.queue.as_str();
+                    counter!(metrics::STEPS_CLAIMED.name, "queue" => queue).increment(1);
+                }
             }
             _ => {}
         }
@@ -305,6 +310,8 @@ struct Writer {
     definitions: Arc<Definitions>,
     dispatcher: Arc<dyn Dispatcher>,
     stopped: broadcast::Sender<RunId>,
+    /// Whose turn it is among the queues, as of the last commit.
+    turns: Mutex<Turns>,
 }
 
 impl Writer {
@@ -405,6 +412,10 @@ impl Writer {
             Chore::Replan { run, verdicts } => batch.replan(run, verdicts).await?,
         }
         batch.commit(self).await
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a commit.

@@ -14,6 +14,7 @@ use crate::definitions::Definitions;
 use crate::id::RunId;
 use crate::machine::{self, Command};
 use crate::objects::{ObjectError, ObjectMeta, ObjectStores};
+use crate::queue::Queue;
 use crate::retry::plan::{RetryPlan, Verdict, Verdicts};
 use crate::run::{Run, RunStatus, Snapshot, StoreUrls};
 use crate::store::{Created, RequestKey, Store, StoreError};
@@ -27,6 +28,10 @@ pub struct Submission {
     pub input: Value,
     /// Where sources and results are.
     pub stores: StoreUrls,
+    /// Where its steps wait; by the size of the source if nobody says.
+    pub queue: Option<Queue>,
+    /// Higher goes first; 0 is usual.
+    pub priority: i32,
     /// For people and filters.
     pub labels: BTreeMap<String, String>,
     /// Makes a new run even if an equal request was made before.
@@ -42,6 +47,8 @@ pub struct Identity {
     pub input: Value,
     /// Hash over definition, input, stores, and size and etag of the source.
     pub fingerprint: String,
+    /// Size of the source, if the input names one.
+    pub source_bytes: Option<u64>,
 }
 
 /// Says what request a submission is, and changes nothing.
@@ -60,6 +67,7 @@ pub async fn identify(
     let source = source_identity(objects, &input, &submission.stores).await?;
     Ok(Identity {
         fingerprint: fingerprint(&definition, &input, &submission.stores, &source),
+        source_bytes: source.get("size").and_then(Value::as_u64),
         definition,
         input,
     })
@@ -162,6 +170,9 @@ pub struct Coordinator {
     pub committer: Committer,
     /// Sources and results.
     pub objects: Arc<dyn ObjectStores>,
+    /// From this size of its source on, a job waits in the queue `video:large` unless its request or
+    /// its definition names another.
+    pub large_source_bytes: u64,
 }
 
 impl Coordinator {
@@ -214,6 +225,10 @@ impl Coordinator {
             input: identity.input,
             fingerprint: identity.fingerprint,
             stores: submission.stores,
+            queue: submission
+                .queue
+                .unwrap_or_else(|| self.queue_for(identity.source_bytes)),
+            priority: submission.priority,
             labels: submission.labels,
             output: None,
             error: None,
@@ -237,6 +252,14 @@ impl Coordinator {
                 existing: true,
             }),
             Created::KeyReused => Err(SubmitError::KeyReused),
+        }
+    }
+
+    /// Where a job on a source of that size waits.
+    fn queue_for(&self, source_bytes: Option<u64>) -> Queue {
+        match source_bytes {
+            Some(bytes) if bytes >= self.large_source_bytes => Queue::VideoLarge,
+            _ => Queue::Default,
         }
     }
 

@@ -35,6 +35,7 @@ pub use template::Template;
 pub use validate::{ActivityCatalog, validate};
 
 use crate::activity::ErrorClass;
+use crate::queue::Queue;
 
 /// A checked workflow.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +78,7 @@ pub struct StepDef {
     /// What one attempt takes of a worker.
     pub requires: Requires,
     /// The queue it waits in; that of the run when absent.
-    pub queue: Option<String>,
+    pub queue: Option<Queue>,
     /// Higher goes first; that of the run when absent.
     pub priority: Option<i32>,
 }
@@ -191,18 +192,20 @@ pub struct Timeouts {
 }
 
 /// What one attempt takes of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requires {
     /// Logical processors that it keeps busy.
     pub cpu: u32,
     /// Memory, if known.
     pub memory_bytes: Option<u64>,
+    /// Disk for scratch, if known.
+    pub disk_bytes: Option<u64>,
     /// Whether it uses a graphics processor.
     pub gpu: Gpu,
 }
 
 /// Whether a step uses a graphics processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Gpu {
     /// It does not.
     #[default]
@@ -211,6 +214,21 @@ pub enum Gpu {
     Optional,
     /// It runs only where there is one.
     Required,
+}
+
+impl Gpu {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        parse::words::of(&parse::words::GPU, &self)
+    }
+
+    /// What a word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let mut known = parse::words::GPU.iter();
+        known.find(|(name, _)| *name == word).map(|(_, gpu)| *gpu)
+    }
 }
 
 impl Default for RetryPolicy {
@@ -244,6 +262,7 @@ impl Default for Requires {
         Self {
             cpu: 1,
             memory_bytes: None,
+            disk_bytes: None,
             gpu: Gpu::None,
         }
     }

@@ -12,6 +12,7 @@
 //! * [`worker`] claims ready steps, runs their [`activity`], and reports how it ended. Each claim
 //!   raises the step's *fence*; each write of an attempt carries it, so that a worker that was
 //!   taken for dead can change nothing.
+//! * [`queue`] says where steps wait and which of them a worker with room takes next.
 //! * [`services`] end the sessions of dead workers and fire timers.
 //! * [`coordinator`] is what callers use: submit, cancel, and execute the [retry
 //!   plan](retry::plan) of a run that stopped short.
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod machine;
 pub mod metrics;
 pub mod objects;
+pub mod queue;
 pub mod retry;
 pub mod run;
 pub mod services;

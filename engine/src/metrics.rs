@@ -69,8 +69,10 @@ metrics! {
         "Jobs that were submitted here and were new.";
     JOBS_STOPPED = "telecine_jobs_stopped_total", Kind::Counter, ["status"],
         "Jobs that this process's commits stopped: `succeeded`, `failed`, `cancelled`, `held`.";
-    STEPS_CLAIMED = "telecine_steps_claimed_total", Kind::Counter, [],
+    STEPS_CLAIMED = "telecine_steps_claimed_total", Kind::Counter, ["queue"],
         "Steps that this process claimed.";
+    STEPS_WAITING = "telecine_steps_waiting", Kind::Gauge, ["queue"],
+        "Steps in the database that wait for a worker, counted when metrics are asked for.";
     WORKER_SLOTS = "telecine_worker_slots", Kind::Gauge, [],
         "Steps that this process runs at a time at most.";
     ATTEMPTS_RUNNING = "telecine_attempts_running", Kind::Gauge, ["activity"],

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::activity::{ErrorClass, MediaSpan, Progress, Usage};
 use crate::id::{RunId, SessionId, StepId};
 use crate::objects::Artifact;
+use crate::queue::Queue;
 
 /// Declares a status enum whose names are the same in JSON, in stores and for people.
 macro_rules! status {
@@ -169,6 +170,10 @@ pub struct Run {
     pub fingerprint: String,
     /// Stores of the run.
     pub stores: StoreUrls,
+    /// Where its steps wait, unless the definition says otherwise.
+    pub queue: Queue,
+    /// Of its steps, unless the definition says otherwise; higher goes first.
+    pub priority: i32,
     /// For people and filters.
     pub labels: BTreeMap<String, String>,
     /// Rendered output, once succeeded.

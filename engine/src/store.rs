@@ -15,6 +15,7 @@ use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, 
 use crate::id::{RunId, SessionId, StepId};
 use crate::machine::Changes;
 use crate::objects::Artifact;
+use crate::queue::{Kind, Machine, Room, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::run::{
     AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls,
@@ -84,8 +85,10 @@ pub struct ClaimRequest {
     pub session: SessionId,
     /// Only steps of this run.
     pub run: Option<RunId>,
-    /// At most so many.
-    pub limit: usize,
+    /// The worker's machine.
+    pub machine: Machine,
+    /// What is free of it. The request owns it: nobody else fills it meanwhile.
+    pub free: Room,
     /// Activities that the worker has, as `name@version`; others stay unclaimed.
     pub activities: Vec<String>,
 }
@@ -99,6 +102,8 @@ pub struct Claim {
     pub attempt: u32,
     /// `media.probe@1`.
     pub activity: String,
+    /// What it waited as, which says what it takes of the machine.
+    pub kind: Kind,
     /// Rendered `with`.
     pub input: Value,
     /// Digest of the run's definition, for its timeouts.
@@ -293,8 +298,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// serialised.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
 
-    /// Whether [`Transaction::claimable`] would find anything; waits for no writer.
-    async fn has_claimable(&self, request: &ClaimRequest) -> Result<bool, StoreError>;
+    /// The same as [`Transaction::waiting`], outside of a transaction; waits for no writer.
+    async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError>;
+
+    /// How many steps wait, by kind.
+    async fn count_waiting(&self) -> Result<Vec<(Kind, u64)>, StoreError>;
 
     /// Sets the deadline of a running attempt, counted from the database's now.
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError>;
@@ -434,13 +442,18 @@ pub trait Transaction: Send {
         steps: &[(RunId, StepId)],
     ) -> Result<Vec<(RunId, StepId, Checkpoint)>, StoreError>;
 
-    /// Ready steps that the request fits: oldest run first, then in the order of the definition and
-    /// of its lists. Their runs need not be locked: who wants to claim them locks the runs and
-    /// looks at the steps again.
-    async fn claimable(
+    /// Ready steps, in no order: of each kind the first `limit` by rank, run, and the order of the
+    /// definition and of its lists. However many wait, it reads no more rows than it answers. Of one
+    /// run: its first `limit` steps by the order of the definition and of its lists, whatever their
+    /// kind and rank.
+    ///
+    /// Their runs need not be locked: who wants to claim them locks the runs and looks at the steps
+    /// again.
+    async fn waiting(
         &mut self,
-        request: &ClaimRequest,
-    ) -> Result<Vec<(RunId, StepId)>, StoreError>;
+        run: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError>;
 
     /// Whether a session has neither been ended nor outlived its lease. It cannot be ended before
     /// this transaction ends.

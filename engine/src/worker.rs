@@ -10,6 +10,7 @@ mod copies;
 mod port;
 mod scratch;
 mod session;
+mod slots;
 mod source;
 
 use std::path::PathBuf;
@@ -28,11 +29,13 @@ use crate::id::{RunId, SessionId};
 use crate::machine::Command;
 use crate::metrics;
 use crate::objects::ObjectStores;
+use crate::queue::{Machine, Turns};
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
 use copies::{IDLE_BYTES, SourceCopies};
 pub use scratch::ATTEMPTS;
 pub use session::{LEASE, Session};
+use slots::Slots;
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost
 /// their step; bounds how long the attempts of a cancelled run go on. Each time is a transaction that
@@ -62,8 +65,8 @@ pub struct WorkerParts {
 /// How a worker behaves.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// Attempts at a time.
-    pub slots: usize,
+    /// What it may use of its machine: slots, and what attempts take besides.
+    pub machine: Machine,
     /// Only steps of this run.
     pub run: Option<RunId>,
     /// How long running attempts get to reach a checkpoint when the worker stops.
@@ -94,7 +97,7 @@ pub struct Worker {
     parts: WorkerParts,
     options: WorkerOptions,
     session: Session,
-    activities: Vec<String>,
+    slots: Slots,
 }
 
 impl Worker {
@@ -104,7 +107,8 @@ impl Worker {
     /// What the store says.
     pub async fn open(parts: WorkerParts, options: WorkerOptions) -> Result<Self, WorkerError> {
         let session = Session::open(parts.store.clone()).await?;
-        gauge!(metrics::WORKER_SLOTS.name).set(options.slots as f64);
+        let room = options.machine.room();
+        gauge!(metrics::WORKER_SLOTS.name).set(room.attempts() as f64);
         scratch::sweep(&parts.scratch);
         let activities = parts
             .registry
@@ -112,11 +116,18 @@ impl Worker {
             .map(|activity| activity.info())
             .map(|info| format!("{}@{}", info.name, info.version))
             .collect();
+        let slots = Slots::new(ClaimRequest {
+            session: session.id().clone(),
+            run: options.run.clone(),
+            machine: options.machine,
+            free: room,
+            activities,
+        });
         Ok(Self {
             parts,
             options,
             session,
-            activities,
+            slots,
         })
     }
 
@@ -164,20 +175,16 @@ impl Worker {
         let mut bell = self.parts.dispatcher.listen();
         let mut claims = Vec::new();
         loop {
-            let free = self
-                .options
-                .slots
-                .saturating_sub(attempts.len() + claims.len());
-            claims.extend(self.claim(free).await?);
+            claims.extend(self.claim().await?);
             for claim in claims.drain(..) {
-                let next = self.request(1);
+                let seat = self.slots.seat(&claim);
                 attempts.spawn(attempt::run(
                     self.parts.clone(),
-                    (claim, next),
+                    (claim, seat),
                     signals.clone(),
                 ));
             }
-            let full = attempts.len() >= self.options.slots;
+            let full = self.slots.are_taken();
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.session.lost() => return Err(WorkerError::LeaseLost),
@@ -188,22 +195,30 @@ impl Worker {
         }
     }
 
-    async fn claim(&self, limit: usize) -> Result<Vec<Claim>, WorkerError> {
-        let request = self.request(limit);
+    /// Claims what fits into what is free.
+    async fn claim(&self) -> Result<Vec<Claim>, WorkerError> {
+        let offer = self.slots.offer();
+        let request = offer.request();
         // Most looks of an idle worker end here, without a transaction.
-        if limit == 0 || !self.parts.store.has_claimable(&request).await? {
+        if !self.is_awaited(&request).await? {
             return Ok(Vec::new());
         }
-        self.parts.committer.claim(request).await.map_err(fatal)
+        let claimed = self.parts.committer.claim(request).await;
+        let claims = claimed.map_err(fatal)?;
+        offer.settle(&claims);
+        Ok(claims)
     }
 
-    fn request(&self, limit: usize) -> ClaimRequest {
-        ClaimRequest {
-            session: self.session.id().clone(),
-            run: self.options.run.clone(),
-            limit,
-            activities: self.activities.clone(),
+    /// Whether a step waits that the request could get.
+    async fn is_awaited(&self, request: &ClaimRequest) -> Result<bool, WorkerError> {
+        if request.free.attempts() == 0 {
+            return Ok(false);
         }
+        // The first of each kind is enough to know.
+        let limit = request.run.as_ref().map_or(1, |_| request.looks_at());
+        let waiting = self.parts.store.waiting(request.run.as_ref(), limit);
+        let waiting = waiting.await?;
+        Ok(!request.choose(waiting, &mut Turns::default()).is_empty())
     }
 
     async fn drain(&self, attempts: &mut Attempts, signals: &attempt::Signals) {

@@ -201,7 +201,8 @@ CREATE TABLE run (
     error        text,
     created_at   integer not null,
     started_at   integer,
-    ended_at     integer,
+    ended_at     integer, queue text not null default 'default'
+constraint run_queue check (queue in ('critical', 'default', 'video:large')), priority integer not null default 0,
     constraint run_pk primary key (id),
     constraint run_definition foreign key (definition) references definition (digest),
     constraint run_status check (
@@ -250,7 +251,7 @@ CREATE TABLE "step" (
     warnings            text    not null,
     round               integer not null,
     started_at          integer,
-    ended_at            integer,
+    ended_at            integer, kind text, rank integer,
     constraint step_pk primary key (run, node, item),
     constraint step_node foreign key (run, node) references node (run, name),
     -- A session cannot go while it runs something.
@@ -276,6 +277,8 @@ CREATE INDEX step_backoff on step (due_at) where status = 'backoff';
 CREATE INDEX step_deadlines on step (deadline_at) where deadline_at is not null;
 
 CREATE INDEX step_sessions on step (session) where session is not null;
+
+CREATE INDEX step_waiting on step (kind, rank, run, position, item) where status = 'ready';
 
 CREATE TABLE step_input (
     run   text    not null,

@@ -5,6 +5,7 @@ pub(super) mod source;
 mod work;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use telecine_activities::keys::is_published;
 use telecine_engine::committer::CommitError;
 use telecine_engine::coordinator::{Submission, SubmitError};
 use telecine_engine::id::RunId;
+use telecine_engine::limits;
+use telecine_engine::queue::Queue;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, RunStatus, StoreUrls};
 
@@ -42,9 +45,27 @@ pub(super) struct Request {
     /// Read the input from a JSON file, or from `-`
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Where its steps wait: `critical`, `default`, `video:large` [default: by the source's size]
+    #[arg(long, value_name = "QUEUE", value_parser = queue)]
+    queue: Option<Queue>,
+    /// Which of its queue go first: -1000 to 1000, higher first
+    #[arg(
+        long, value_name = "N", default_value_t = 0, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(priorities())
+    )]
+    priority: i32,
     /// Directory or store for results: `DIR`, `s3://BUCKET/PREFIX` [default: `media_url`, else `out`]
     #[arg(long, value_name = "DIR|URL")]
     out: Option<PathBuf>,
+}
+
+fn queue(name: &str) -> Result<Queue, String> {
+    let names = Queue::ALL.map(Queue::as_str).join("`, `");
+    Queue::parse(name).ok_or_else(|| format!("there is no such queue; these are: `{names}`"))
+}
+
+fn priorities() -> RangeInclusive<i64> {
+    -i64::from(limits::PRIORITY)..=i64::from(limits::PRIORITY)
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +175,8 @@ impl Request {
                 source: source.unwrap_or_else(|| media.clone()),
                 media,
             },
+            queue: self.queue,
+            priority: self.priority,
             labels: BTreeMap::new(),
             force: false,
         })

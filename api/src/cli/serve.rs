@@ -19,6 +19,7 @@ use super::{Session, stores, workflow};
 use crate::app::App;
 use crate::auth::ApiKeys;
 use crate::config::{Config, Database, Mode};
+use crate::machine::{self, Pools};
 use crate::routes::{Site, SiteParts};
 use crate::shift::{Shift, Workplace};
 use crate::{metrics, router, server};
@@ -44,6 +45,8 @@ struct ServerFlags {
     /// Address of the store for results: `s3://bucket/prefix`, `file:///dir`
     #[arg(long, value_name = "URL")]
     media_url: Option<String>,
+    #[command(flatten)]
+    worker: WorkerFlags,
     /// Port of a worker's own /healthz and /metrics; 0 for none [default: 3001]
     #[arg(long, value_name = "PORT")]
     worker_metrics_port: Option<String>,
@@ -65,6 +68,37 @@ struct SharedFlags {
     shutdown_timeout: Option<String>,
 }
 
+/// What a worker may use besides its slots.
+#[derive(Debug, Args)]
+struct WorkerFlags {
+    /// Steps of the queue `video:large` at a time; 0: in the slots of the others [default: 1]
+    #[arg(long, value_name = "N")]
+    large_worker_concurrency: Option<String>,
+    /// Size of sources from which jobs wait in the queue `video:large` [default: 5GiB]
+    #[arg(long, value_name = "SIZE")]
+    large_file_threshold: Option<String>,
+    /// Memory that steps may ask for together [default: nine tenths of what there is]
+    #[arg(long, value_name = "SIZE")]
+    worker_memory: Option<String>,
+    /// Graphics processors that steps may ask for [default: 0]
+    #[arg(long, value_name = "N")]
+    worker_gpus: Option<String>,
+}
+
+impl WorkerFlags {
+    fn take(&mut self) -> Vec<Flag> {
+        vec![
+            (
+                "large_worker_concurrency",
+                self.large_worker_concurrency.take(),
+            ),
+            ("large_file_threshold", self.large_file_threshold.take()),
+            ("worker_memory", self.worker_memory.take()),
+            ("worker_gpus", self.worker_gpus.take()),
+        ]
+    }
+}
+
 /// A setting and its value as a flag gave it.
 type Flag = (&'static str, Option<String>);
 
@@ -73,6 +107,7 @@ impl ServeArgs {
     pub(super) fn take_settings(&mut self) -> Vec<Flag> {
         let settings = &mut self.settings;
         let mut flags = settings.shared.take();
+        flags.extend(settings.worker.take());
         flags.extend([
             ("mode", settings.mode.take()),
             ("source_url", settings.source_url.take()),
@@ -205,7 +240,8 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
     }
     let app = App::open(&plan.database, session.config.objects.clone())
         .await
-        .map_err(CliError::set_up)?;
+        .map_err(CliError::set_up)?
+        .with_large_sources_from(session.config.worker.large_file_bytes);
     let measured = metrics::record().map_err(CliError::failed)?;
     let stop = CancellationToken::new();
     let mut shift = None;
@@ -246,7 +282,7 @@ fn workplace(app: &App, session: &Session, stop: &CancellationToken) -> Workplac
         registry: session.program.registry.clone(),
         scratch: config.scratch_dir.clone(),
         options: WorkerOptions {
-            slots: config.worker_concurrency,
+            machine: machine::machine(config, Pools::Own),
             run: None,
             grace: config.worker_shutdown_timeout,
         },

@@ -38,6 +38,8 @@ impl From<&Run> for JobHeader {
             status: run.status,
             round: run.round,
             source: text(&run.input, "source"),
+            queue: run.queue,
+            priority: run.priority,
             labels: run.labels.clone(),
             error: run.error.as_ref().map(ErrorDocument::from),
             created_at: run.created_at,
@@ -66,6 +68,8 @@ impl JobDocument {
             source: text(&run.input, "source"),
             hash: find(snapshot, |value| text(value, "hash")).or_else(|| text(&run.input, "hash")),
             generation: find(snapshot, |value| value.get("generation")?.as_u64()),
+            queue: run.queue,
+            priority: run.priority,
             labels: run.labels.clone(),
             progress: progress::of_job(sources),
             steps_total: steps.len(),
@@ -323,6 +327,7 @@ impl From<&PlannedStep> for PlannedStepDocument {
 mod tests {
     use serde_json::json;
     use telecine_engine::id::{RunId, SessionId};
+    use telecine_engine::queue::Queue;
     use telecine_engine::run::{AttemptOutcome, StoreUrls};
 
     use super::*;
@@ -360,6 +365,8 @@ mod tests {
                 source: String::new(),
                 media: String::new(),
             },
+            queue: Queue::Default,
+            priority: 0,
             labels: BTreeMap::new(),
             output: None,
             error: None,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use telecine_engine::coordinator::{Submission, SubmitError};
 use telecine_engine::definition::{InputError, misfits};
 use telecine_engine::objects::ObjectError;
+use telecine_engine::queue::Queue;
 use telecine_engine::run::StoreUrls;
 use utoipa::{PartialSchema as _, ToSchema};
 
@@ -41,6 +42,12 @@ pub(crate) struct JobRequest {
     /// The other members of the input.
     #[schema(value_type = Option<Object>)]
     options: Option<Map<String, Value>>,
+    /// Where its steps wait; by the size of the source unless given.
+    #[schema(value_type = Option<String>, pattern = "^(critical|default|video:large)$")]
+    queue: Option<Queue>,
+    /// Which of its queue go first: the higher. 0 unless given.
+    #[schema(minimum = -1000, maximum = 1000)]
+    priority: Option<i32>,
     /// Names and values for people and filters.
     #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     labels: Option<BTreeMap<String, String>>,
@@ -52,7 +59,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// Members that the contract of the API has, and that this version cannot honour.
-const NOT_YET: [&str; 3] = ["callback_url", "queue", "priority"];
+const NOT_YET: [&str; 1] = ["callback_url"];
 
 impl JobRequest {
     /// Reads a body.
@@ -139,6 +146,8 @@ impl JobRequest {
             definition: workflow.clone(),
             input: Value::Object(input),
             stores,
+            queue: self.queue,
+            priority: self.priority.unwrap_or_default(),
             labels: self.labels.unwrap_or_default(),
             force: false,
         };

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{ActivityError, ErrorClass, Registry};
 use telecine_engine::id::RunId;
+use telecine_engine::queue::Machine;
 use telecine_engine::worker::WorkerOptions;
 use telecine_object_stores::FsStores;
 use tokio_util::sync::CancellationToken;
@@ -170,7 +171,7 @@ async fn work(
     ));
     let registry = registry.wrapped(|activity| stagehand.watch(activity));
     let options = WorkerOptions {
-        slots: 1,
+        machine: Machine::with_slots(1),
         run: Some(order.run.clone()),
         grace: order.grace,
     };

@@ -15,6 +15,7 @@ use telecine_engine::definition::{Definition, validate};
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
 use telecine_engine::id::RunId;
+use telecine_engine::queue::Machine;
 use telecine_engine::run::StoreUrls;
 use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::Store;
@@ -105,7 +106,7 @@ impl Engine {
             scratch: PathBuf::from(scratch.path()),
         };
         let options = WorkerOptions {
-            slots: SLOTS,
+            machine: Machine::with_slots(SLOTS),
             run: None,
             grace: Duration::from_secs(5),
         };
@@ -126,6 +127,7 @@ impl Engine {
                 definitions,
                 committer,
                 objects,
+                large_source_bytes: u64::MAX,
             },
             definition,
             waiting,
@@ -164,6 +166,8 @@ impl Engine {
                 source: "file:///".to_owned(),
                 media: "file:///".to_owned(),
             },
+            queue: None,
+            priority: 0,
             labels: Default::default(),
             force: true,
         }

@@ -11,6 +11,7 @@ use super::{Answer, Answered, CommitError, Work, Writer};
 use crate::definitions::Definitions;
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
+use crate::queue::Turns;
 use crate::retry::plan::{self, PlanState, RetryPlan, Verdicts};
 use crate::run::RunStatus;
 use crate::store::{Created, NewRun, RequestKey, StepSet, StoreError, Transaction};
@@ -25,6 +26,8 @@ pub(super) struct Batch {
     pub(super) answers: Vec<Answered>,
     stopped: BTreeSet<RunId>,
     ring: bool,
+    /// Whose turn it is among the queues.
+    pub(super) turns: Turns,
     /// A command was refused half-way: nothing of this may be kept.
     spoiled: bool,
 }
@@ -106,6 +109,7 @@ impl Batch {
             answers: (0..works).map(|_| Ok(Answer::Done)).collect(),
             stopped: BTreeSet::new(),
             ring: false,
+            turns: writer.turns().clone(),
             spoiled: false,
         })
     }
@@ -424,6 +428,7 @@ impl Batch {
             self.plan(run, &Verdicts::new()).await?;
         }
         self.tx.commit().await?;
+        *writer.turns() = self.turns;
         let status = |run: RunId| {
             let status = self.runs.get(&run).map(|folding| folding.view.run.status);
             Some((run, status?))

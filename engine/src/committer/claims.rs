@@ -2,20 +2,23 @@
 //! at once, and mostly gets one that became ready by that very report: it is written once, as
 //! running.
 
-use std::collections::BTreeSet;
-
 use super::batch::Batch;
 use super::{Answer, Work};
 use crate::id::{RunId, StepId};
 use crate::machine::{self, Command, Facts, View};
+use crate::queue::{Kind, Lines, Room, Turns, Waiting};
 use crate::run::StepStatus;
 use crate::store::{Claim, ClaimRequest, Fence, StepSet, StoreError};
 
-/// What works ask for that ask alike: a request for all of them.
+/// Steps of one run that are looked at for a worker of that run: those that it cannot run may be the
+/// first ones.
+const OF_ONE_RUN: usize = 256;
+
+/// What works ask for that ask alike: a request for all of them, with all that is free.
 pub(super) struct Wish {
     request: ClaimRequest,
-    /// Numbers of the works, with how many steps each wants.
-    works: Vec<(usize, usize)>,
+    /// Numbers of the works, with what is free for each.
+    works: Vec<(usize, Room)>,
 }
 
 /// The wishes of works, as a rule one: that of this process's worker.
@@ -30,10 +33,10 @@ pub(super) fn wishes(works: &[Work]) -> Vec<Wish> {
         else {
             continue;
         };
-        let share = (index, request.limit);
+        let share = (index, request.free);
         match wishes.iter_mut().find(|wish| wish.is_like(request)) {
             Some(wish) => {
-                wish.request.limit += request.limit;
+                wish.request.free += request.free;
                 wish.works.push(share);
             }
             None => wishes.push(Wish {
@@ -51,17 +54,36 @@ impl Wish {
         mine.session == other.session
             && mine.run == other.run
             && mine.activities == other.activities
-    }
-
-    fn fits(&self, run: &RunId, activity: &str) -> bool {
-        self.request.run.as_ref().is_none_or(|only| only == run)
-            && self.request.activities.iter().any(|mine| mine == activity)
+            && mine.machine == other.machine
     }
 }
 
-/// A step that can be claimed, in the order in which steps are: oldest run first, then in the order
-/// of the definition and of its lists.
-type Place = (RunId, usize, StepId);
+impl ClaimRequest {
+    /// How many steps are looked at so that no step that could be claimed is missed.
+    #[must_use]
+    pub fn looks_at(&self) -> usize {
+        let attempts = self.free.attempts();
+        match self.run {
+            Some(_) if attempts > 0 => attempts.max(OF_ONE_RUN),
+            _ => attempts,
+        }
+    }
+
+    /// The steps that go next, of those that wait.
+    #[must_use]
+    pub fn choose(&self, waiting: Vec<Waiting>, turns: &mut Turns) -> Vec<(RunId, StepId)> {
+        let mut lines = Lines::default();
+        for waiting in waiting {
+            lines.add(waiting);
+        }
+        let mut lines = lines.only(&self.activities, self.run.as_ref());
+        let mut free = self.free;
+        let take = || lines.take((self.machine, &mut free), turns);
+        std::iter::from_fn(take)
+            .map(|(_, run, step)| (run, step))
+            .collect()
+    }
+}
 
 impl Batch {
     /// The wishes of sessions that are live, which stay so until the transaction ends. Sessions are
@@ -76,20 +98,26 @@ impl Batch {
         Ok(live)
     }
 
-    /// Steps in the store that the wishes fit, so that their runs can be locked with the others.
+    /// Steps in the store that would go next if nothing else became ready, so that their runs can be
+    /// locked with the others.
     pub(super) async fn candidates(
         &mut self,
         wishes: &[Wish],
     ) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let mut candidates = Vec::new();
-        for wish in wishes {
-            candidates.extend(self.tx.claimable(&wish.request).await?);
+        for Wish { request, .. } in wishes {
+            let limit = request.looks_at();
+            if limit == 0 {
+                continue;
+            }
+            let waiting = self.tx.waiting(request.run.as_ref(), limit).await?;
+            candidates.extend(request.choose(waiting, &mut self.turns.clone()));
         }
         Ok(candidates)
     }
 
-    /// Claims as many steps as were wished for: candidates that are still ready now that their runs
-    /// are locked, and steps that became ready in this transaction.
+    /// Claims what the wishes have room for: of the candidates that are still ready now that their
+    /// runs are locked, and of the steps that became ready in this transaction.
     pub(super) async fn claim(
         &mut self,
         wishes: &[Wish],
@@ -98,19 +126,22 @@ impl Batch {
         if wishes.is_empty() {
             return Ok(());
         }
-        let mut pool = self.ready(candidates).await?;
+        let most = wishes.iter().map(|wish| wish.request.free.attempts()).sum();
+        let lines = self.ready(candidates, most).await?;
         for wish in wishes {
-            let mut claims = self.take(wish, &mut pool)?;
+            let mut claims = self.take(wish, &lines)?;
             self.add_checkpoints(&mut claims).await?;
             self.hand_out(wish, claims);
         }
         Ok(())
     }
 
+    /// The steps that can be claimed: the candidates, and of each node at most `most` new ones.
     async fn ready(
         &mut self,
         candidates: &[(RunId, StepId)],
-    ) -> Result<BTreeSet<Place>, StoreError> {
+        most: usize,
+    ) -> Result<Lines, StoreError> {
         let unknown: Vec<_> = candidates
             .iter()
             .filter(|(run, step)| {
@@ -120,64 +151,68 @@ impl Batch {
             .map(|(run, step)| (run.clone(), StepSet::One(step.clone())))
             .collect();
         self.load(&unknown).await?;
-        let mut pool = BTreeSet::new();
-        for (run, folding) in &self.runs {
+        let mut lines = Lines::default();
+        for folding in self.runs.values() {
             // A list that was read anew gives new steps the names of older ones, and only the store
             // knows how many attempts those had.
             if folding.view.run.round == 1 {
-                let opened = folding.view.opened();
-                pool.extend(opened.map(|(place, step)| (run.clone(), place, step.id.clone())));
+                folding.view.opened(most).for_each(|step| lines.add(step));
             }
         }
         for (run, step) in candidates {
-            pool.extend(self.runs.get(run).and_then(|folding| {
+            let waiting = self.runs.get(run).and_then(|folding| {
                 let row = folding.view.step(step)?;
-                let place = folding.view.place(&step.node)?;
-                (row.status == StepStatus::Ready).then(|| (run.clone(), place, step.clone()))
-            }));
+                (row.status == StepStatus::Ready).then(|| folding.view.waiting(step))?
+            });
+            waiting.into_iter().for_each(|step| lines.add(step));
         }
-        Ok(pool)
+        Ok(lines)
     }
 
-    fn take(&mut self, wish: &Wish, pool: &mut BTreeSet<Place>) -> Result<Vec<Claim>, StoreError> {
-        let wanted = self.wanted(wish);
-        let (mut claims, mut left) = (Vec::new(), BTreeSet::new());
+    fn take(&mut self, wish: &Wish, lines: &Lines) -> Result<Vec<Claim>, StoreError> {
+        let mut free = self.free(wish);
+        let request = &wish.request;
+        let mut mine = lines
+            .clone()
+            .only(&request.activities, request.run.as_ref());
+        // What another wish took is gone.
+        mine.retain(|run, step| self.is_ready(run, step));
         let facts = Facts {
             now: self.now,
             ..Facts::default()
         };
-        for (run, place, step) in std::mem::take(pool) {
-            let view = self.runs.get_mut(&run).map(|folding| &mut folding.view);
-            let fitting = view.filter(|view| {
-                let activity = view.step(&step).map(|step| step.activity.as_str());
-                activity.is_some_and(|activity| wish.fits(&run, activity))
-            });
-            match fitting {
-                Some(view) if claims.len() < wanted => {
-                    let command = Command::Claim {
-                        step: step.clone(),
-                        session: wish.request.session.clone(),
-                    };
-                    machine::decide(view, &command, &facts)
-                        .map_err(|why| StoreError::Corrupt(why.to_string()))?;
-                    claims.extend(claim(view, &step, &facts));
-                }
-                _ => {
-                    left.insert((run, place, step));
-                }
-            }
+        let mut claims = Vec::new();
+        while let Some((kind, run, step)) = mine.take((request.machine, &mut free), &mut self.turns)
+        {
+            let Some(folding) = self.runs.get_mut(&run) else {
+                continue;
+            };
+            let command = Command::Claim {
+                step: step.clone(),
+                session: request.session.clone(),
+            };
+            machine::decide(&mut folding.view, &command, &facts)
+                .map_err(|why| StoreError::Corrupt(why.to_string()))?;
+            claims.extend(claim(&folding.view, (&step, kind), &facts));
         }
-        *pool = left;
         Ok(claims)
     }
 
-    /// Steps that the works want together, but for those whose command was refused: they get none.
-    fn wanted(&self, wish: &Wish) -> usize {
+    fn is_ready(&self, run: &RunId, step: &StepId) -> bool {
+        let step = self
+            .runs
+            .get(run)
+            .and_then(|folding| folding.view.step(step));
+        step.is_some_and(|step| step.status == StepStatus::Ready)
+    }
+
+    /// What is free for the works together, but for those whose command was refused: they get none.
+    fn free(&self, wish: &Wish) -> Room {
         let accepted = wish
             .works
             .iter()
             .filter(|(work, _)| self.answers[*work].is_ok());
-        accepted.map(|(_, limit)| limit).sum()
+        accepted.fold(Room::default(), |all, (_, free)| all + *free)
     }
 
     async fn add_checkpoints(&mut self, claims: &mut [Claim]) -> Result<(), StoreError> {
@@ -203,12 +238,13 @@ impl Batch {
         Ok(())
     }
 
-    /// Gives each work that was not refused its share.
+    /// Gives each work that was not refused its share: what they left is put together by whoever
+    /// asked, so it does not matter which of them gets what.
     fn hand_out(&mut self, wish: &Wish, claims: Vec<Claim>) {
         let mut claims = claims.into_iter();
-        for (work, limit) in &wish.works {
+        for (work, free) in &wish.works {
             if self.answers[*work].is_ok() {
-                let share = claims.by_ref().take(*limit).collect();
+                let share = claims.by_ref().take(free.attempts()).collect();
                 self.answers[*work] = Ok(Answer::Claimed(share));
             }
         }
@@ -216,7 +252,7 @@ impl Batch {
 }
 
 /// What an attempt needs, but for its checkpoint.
-fn claim(view: &View, id: &StepId, facts: &Facts) -> Option<Claim> {
+fn claim(view: &View, (id, kind): (&StepId, Kind), facts: &Facts) -> Option<Claim> {
     let step = view.step(id)?;
     let age = step.started_at.map(|at| facts.now - at);
     Some(Claim {
@@ -227,6 +263,7 @@ fn claim(view: &View, id: &StepId, facts: &Facts) -> Option<Claim> {
         },
         attempt: step.attempts,
         activity: step.activity.clone(),
+        kind,
         input: step.input.clone().unwrap_or_default(),
         definition: view.run.definition.clone(),
         stores: view.run.stores.clone(),

@@ -130,7 +130,7 @@ fn step_to_json(step: &StepDef) -> Value {
         [
             ("when", step.when.as_ref().map(|expr| json!(expr))),
             ("for_each", step.for_each.as_ref().map(|expr| json!(expr))),
-            ("queue", step.queue.as_ref().map(|queue| json!(queue))),
+            ("queue", step.queue.map(|queue| json!(queue))),
             ("priority", step.priority.map(|priority| json!(priority))),
         ],
     )
@@ -181,10 +181,13 @@ fn timeouts_to_json(timeouts: &Timeouts) -> Value {
 }
 
 fn requires_to_json(requires: &Requires) -> Value {
-    let memory = requires.memory_bytes.map(|bytes| json!(format_size(bytes)));
+    let size = |bytes: Option<u64>| bytes.map(|bytes| json!(format_size(bytes)));
     with_present(
         json!({"cpu": requires.cpu, "gpu": words::of(&words::GPU, &requires.gpu)}),
-        [("memory", memory)],
+        [
+            ("memory", size(requires.memory_bytes)),
+            ("disk", size(requires.disk_bytes)),
+        ],
     )
 }
 

@@ -151,12 +151,6 @@ const WORKFLOW_NAME: NameRule = NameRule {
     },
 };
 
-const QUEUE_NAME: NameRule = NameRule {
-    what: "the name of a queue",
-    example: "video-large",
-    fits: |name| is_word(name, "_-"),
-};
-
 /// Lower-case letters, digits and `more`, beginning with a letter.
 fn is_word(text: &str, more: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())

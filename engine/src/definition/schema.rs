@@ -100,11 +100,7 @@ fn step(catalog: &dyn ActivityCatalog) -> Value {
             "retry": {"$ref": "#/$defs/retry"},
             "timeout": {"$ref": "#/$defs/timeout"},
             "requires": {"$ref": "#/$defs/requires"},
-            "queue": {
-                "type": "string",
-                "pattern": "^[a-z][a-z0-9_-]*$",
-                "maxLength": limits::NAME_BYTES,
-            },
+            "queue": {"enum": words::all(&words::QUEUE)},
             "priority": {
                 "type": "integer",
                 "minimum": -limits::PRIORITY,
@@ -247,6 +243,7 @@ fn requires() -> Value {
                 "default": 1,
             },
             "memory": {"$ref": "#/$defs/size"},
+            "disk": {"$ref": "#/$defs/size"},
             "gpu": {"enum": words::all(&words::GPU), "default": "none"},
         },
     })

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::activity::{Activity, ActivityError, Context, Registry};
 use crate::limits;
+use crate::queue::Queue;
 
 /// Activities as plugins describe them.
 struct Catalog;
@@ -80,7 +81,7 @@ steps:
     activity: video.encode@2
     for_each: steps.chunk.output.chunks
     with: {source: "${{ input.source }}", chunk: "${{ each }}"}
-    requires: {cpu: 2, memory: 1GiB, gpu: optional}
+    requires: {cpu: 2, memory: 1GiB, disk: 20GiB, gpu: optional}
     timeout: {attempt: 6h, stall: 5m, total: 24h}
     queue: video-large
     priority: 5
@@ -154,6 +155,7 @@ fn a_definition_means_what_it_says() {
         Requires {
             cpu: 2,
             memory_bytes: Some(1 << 30),
+            disk_bytes: Some(20 << 30),
             gpu: Gpu::Optional
         }
     );
@@ -161,8 +163,8 @@ fn a_definition_means_what_it_says() {
     assert_eq!(encode.retry.rules[0].set["encoder"], json!("x264"));
     assert!(!encode.retry.rules[1].retry);
     assert_eq!(
-        (encode.queue.as_deref(), encode.priority),
-        (Some("video-large"), Some(5))
+        (encode.queue, encode.priority),
+        (Some(Queue::VideoLarge), Some(5))
     );
     assert_eq!(definition.steps["cover"].on_failure, OnFailure::Continue);
     assert_eq!(
@@ -272,7 +274,7 @@ bad_size          49 |  b: {activity: media.any@1, requires: {memory: 1gb}}
 bad_value         46 |  b: {activity: media.any@1, requires: {cpu: 0}}
 bad_value         46 |  b: {activity: media.any@1, requires: {cpu: 1.5}}
 bad_value         46 |  b: {activity: media.any@1, requires: {gpu: maybe}}
-bad_id            37 |  b: {activity: media.any@1, queue: 'video:large'}
+bad_value         37 |  b: {activity: media.any@1, queue: 'video:huge'}
 bad_value         40 |  b: {activity: media.any@1, priority: 5000}
 bad_type          40 |  b: {activity: media.any@1, priority: high}
 bad_value         52 |  b: {activity: media.any@1, retry: {max_attempts: 0}}

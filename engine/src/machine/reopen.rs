@@ -135,6 +135,7 @@ mod tests {
     use super::*;
     use crate::definition::Definition;
     use crate::id::{PlanId, RunId, StepId};
+    use crate::queue::Queue;
     use crate::retry::plan::{self, Verdicts};
     use crate::run::{Run, Snapshot, Step, StepRecord, StoreUrls};
     use crate::store::ViewRows;
@@ -164,6 +165,8 @@ mod tests {
                 source: String::new(),
                 media: String::new(),
             },
+            queue: Queue::Default,
+            priority: 0,
             labels: BTreeMap::new(),
             output: None,
             error: None,

@@ -8,6 +8,7 @@ use super::{Command, Rejected};
 use crate::definition::{Definition, StepDef};
 use crate::id::StepId;
 use crate::objects::Artifact;
+use crate::queue::{Kind, Ticket, Waiting, rank};
 use crate::run::{Event, Node, Run, Step, StepStatus};
 use crate::store::{AttemptEnd, AttemptStart, NewRun, ViewRows};
 
@@ -35,6 +36,8 @@ pub struct Changes {
     pub nodes: Vec<Node>,
     /// Steps that changed or are new.
     pub steps: Vec<Step>,
+    /// What steps wait with that are ready in `steps`, by their node.
+    pub tickets: BTreeMap<String, Ticket>,
     /// Nodes none of whose steps was touched: each of their pending steps takes the node's status
     /// and reason.
     pub untouched: Vec<Node>,
@@ -196,11 +199,44 @@ impl View {
         });
     }
 
-    /// Steps that became ready and were not written yet, with the place of their node.
-    pub fn opened(&self) -> impl Iterator<Item = (usize, &Step)> {
+    /// Steps that became ready and were not written yet; of each node the first `limit`.
+    pub fn opened(&self, limit: usize) -> impl Iterator<Item = Waiting> {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let steps = self.dirty_steps.iter().filter_map(|id| self.steps.get(id));
         let ready = steps.filter(|step| step.status == StepStatus::Ready);
-        ready.filter_map(|step| Some((self.place(&step.id.node)?, step)))
+        ready.filter_map(move |step| {
+            let seen = seen.entry(&step.id.node).or_default();
+            *seen += 1;
+            (*seen <= limit).then(|| self.waiting(&step.id)).flatten()
+        })
+    }
+
+    /// A step as it waits.
+    #[must_use]
+    pub fn waiting(&self, id: &StepId) -> Option<Waiting> {
+        Some(Waiting {
+            run: self.run.id.clone(),
+            step: id.clone(),
+            position: self.place(&id.node)?,
+            ticket: self.ticket(&id.node)?,
+        })
+    }
+
+    /// What the steps of a node wait with. What the definition says of a step goes before what was
+    /// asked for with the job.
+    #[must_use]
+    pub fn ticket(&self, node: &str) -> Option<Ticket> {
+        let step = self.definition.steps.get(node)?;
+        let kind = Kind {
+            queue: step.queue.unwrap_or(self.run.queue),
+            activity: step.activity.to_string(),
+            requires: step.requires,
+        };
+        let priority = step.priority.unwrap_or(self.run.priority);
+        Some(Ticket {
+            kind,
+            rank: rank(self.run.created_at, priority),
+        })
     }
 
     /// Place of a node in the definition, from 0.
@@ -254,6 +290,14 @@ impl View {
             .iter()
             .filter_map(|id| self.steps.get(id).cloned())
             .collect();
+        for step in &changes.steps {
+            let node = &step.id.node;
+            if step.status == StepStatus::Ready && !changes.tickets.contains_key(node) {
+                let ticket = self.ticket(node);
+                let ticket = ticket.map(|ticket| (node.clone(), ticket));
+                changes.tickets.extend(ticket);
+            }
+        }
         if !changes.events.is_empty() {
             self.run.revision += 1;
             changes.run = Some(self.run.clone());

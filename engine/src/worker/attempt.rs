@@ -15,6 +15,7 @@ use super::board::{Board, Place};
 use super::copies::SourceCopies;
 use super::port::{FencedPort, Latest};
 use super::scratch::Scratch;
+use super::slots::{Offer, Seat};
 use super::source::SubmittedSource;
 use crate::activity::{
     ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, Progress,
@@ -27,7 +28,7 @@ use crate::machine::Command;
 use crate::metrics;
 use crate::retry::policy::DISK_FULL;
 use crate::run::Failure;
-use crate::store::{Claim, ClaimRequest, Outcome, StoreError};
+use crate::store::{Claim, Outcome, StoreError};
 
 /// How often time limits are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ enum Ending {
 /// claimed `next` with that report. Errors are those of the report.
 pub(super) async fn run(
     parts: WorkerParts,
-    (claim, next): (Claim, ClaimRequest),
+    (claim, seat): (Claim, Seat),
     signals: Signals,
 ) -> Result<Vec<Claim>, CommitError> {
     let (committer, fence) = (parts.committer.clone(), claim.fence.clone());
@@ -96,8 +97,13 @@ pub(super) async fn run(
     };
     // A worker that stops takes nothing more.
     let stops = signals.draining.is_cancelled() || signals.cancelled.is_cancelled();
-    let next = (!stops).then_some(next);
-    match committer.fold_and_claim(&fence.run, command, next).await {
+    let offer = (!stops).then(|| seat.offer());
+    let next = offer.as_ref().map(Offer::request);
+    let claimed = committer.fold_and_claim(&fence.run, command, next).await;
+    if let (Some(offer), Ok(claims)) = (offer, &claimed) {
+        offer.settle(claims);
+    }
+    match claimed {
         // The run was cancelled, or the lease ended, while the result was on its way.
         Err(CommitError::Rejected(_)) => Ok(Vec::new()),
         other => other,

@@ -3,24 +3,33 @@
 use sqlx::postgres::PgConnection;
 use telecine_engine::activity::{Checkpoint, Growth};
 use telecine_engine::id::{RunId, StepId};
-use telecine_engine::store::{ClaimRequest, StoreError};
+use telecine_engine::queue::{Kind, Waiting};
+use telecine_engine::store::StoreError;
 
 use crate::error::Error;
 use crate::rows::{Cells, StepKeys, count};
 
-/// Ready steps that a request fits, in the order in which they are claimed.
-pub(crate) async fn claimable(
+/// Ready steps: of each kind the first, or of a run.
+pub(crate) async fn waiting(
     db: &mut PgConnection,
-    request: &ClaimRequest,
-) -> Result<Vec<(RunId, StepId)>, Error> {
-    let rows = sqlx::query(include_str!("sql/claimable.sql"))
-        .bind(request.run.as_ref().map(RunId::as_str))
-        .bind(&request.activities)
-        .bind(count(request.limit as u64))
+    run: Option<&RunId>,
+    limit: usize,
+) -> Result<Vec<Waiting>, Error> {
+    let query = match run {
+        Some(run) => sqlx::query(include_str!("sql/waiting_of_run.sql")).bind(run.as_str()),
+        None => sqlx::query(include_str!("sql/waiting.sql")),
+    };
+    let rows = query.bind(count(limit as u64)).fetch_all(db).await?;
+    rows.iter().map(|row| Cells(row).waiting()).collect()
+}
+
+/// How many steps wait, by kind.
+pub(crate) async fn count_waiting(db: &mut PgConnection) -> Result<Vec<(Kind, u64)>, Error> {
+    let rows = sqlx::query(include_str!("sql/count_waiting.sql"))
         .fetch_all(db)
         .await?;
     rows.iter()
-        .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
+        .map(|row| Ok((Cells(row).kind()?, Cells(row).number("steps")?)))
         .collect()
 }
 
@@ -67,4 +76,65 @@ fn grow(checkpoints: &mut [(RunId, StepId, Checkpoint)], row: &Cells<'_>) -> Res
     };
     by.apply(&mut checkpoint.value)
         .map_err(|error| StoreError::Corrupt(error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgPool;
+    use telecine_testkit::servers::PostgresSchema;
+
+    use crate::{connect, schema};
+
+    /// Three kinds with 100,000 steps in all, none of which the statistics know of.
+    const BACKLOG: &str = "
+        insert into ready (run, node, item, position, activity, kind, rank)
+        select 'job_' || n, 'each', -1, 0, 'a.b@1', 'kind ' || n % 3, -n
+        from generate_series(1, 100000) as n";
+
+    async fn database() -> (PostgresSchema, PgPool) {
+        let place = PostgresSchema::create().await;
+        let options = connect::options(place.url()).unwrap();
+        schema::bring_up_to_date(&options).await.unwrap();
+        (place, connect::pool(1, connect::pinned(&options)))
+    }
+
+    /// What the plan of a look for the first four of each kind did, line by line.
+    async fn plan(database: &PgPool) -> Vec<String> {
+        let statement = format!(
+            "prepare look (bigint) as {}",
+            include_str!("sql/waiting.sql")
+        );
+        let statement = sqlx::AssertSqlSafe(statement);
+        sqlx::raw_sql(statement).execute(database).await.unwrap();
+        let explain = "explain (analyze, costs off, timing off, summary off) execute look (4)";
+        let lines = sqlx::query_scalar(explain).fetch_all(database).await;
+        sqlx::raw_sql("deallocate look")
+            .execute(database)
+            .await
+            .unwrap();
+        lines.unwrap()
+    }
+
+    /// The most rows that any node of a plan handled at once.
+    fn rows(plan: &[String]) -> f64 {
+        let counts = plan.iter().filter_map(|line| {
+            let count = line.split("actual rows=").nth(1)?;
+            count.split(' ').next()?.parse().ok()
+        });
+        counts.fold(0.0, f64::max)
+    }
+
+    #[tokio::test]
+    async fn a_look_for_steps_reads_no_more_rows_behind_a_hundred_thousand() {
+        let (_place, database) = database().await;
+        for backlog in ["select 1", BACKLOG] {
+            sqlx::raw_sql(backlog).execute(&database).await.unwrap();
+            let plan = plan(&database).await;
+            let text = plan.join("\n");
+            assert!(rows(&plan) <= 12.0, "three kinds, four of each:\n{text}");
+            for costly in ["Seq Scan", "Sort", "Bitmap"] {
+                assert!(!text.contains(costly), "{costly} in\n{text}");
+            }
+        }
+    }
 }

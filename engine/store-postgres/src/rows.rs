@@ -10,6 +10,7 @@ use sqlx::postgres::PgRow;
 use telecine_engine::activity::{Checkpoint, MediaSpan, Usage};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
+use telecine_engine::queue::{Kind, Queue, Ticket, Waiting};
 use telecine_engine::run::{
     Attempt, AttemptOutcome, CheckpointHead, Event, RecordedEvent, Run, RunStatus, Step,
     StepStatus, StoreUrls,
@@ -195,6 +196,8 @@ impl Cells<'_> {
                 source: self.text("source_store")?,
                 media: self.text("media_store")?,
             },
+            queue: self.name("queue", Queue::parse)?,
+            priority: self.small("priority")?,
             labels: self.json("labels")?,
             output: self.optional_json("output")?,
             error: self.optional_json("error")?,
@@ -239,6 +242,22 @@ impl Cells<'_> {
             covers_s: self.covers()?,
             attempt: self.small("checkpoint_attempt")?,
         }))
+    }
+
+    pub(crate) fn kind(&self) -> Result<Kind, Error> {
+        self.name("kind", Kind::parse)
+    }
+
+    pub(crate) fn waiting(&self) -> Result<Waiting, Error> {
+        Ok(Waiting {
+            run: self.run_id()?,
+            step: self.step_id()?,
+            position: self.small("position")?,
+            ticket: Ticket {
+                kind: self.kind()?,
+                rank: self.0.try_get("rank")?,
+            },
+        })
     }
 
     pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::objects::Artifact;
+use telecine_engine::queue::Tickets;
 use telecine_engine::run::{Event, Node, Run, Step, StepStatus};
 use telecine_engine::store::{AttemptEnd, AttemptStart, NewRun, StoreError};
 
@@ -50,7 +51,7 @@ impl Writing<'_> {
             .iter()
             .flat_map(|new| new.steps.iter().map(|step| (&new.run.id, step)))
             .collect();
-        self.steps(&steps).await
+        self.steps(&steps, &Tickets::default()).await
     }
 
     async fn insert_run(&mut self, new: &NewRun) -> Result<(), Error> {
@@ -74,6 +75,8 @@ impl Writing<'_> {
             .bind(run.created_at)
             .bind(run.started_at)
             .bind(run.ended_at)
+            .bind(run.queue.as_str())
+            .bind(run.priority)
             .execute(&mut *self.connection)
             .await?;
         Ok(())
@@ -89,7 +92,7 @@ impl Writing<'_> {
         self.forget(&forgotten.collect()).await?;
         let numbers = self.headers(changes).await?;
         let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
-        self.steps(&steps).await?;
+        self.steps(&steps, &Tickets::of(changes)).await?;
         for (run, changes) in changes {
             self.untouched(run, &changes.untouched).await?;
         }
@@ -188,7 +191,11 @@ impl Writing<'_> {
         headers.write(self.connection).await
     }
 
-    async fn steps(&mut self, steps: &[(&RunId, &Step)]) -> Result<(), Error> {
+    async fn steps(
+        &mut self,
+        steps: &[(&RunId, &Step)],
+        tickets: &Tickets<'_>,
+    ) -> Result<(), Error> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -204,7 +211,7 @@ impl Writing<'_> {
             }
             columns.write(self.connection).await?;
         }
-        self.ready(&placed).await
+        self.ready(&placed, tickets).await
     }
 
     fn place(&self, run: &RunId, step: &Step) -> Result<i32, Error> {
@@ -244,13 +251,20 @@ impl Writing<'_> {
     }
 
     /// Keeps the table of what can be claimed in step.
-    async fn ready(&mut self, steps: &[Placed<'_>]) -> Result<(), Error> {
+    async fn ready(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
         let (mut opened, mut closed) = (StepKeys::default(), StepKeys::default());
         let (mut positions, mut activities) = (Vec::new(), Vec::new());
+        let (mut kinds, mut ranks) = (Vec::new(), Vec::new());
         for (run, position, step) in steps {
             let key = ((*run).clone(), step.id.clone());
             if step.status == StepStatus::Ready {
                 if self.locked.ready.insert(key) {
+                    let ticket = tickets.get(run, &step.id.node);
+                    let (kind, rank) = ticket.ok_or_else(|| {
+                        StoreError::Corrupt(format!("{run}: {} waits without a ticket", step.id))
+                    })?;
+                    kinds.push(kind);
+                    ranks.push(rank);
                     opened.push(run, &step.id);
                     positions.push(*position);
                     activities.push(step.activity.as_str());
@@ -282,6 +296,8 @@ impl Writing<'_> {
             .bind(&opened.items)
             .bind(positions)
             .bind(activities)
+            .bind(kinds)
+            .bind(ranks)
             .execute(&mut *self.connection)
             .await?;
         Ok(())

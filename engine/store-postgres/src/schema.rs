@@ -33,6 +33,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "request keys",
         include_str!("../../../migrations/postgres/0003_request_keys.sql"),
     ),
+    (
+        4,
+        "queues",
+        include_str!("../../../migrations/postgres/0004_queues.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new
@@ -117,5 +122,88 @@ fn refused(error: sqlx::migrate::MigrateError) -> Error {
         }
         E::Execute(error) | E::ExecuteMigration(error, _) => error.into(),
         other => StoreError::Unavailable(other.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use telecine_testkit::servers::PostgresSchema;
+
+    use super::*;
+    use crate::connect::options;
+
+    /// Every table with its columns, constraints and settings, and every index, as statements.
+    const DUMP: &str = "
+        with tables as (
+            select c.oid, c.relname, c.reloptions
+            from pg_class as c
+            where
+                c.relnamespace = current_schema()::regnamespace and c.relkind = 'r'
+                and c.relname <> '_sqlx_migrations'
+        ),
+        lines as (
+            select
+                a.attrelid as oid, 0 as part, a.attnum::text as name, a.attnum as place,
+                a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+                || coalesce(' collate ' || quote_ident(nullif(l.collname, 'default')), '')
+                || case when a.attnotnull then ' not null' else '' end
+                || case when a.attidentity = 'a' then ' generated always as identity' else '' end
+                || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '') as line
+            from pg_attribute as a
+            left join pg_collation as l on l.oid = a.attcollation
+            left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+            where a.attnum > 0 and not a.attisdropped
+            union all
+            select
+                conrelid, 1, conname, 0,
+                'constraint ' || conname || ' ' || pg_get_constraintdef(oid)
+            from pg_constraint
+            where contype <> 'n'
+        ),
+        statements as (
+            select
+                t.relname, '' as name,
+                'create table ' || t.relname || E' (\n    '
+                || string_agg(l.line, E',\n    ' order by l.part, l.place, l.name collate \"C\")
+                || E'\n)'
+                || coalesce(' with (' || array_to_string(t.reloptions, ', ') || ')', '')
+                || ';' as statement
+            from tables as t
+            inner join lines as l using (oid)
+            group by t.relname, t.reloptions
+            union all
+            select
+                t.relname, i.relname,
+                replace(pg_get_indexdef(x.indexrelid), current_schema() || '.', '') || ';'
+            from pg_index as x
+            inner join tables as t on t.oid = x.indrelid
+            inner join pg_class as i on i.oid = x.indexrelid
+            where not exists (select 1 from pg_constraint where conindid = x.indexrelid)
+        )
+        select statement from statements order by relname collate \"C\", name collate \"C\"";
+
+    #[tokio::test]
+    async fn the_dumped_schema_is_what_the_migrations_make() {
+        let place = PostgresSchema::create().await;
+        let options = options(place.url()).unwrap();
+        bring_up_to_date(&options).await.unwrap();
+        let mut connection = connect(&options).await.unwrap();
+        let made: Vec<String> = sqlx::query_scalar(DUMP)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let made = format!(
+            "-- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test \
+             -p telecine-store-postgres schema\n\n{}\n",
+            made.join("\n\n")
+        );
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/postgres/schema.sql");
+        if std::env::var_os("TELECINE_UPDATE_SCHEMA").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), made);
     }
 }

@@ -6,11 +6,12 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::queue::{Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    ClaimRequest, DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store,
-    StoreError, TakenKey, Transaction,
+    DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store, StoreError, TakenKey,
+    Transaction,
 };
 
 use crate::error::Error;
@@ -96,13 +97,12 @@ impl Store for PostgresStore {
         Ok(Box::new(self.begin_write().await?))
     }
 
-    async fn has_claimable(&self, request: &ClaimRequest) -> Result<bool, StoreError> {
-        let request = ClaimRequest {
-            limit: 1,
-            ..request.clone()
-        };
-        let found = claim::claimable(&mut *self.reader().await?, &request).await?;
-        Ok(!found.is_empty())
+    async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        Ok(claim::waiting(&mut *self.reader().await?, run, limit).await?)
+    }
+
+    async fn count_waiting(&self) -> Result<Vec<(Kind, u64)>, StoreError> {
+        Ok(claim::count_waiting(&mut *self.reader().await?).await?)
     }
 
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError> {

@@ -9,11 +9,11 @@ use sqlx::Postgres;
 use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Changes;
+use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, Step, StepStatus};
 use telecine_engine::store::{
-    ClaimRequest, Created, Fence, NewRun, RequestKey, StepSet, StoreError, TakenKey, Transaction,
-    ViewRows,
+    Created, Fence, NewRun, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
 };
 
 use crate::error::Error;
@@ -208,11 +208,12 @@ impl Transaction for PostgresTransaction {
         Ok(claim::checkpoints(&mut self.inner, steps).await?)
     }
 
-    async fn claimable(
+    async fn waiting(
         &mut self,
-        request: &ClaimRequest,
-    ) -> Result<Vec<(RunId, StepId)>, StoreError> {
-        Ok(claim::claimable(&mut self.inner, request).await?)
+        run: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        Ok(claim::waiting(&mut self.inner, run, limit).await?)
     }
 
     async fn session_is_live(&mut self, session: &SessionId) -> Result<bool, StoreError> {

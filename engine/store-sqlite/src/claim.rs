@@ -3,24 +3,33 @@
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::activity::{Checkpoint, Growth};
 use telecine_engine::id::{RunId, StepId};
-use telecine_engine::store::{ClaimRequest, StoreError};
+use telecine_engine::queue::{Kind, Waiting};
+use telecine_engine::store::StoreError;
 
 use crate::error::Error;
 use crate::rows::{Cells, FullKey, count};
 
-/// Ready steps that a request fits, in the order in which they are claimed.
-pub(crate) async fn claimable(
+/// Ready steps: of each kind the first, or of a run.
+pub(crate) async fn waiting(
     db: &mut SqliteConnection,
-    request: &ClaimRequest,
-) -> Result<Vec<(RunId, StepId)>, Error> {
-    let rows = sqlx::query(include_str!("sql/claimable.sql"))
-        .bind(request.run.as_ref().map(RunId::as_str))
-        .bind(serde_json::to_string(&request.activities)?)
-        .bind(count(request.limit as u64))
+    run: Option<&RunId>,
+    limit: usize,
+) -> Result<Vec<Waiting>, Error> {
+    let query = match run {
+        Some(run) => sqlx::query(include_str!("sql/waiting_of_run.sql")).bind(run.as_str()),
+        None => sqlx::query(include_str!("sql/waiting.sql")),
+    };
+    let rows = query.bind(count(limit as u64)).fetch_all(db).await?;
+    rows.iter().map(|row| Cells(row).waiting()).collect()
+}
+
+/// How many steps wait, by kind.
+pub(crate) async fn count_waiting(db: &mut SqliteConnection) -> Result<Vec<(Kind, u64)>, Error> {
+    let rows = sqlx::query(include_str!("sql/count_waiting.sql"))
         .fetch_all(db)
         .await?;
     rows.iter()
-        .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
+        .map(|row| Ok((Cells(row).kind()?, Cells(row).number("steps")?)))
         .collect()
 }
 

@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use telecine_engine::activity::{Checkpoint, MediaSpan, Progress, Usage};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
+use telecine_engine::queue::{Kind, Queue, Ticket, Waiting};
 use telecine_engine::run::{
     Attempt, AttemptOutcome, CheckpointHead, Event, Failure, Node, RecordedEvent, Run, RunStatus,
     Step, StepStatus, StoreUrls,
@@ -145,6 +146,8 @@ impl Cells<'_> {
             input: self.json("input")?,
             fingerprint: self.text("fingerprint")?,
             stores: self.stores()?,
+            queue: self.name("queue", Queue::parse)?,
+            priority: self.number("priority")?,
             labels: self.json("labels")?,
             output: self.optional_json("output")?,
             error: self.optional_json("error")?,
@@ -245,6 +248,22 @@ impl Cells<'_> {
         })
     }
 
+    pub(crate) fn kind(&self) -> Result<Kind, Error> {
+        self.name("kind", Kind::parse)
+    }
+
+    pub(crate) fn waiting(&self) -> Result<Waiting, Error> {
+        Ok(Waiting {
+            run: self.run_id()?,
+            step: self.step_id()?,
+            position: self.number("position")?,
+            ticket: Ticket {
+                kind: self.kind()?,
+                rank: self.0.try_get("rank")?,
+            },
+        })
+    }
+
     pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {
         Ok(Checkpoint {
             seq: self.number("seq")?,
@@ -276,6 +295,8 @@ pub(crate) struct RunCells<'a> {
     fingerprint: &'a str,
     source_store: &'a str,
     media_store: &'a str,
+    queue: &'static str,
+    priority: i32,
     labels: &'a BTreeMap<String, String>,
     created_at: i64,
 }
@@ -291,6 +312,8 @@ impl<'a> From<&'a Run> for RunCells<'a> {
             fingerprint: &run.fingerprint,
             source_store: &run.stores.source,
             media_store: &run.stores.media,
+            queue: run.queue.as_str(),
+            priority: run.priority,
             labels: &run.labels,
             created_at: run.created_at.timestamp_millis(),
         }
@@ -408,11 +431,18 @@ pub(crate) struct StepCells<'a> {
     round: u32,
     started_at: Option<i64>,
     ended_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<i64>,
 }
 
 impl<'a> StepCells<'a> {
-    pub(crate) fn new(run: &'a RunId, step: &'a Step) -> Self {
+    /// A step, and kind and rank of the ticket that it waits with.
+    pub(crate) fn new((run, step): (&'a RunId, &'a Step), ticket: Option<(&'a str, i64)>) -> Self {
         Self {
+            kind: ticket.map(|(kind, _)| kind),
+            rank: ticket.map(|(_, rank)| rank),
             step: FullKey::new(run, &step.id),
             activity: &step.activity,
             status: step.status.as_str(),

@@ -5,7 +5,8 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
-use telecine_engine::run::{Event, Step};
+use telecine_engine::queue::Tickets;
+use telecine_engine::run::{Event, Step, StepStatus};
 use telecine_engine::store::{NewRun, StoreError};
 
 use crate::error::Error;
@@ -52,7 +53,7 @@ impl Writing<'_> {
             .iter()
             .flat_map(|new| new.steps.iter().map(|step| (&new.run.id, step)))
             .collect();
-        self.steps(&steps).await
+        self.steps(&steps, &Tickets::default()).await
     }
 
     /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
@@ -73,7 +74,8 @@ impl Writing<'_> {
         let nodes = nodes.map(|(run, node)| NodeCells::new(run, (node, None)));
         self.many(include_str!("sql/save_nodes.sql"), nodes).await?;
         let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
-        self.steps(&steps).await?;
+        let tickets = Tickets::of(changes);
+        self.steps(&steps, &tickets).await?;
         self.begin_anew(&steps).await?;
         let untouched = each(changes, |changes| &changes.untouched);
         let untouched = untouched.map(|(run, node)| NodeCells::new(run, (node, None)));
@@ -114,8 +116,16 @@ impl Writing<'_> {
         Ok(())
     }
 
-    async fn steps(&mut self, steps: &[(&RunId, &Step)]) -> Result<(), Error> {
-        let cells = steps.iter().map(|(run, step)| StepCells::new(run, step));
+    async fn steps(
+        &mut self,
+        steps: &[(&RunId, &Step)],
+        tickets: &Tickets<'_>,
+    ) -> Result<(), Error> {
+        let cells = steps.iter().map(|(run, step)| {
+            let waits = step.status == StepStatus::Ready;
+            let ticket = waits.then(|| tickets.get(run, &step.id.node));
+            StepCells::new((run, step), ticket.flatten())
+        });
         let written = self.many(include_str!("sql/save_steps.sql"), cells).await?;
         if written != steps.len() as u64 {
             let message = "a run has no node for some of the steps to be saved";

@@ -38,6 +38,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "request keys",
         include_str!("../../../migrations/sqlite/0005_request_keys.sql"),
     ),
+    (
+        6,
+        "queues",
+        include_str!("../../../migrations/sqlite/0006_queues.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -11,11 +11,12 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::queue::{Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    ClaimRequest, DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store,
-    StoreError, TakenKey, Transaction,
+    DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store, StoreError, TakenKey,
+    Transaction,
 };
 
 use crate::error::{Error, in_directory};
@@ -226,13 +227,12 @@ impl Store for SqliteStore {
         )))
     }
 
-    async fn has_claimable(&self, request: &ClaimRequest) -> Result<bool, StoreError> {
-        let request = ClaimRequest {
-            limit: 1,
-            ..request.clone()
-        };
-        let found = claim::claimable(&mut *self.reader().await?, &request).await?;
-        Ok(!found.is_empty())
+    async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        Ok(claim::waiting(&mut *self.reader().await?, run, limit).await?)
+    }
+
+    async fn count_waiting(&self) -> Result<Vec<(Kind, u64)>, StoreError> {
+        Ok(claim::count_waiting(&mut *self.reader().await?).await?)
     }
 
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError> {
@@ -481,11 +481,15 @@ mod tests {
     async fn hot_statements_read_an_index_in_its_order() {
         let home = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(home.path()).await.unwrap();
-        let claim = plan(&store, include_str!("sql/claimable.sql"))
-            .await
-            .join("; ");
-        assert!(claim.contains("step USING INDEX step_ready"), "{claim}");
-        assert!(!claim.contains("B-TREE"), "{claim}");
+        for (sql, index) in [
+            (include_str!("sql/waiting.sql"), "INDEX step_waiting"),
+            (include_str!("sql/waiting_of_run.sql"), "INDEX step_ready"),
+            (include_str!("sql/count_waiting.sql"), "INDEX step_waiting"),
+        ] {
+            let plan = plan(&store, sql).await.join("; ");
+            assert!(plan.contains(index), "{plan}");
+            assert!(!plan.contains("B-TREE"), "{plan}");
+        }
         for sql in [
             include_str!("sql/load_checkpoints.sql"),
             include_str!("sql/due.sql"),

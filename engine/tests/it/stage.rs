@@ -13,6 +13,7 @@ use telecine_engine::definition::validate;
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::InProcessDispatcher;
 use telecine_engine::id::RunId;
+use telecine_engine::queue::Machine;
 use telecine_engine::run::{Snapshot, StoreUrls};
 use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::Store;
@@ -226,6 +227,7 @@ impl Stage {
             definitions,
             committer,
             objects,
+            large_source_bytes: u64::MAX,
         };
         Self {
             coordinator,
@@ -242,7 +244,7 @@ impl Stage {
     /// Starts a worker with two slots, and the services.
     pub(crate) async fn work(&self) -> Running {
         let options = WorkerOptions {
-            slots: 2,
+            machine: Machine::with_slots(2),
             run: None,
             grace: PATIENCE,
         };
@@ -285,6 +287,8 @@ impl Stage {
                 source: url.clone(),
                 media: url,
             },
+            queue: None,
+            priority: 0,
             labels: Default::default(),
             force: false,
         };

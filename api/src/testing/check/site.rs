@@ -143,6 +143,8 @@ impl Site {
                 source: url(sources),
                 media: url(&self.path("media")),
             },
+            queue: None,
+            priority: 0,
             labels: BTreeMap::new(),
             force: true,
         };

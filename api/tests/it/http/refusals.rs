@@ -53,6 +53,8 @@ fn a_request_for_a_job_that_is_none_names_what_is_wrong() {
         (json!({}), &["/type"]),
         (cover(json!({"lables": {}})), &["/lables"]),
         (cover(callback), &["/callback_url"]),
+        (cover(json!({"queue": "slow"})), &["/queue"]),
+        (cover(json!({"priority": 1001})), &["/priority"]),
         (cover(json!({"source": 7})), &["/source"]),
         (cover(json!({"input": {}})), &["/source"]),
         (

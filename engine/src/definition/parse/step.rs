@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cx, NameRule, Place, QUEUE_NAME, is_word, words};
+use super::{Cx, NameRule, Place, is_word, words};
 use crate::definition::yaml::{Member, Node, NodeValue};
 use crate::definition::{ActivityRef, Need, Requires, RetryPolicy, StepDef, Template, Timeouts};
 use crate::limits;
@@ -94,7 +94,7 @@ impl Cx<'_> {
                 .map_or_else(Requires::default, |node| self.requires(node)),
             queue: fields
                 .get("queue")
-                .and_then(|node| self.name(node, &QUEUE_NAME)),
+                .and_then(|node| self.word(node, "`queue`", &words::QUEUE)),
             priority: fields.get("priority").and_then(|node| {
                 self.integer(node, "`priority`", -limits::PRIORITY..=limits::PRIORITY)
             }),
@@ -207,7 +207,7 @@ impl Cx<'_> {
     }
 
     fn requires(&mut self, node: &Node) -> Requires {
-        let fields = self.fields(node, "`requires`", &["cpu", "memory", "gpu"]);
+        let fields = self.fields(node, "`requires`", &["cpu", "memory", "disk", "gpu"]);
         let defaults = Requires::default();
         Requires {
             cpu: fields
@@ -217,6 +217,9 @@ impl Cx<'_> {
             memory_bytes: fields
                 .get("memory")
                 .and_then(|node| self.size(node, "`requires.memory`")),
+            disk_bytes: fields
+                .get("disk")
+                .and_then(|node| self.size(node, "`requires.disk`")),
             gpu: fields
                 .get("gpu")
                 .and_then(|node| self.word(node, "`requires.gpu`", &words::GPU))

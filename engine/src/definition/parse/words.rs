@@ -2,6 +2,7 @@
 
 use crate::activity::ErrorClass;
 use crate::definition::{Gpu, Jitter, OnFailure};
+use crate::queue::Queue;
 
 /// `on_failure`.
 pub(in crate::definition) const ON_FAILURE: [(&str, OnFailure); 3] = [
@@ -15,6 +16,14 @@ pub(in crate::definition) const GPU: [(&str, Gpu); 3] = [
     ("none", Gpu::None),
     ("optional", Gpu::Optional),
     ("required", Gpu::Required),
+];
+
+/// `queue`; the last is another spelling.
+pub(in crate::definition) const QUEUE: [(&str, Queue); 4] = [
+    ("critical", Queue::Critical),
+    ("default", Queue::Default),
+    ("video:large", Queue::VideoLarge),
+    ("video-large", Queue::VideoLarge),
 ];
 
 /// `retry.backoff.jitter`.

@@ -9,7 +9,7 @@
 insert into step (
     run, node, item, position, activity, status, output, error, reason, fence, attempts,
     charged, losses, checkpoint_failures, session, due_at, deadline_at, warnings, round, started_at,
-    ended_at
+    ended_at, kind, rank
 )
 select
     node.run,
@@ -42,7 +42,9 @@ select
     s.value -> 'warnings',
     s.value ->> 'round',
     s.value ->> 'started_at',
-    s.value ->> 'ended_at'
+    s.value ->> 'ended_at',
+    s.value ->> 'kind',
+    s.value ->> 'rank'
 from jsonb_each($1) as s
 cross join node on node.run = s.value ->> 'run' and node.name = s.value ->> 'node'
 where true
@@ -62,4 +64,6 @@ on conflict (run, node, item) do update set
     warnings = excluded.warnings,
     round = excluded.round,
     started_at = excluded.started_at,
-    ended_at = excluded.ended_at
+    ended_at = excluded.ended_at,
+    kind = excluded.kind,
+    rank = excluded.rank

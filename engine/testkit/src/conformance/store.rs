@@ -33,7 +33,8 @@ use telecine_engine::definition::{
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
 use telecine_engine::objects::Artifact;
-use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StoreUrls};
+use telecine_engine::queue::{Kind, Machine, Queue, Ticket, Turns};
+use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StepStatus, StoreUrls};
 use telecine_engine::store::{
     Claim, ClaimRequest, Created, DefinitionRecord, Fence, NewRun, Outcome, StepSet, Store,
     Transaction, ViewRows,
@@ -240,8 +241,16 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
     if !tx.session_is_live(&request.session).await.unwrap() {
         return Vec::new();
     }
-    let found = tx.claimable(request).await.unwrap();
-    assert!(found.len() <= request.limit);
+    let limit = request.looks_at();
+    let waiting = match limit {
+        0 => Vec::new(),
+        _ => tx.waiting(request.run.as_ref(), limit).await.unwrap(),
+    };
+    let kinds: BTreeMap<_, _> = waiting
+        .iter()
+        .map(|it| ((it.run.clone(), it.step.clone()), it.ticket.kind.clone()))
+        .collect();
+    let found = request.choose(waiting, &mut Turns::default());
     let runs: BTreeSet<RunId> = found.iter().map(|(run, _)| run.clone()).collect();
     let views = tx.load_views(&runs).await.unwrap();
     let mut views: BTreeMap<RunId, View> = views
@@ -262,7 +271,8 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
         };
         // Another worker may have been quicker.
         if machine::decide(view, &command, &facts).is_ok() {
-            claims.push(claimed(tx.as_mut(), view, step).await);
+            let kind = kinds[&(run.clone(), step.clone())].clone();
+            claims.push(claimed(tx.as_mut(), view, (step, kind)).await);
         }
     }
     let changes: Vec<_> = views
@@ -274,7 +284,7 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
     claims
 }
 
-async fn claimed(tx: &mut dyn Transaction, view: &View, id: &StepId) -> Claim {
+async fn claimed(tx: &mut dyn Transaction, view: &View, (id, kind): (&StepId, Kind)) -> Claim {
     let step = view.step(id).unwrap();
     let key = (view.run.id.clone(), id.clone());
     let checkpoints = tx
@@ -290,6 +300,7 @@ async fn claimed(tx: &mut dyn Transaction, view: &View, id: &StepId) -> Claim {
         },
         attempt: step.attempts,
         activity: step.activity.clone(),
+        kind,
         input: step.input.clone().unwrap(),
         definition: view.run.definition.clone(),
         stores: view.run.stores.clone(),
@@ -400,9 +411,24 @@ fn expr(text: &str) -> Expr {
 
 /// What writes these steps and nothing else.
 fn changes_of_steps(steps: Vec<Step>) -> Changes {
+    let ready = steps.iter().filter(|step| step.status == StepStatus::Ready);
+    let tickets = ready.map(|step| (step.id.node.clone(), ticket(&step.activity)));
     Changes {
+        tickets: tickets.collect(),
         steps,
         ..Changes::default()
+    }
+}
+
+/// What a step waits with of which nothing else is known.
+fn ticket(activity: &str) -> Ticket {
+    Ticket {
+        kind: Kind {
+            queue: Queue::Default,
+            activity: activity.to_owned(),
+            requires: Requires::default(),
+        },
+        rank: 0,
     }
 }
 
@@ -436,6 +462,8 @@ fn queued(definition: &Definition, input: Value) -> Run {
             source: "file:///uploads".to_owned(),
             media: "file:///media".to_owned(),
         },
+        queue: Queue::Default,
+        priority: 0,
         labels: BTreeMap::from([("team".to_owned(), "news".to_owned())]),
         output: None,
         error: None,
@@ -450,7 +478,8 @@ fn request(session: &SessionId, limit: usize) -> ClaimRequest {
     ClaimRequest {
         session: session.clone(),
         run: None,
-        limit,
+        machine: Machine::with_slots(limit),
+        free: Machine::with_slots(limit).room(),
         activities: vec![ACTIVITY.to_owned()],
     }
 }
@@ -525,6 +554,9 @@ macro_rules! store_conformance {
                 each_claim_raises_fence_attempt_and_charge
                 each_step_is_claimed_once_by_many_workers
                 the_age_of_a_step_is_counted_from_its_first_claim
+                of_each_kind_the_lowest_ranks_wait_first
+                a_step_waits_until_it_is_claimed_and_again_when_it_is_given_back
+                queue_and_priority_of_a_run_are_kept
             }
             fences {
                 an_attempt_that_lost_its_step_can_write_nothing

@@ -7,6 +7,7 @@ use telecine_engine::activity::{ErrorClass, Usage};
 use telecine_engine::definition::Definition;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::{Command, Rejected};
+use telecine_engine::queue::Queue;
 use telecine_engine::retry::plan::{Action, RetryPlan};
 use telecine_engine::run::{Failure, Run, RunStatus, StepStatus, StoreUrls};
 use telecine_engine::store::Outcome;
@@ -58,6 +59,8 @@ impl World {
                 source: String::new(),
                 media: String::new(),
             },
+            queue: Queue::Default,
+            priority: 0,
             labels: Default::default(),
             output: None,
             error: None,

@@ -8,10 +8,11 @@ use serde_json::json;
 use telecine_engine::definition::{ActivityRef, StepDef, Template};
 use telecine_engine::id::SessionId;
 use telecine_engine::machine::Command;
-use telecine_engine::run::{RunStatus, StepStatus};
+use telecine_engine::queue::Queue;
+use telecine_engine::run::{Run, RunStatus, StepStatus};
 use telecine_engine::store::ClaimRequest;
 
-use super::{Bench, claim, fan_out, ids, queued, request, single, step, workflow};
+use super::{Bench, Job, claim, fan_out, ids, queued, request, single, step, workflow};
 
 /// See the name.
 pub async fn a_claim_carries_what_an_attempt_needs(on: Bench) {
@@ -211,7 +212,7 @@ pub async fn each_step_is_claimed_once_by_many_workers(on: Bench) {
             loop {
                 let request = request(&session, 3);
                 let claims = claim(store.as_ref(), &request).await;
-                if claims.is_empty() && !store.has_claimable(&request).await.unwrap() {
+                if claims.is_empty() && store.waiting(None, 1).await.unwrap().is_empty() {
                     return mine;
                 }
                 mine.extend(claims.into_iter().map(|claim| claim.fence));
@@ -257,4 +258,91 @@ pub async fn the_age_of_a_step_is_counted_from_its_first_claim(on: Bench) {
         age >= TimeDelta::seconds(3600) && age < TimeDelta::seconds(3700),
         "{age:?}"
     );
+}
+
+/// Of a job and its steps, a step's own priority and queue go first. However few are asked for, every
+/// kind answers.
+pub async fn of_each_kind_the_lowest_ranks_wait_first(on: Bench) {
+    let urgent = |priority| StepDef {
+        priority: Some(priority),
+        ..step(&[])
+    };
+    let critical = StepDef {
+        queue: Some(Queue::Critical),
+        ..step(&[])
+    };
+    let definition = || {
+        workflow([
+            ("usual", step(&[])),
+            ("urgent", urgent(5)),
+            ("patient", urgent(-5)),
+            ("critical", critical.clone()),
+        ])
+    };
+    let first = on.submit(definition()).await;
+    let run = Run {
+        priority: 1,
+        ..queued(&definition(), json!({}))
+    };
+    let second = on.submit_run(definition(), run).await;
+    let mut waiting = on.store.waiting(None, 10).await.unwrap();
+    waiting.sort_by_key(|it| (it.ticket.kind.queue, it.ticket.rank, it.run.clone()));
+    let order: Vec<_> = waiting
+        .iter()
+        .map(|it| (it.run.clone(), it.step.to_string(), it.ticket.kind.queue))
+        .collect();
+    let of = |job: &Job, step: &str, queue| (job.id.clone(), step.to_owned(), queue);
+    let expected = [
+        of(&second, "critical", Queue::Critical),
+        of(&first, "critical", Queue::Critical),
+        of(&first, "urgent", Queue::Default),
+        of(&second, "urgent", Queue::Default),
+        of(&second, "usual", Queue::Default),
+        of(&first, "usual", Queue::Default),
+        of(&first, "patient", Queue::Default),
+        of(&second, "patient", Queue::Default),
+    ];
+    assert_eq!(order, expected);
+    let heads = on.store.waiting(None, 1).await.unwrap();
+    let mut heads: Vec<_> = heads.iter().map(|it| it.step.to_string()).collect();
+    heads.sort();
+    assert_eq!(heads, ["critical", "urgent"]);
+    let of_run = on.store.waiting(Some(&first.id), 3).await.unwrap();
+    let of_run: Vec<_> = of_run.iter().map(|it| it.step.to_string()).collect();
+    assert_eq!(of_run, ["usual", "urgent", "patient"], "in their own order");
+    let mut counts = on.store.count_waiting().await.unwrap();
+    counts.sort();
+    let counts: Vec<_> = counts.iter().map(|(kind, n)| (kind.queue, *n)).collect();
+    assert_eq!(counts, [(Queue::Critical, 2), (Queue::Default, 6)]);
+}
+
+/// See the name.
+pub async fn a_step_waits_until_it_is_claimed_and_again_when_it_is_given_back(on: Bench) {
+    let job = on.submit(single()).await;
+    let before = on.store.waiting(None, 1).await.unwrap();
+    let claim = on.claim_one(&on.session().await).await;
+    assert_eq!(before[0].ticket.kind, claim.kind);
+    assert!(on.store.waiting(None, 1).await.unwrap().is_empty());
+    assert!(on.store.count_waiting().await.unwrap().is_empty());
+    let release = Command::Release {
+        step: claim.fence.step.clone(),
+        fence: claim.fence.fence,
+        usage: telecine_engine::activity::Usage::default(),
+    };
+    on.fold(&job, release).await.unwrap();
+    assert_eq!(on.store.waiting(None, 1).await.unwrap(), before);
+}
+
+/// See the name.
+pub async fn queue_and_priority_of_a_run_are_kept(on: Bench) {
+    let run = Run {
+        queue: Queue::VideoLarge,
+        priority: -7,
+        ..queued(&single(), json!({}))
+    };
+    let job = on.submit_run(single(), run).await;
+    let kept = on.run(&job).await;
+    assert_eq!((kept.queue, kept.priority), (Queue::VideoLarge, -7));
+    let waiting = on.store.waiting(None, 1).await.unwrap();
+    assert_eq!(waiting[0].ticket.kind.queue, Queue::VideoLarge);
 }

@@ -1,0 +1,155 @@
+//! Who goes next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Kind, Machine, Queue, Room, Waiting};
+use crate::id::{RunId, StepId};
+
+/// A step that has no room yet may be overtaken by those whose rank is at most this much higher, in
+/// milliseconds; then the machine is left to run empty until it fits. Without overtaking, a step that
+/// wants much memory would keep processors idle; without an end to it, it would never get that memory.
+/// Ten minutes are a few attempts of an encode.
+const OVERTAKE_MS: i64 = 10 * 60_000;
+
+/// Whose turn it is among the queues, over all that this process claims: of ten free slots, `critical`
+/// gets six, `default` three and `video:large` one while all of them wait, in turns that are spread
+/// evenly. A queue in which nobody waits loses its turns to the others and does not save them up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turns {
+    credit: BTreeMap<Queue, i64>,
+}
+
+impl Turns {
+    /// The next of the queues that wait.
+    pub fn next(&mut self, waiting: &BTreeSet<Queue>) -> Option<Queue> {
+        let all: i64 = waiting.iter().map(|queue| queue.weight()).sum();
+        for queue in waiting {
+            *self.credit.entry(*queue).or_default() += queue.weight();
+        }
+        // Of equals the first, which is the more urgent one.
+        let next = waiting
+            .iter()
+            .rev()
+            .max_by_key(|queue| self.credit.get(queue))?;
+        *self.credit.entry(*next).or_default() -= all;
+        Some(*next)
+    }
+}
+
+/// A step in its line: the lowest rank first, then the oldest run, then in the order of the
+/// definition and of its lists.
+type Place = (i64, RunId, usize, StepId);
+
+/// The steps that wait, as far as they are known: one line for each kind.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    by_kind: BTreeMap<Kind, BTreeSet<Place>>,
+}
+
+impl Lines {
+    /// Adds a step, unless it is there.
+    pub fn add(&mut self, waiting: Waiting) {
+        let Waiting {
+            run,
+            step,
+            position,
+            ticket,
+        } = waiting;
+        let place = (ticket.rank, run, position, step);
+        self.by_kind.entry(ticket.kind).or_default().insert(place);
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_kind.values().all(BTreeSet::is_empty)
+    }
+
+    /// Keeps the kinds and runs that somebody can run.
+    #[must_use]
+    pub fn only(mut self, activities: &[String], run: Option<&RunId>) -> Self {
+        self.by_kind
+            .retain(|kind, _| activities.contains(&kind.activity));
+        if let Some(run) = run {
+            for line in self.by_kind.values_mut() {
+                line.retain(|(_, of, ..)| of == run);
+            }
+        }
+        self
+    }
+
+    /// Keeps the steps that a test keeps.
+    pub fn retain(&mut self, keep: impl Fn(&RunId, &StepId) -> bool) {
+        for line in self.by_kind.values_mut() {
+            line.retain(|(_, run, _, step)| keep(run, step));
+        }
+    }
+
+    /// Takes the step that goes next into what is free of a machine, and takes from that what the
+    /// step takes. `None` if nobody fits.
+    pub fn take(
+        &mut self,
+        (machine, free): (Machine, &mut Room),
+        turns: &mut Turns,
+    ) -> Option<(Kind, RunId, StepId)> {
+        let heads = self.heads(machine, *free);
+        let fitting: Vec<&Head> = heads.iter().filter(|head| head.fits).collect();
+        let queue = whose_turn(&fitting, turns)?;
+        let next = fitting
+            .into_iter()
+            .filter(|head| head.kind.queue == queue)
+            .min_by(|a, b| a.place.cmp(&b.place))?;
+        let (kind, place, cost) = (next.kind.clone(), next.place.clone(), next.cost);
+        self.by_kind.get_mut(&kind)?.remove(&place);
+        *free -= cost;
+        let (_, run, _, step) = place;
+        Some((kind, run, step))
+    }
+
+    /// The first step of each kind that fits the machine, and whether it may go now.
+    fn heads(&self, machine: Machine, free: Room) -> Vec<Head> {
+        let mut heads: Vec<Head> = self
+            .by_kind
+            .iter()
+            .filter_map(|(kind, line)| {
+                let cost = machine.cost(kind)?;
+                free.has_slot_for(cost).then_some(())?;
+                Some(Head {
+                    kind: kind.clone(),
+                    place: line.first()?.clone(),
+                    cost,
+                    fits: free.holds(cost),
+                })
+            })
+            .collect();
+        let has_no_room = heads.iter().filter(|head| !head.fits);
+        let first_without = has_no_room.map(|head| head.place.0).min();
+        if let Some(rank) = first_without {
+            for head in &mut heads {
+                let urgent = head.kind.queue == Queue::Critical;
+                head.fits &= urgent || head.place.0 <= rank.saturating_add(OVERTAKE_MS);
+            }
+        }
+        heads
+    }
+}
+
+/// The first of its kind.
+struct Head {
+    kind: Kind,
+    place: Place,
+    cost: Room,
+    fits: bool,
+}
+
+/// Slots that only large work can use take no turn from the others.
+fn whose_turn(fitting: &[&Head], turns: &mut Turns) -> Option<Queue> {
+    if let Some(own) = fitting.iter().find(|head| head.cost.large_slots > 0) {
+        return Some(own.kind.queue);
+    }
+    let waiting = fitting.iter().map(|head| head.kind.queue).collect();
+    turns.next(&waiting)
+}
+
+#[cfg(test)]
+mod tests;

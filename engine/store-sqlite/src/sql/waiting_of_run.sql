@@ -1,0 +1,6 @@
+-- The first ready steps of a run, in the order of the definition and of its lists.
+select run, node, item, position, kind, rank
+from step
+where status = 'ready' and kind is not null and run = $1
+order by position, item
+limit $2
