@@ -414,9 +414,10 @@ pub trait Transaction: Send {
     /// Gives a key that was taken in this transaction to the run that its request found.
     async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError>;
 
-    /// Inserts runs with their nodes and steps, each unless a run of the same fingerprint is there
-    /// and its `force` is false. One answer each, in order.
-    async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError>;
+    /// Takes the fingerprints of runs that are about to be made, each unless a run of the same
+    /// fingerprint is there and its `force` is false. One answer each, in order; those that are
+    /// [`Created::New`] are in the store once their [`Changes`] were saved. Once per transaction.
+    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError>;
 
     /// Locks runs, in the order of their ids, until the transaction ends, and loads their headers
     /// and nodes. Those that are not there are left out.

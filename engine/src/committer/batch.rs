@@ -123,10 +123,13 @@ impl Batch {
             .filter(|(index, _)| !known.contains_key(index))
             .filter_map(|(index, work)| Some((index, Asked::of(work)?)))
             .collect();
-        let new: Vec<_> = asked.iter().map(|(_, it)| (it.new, it.force)).collect();
+        let new: Vec<_> = asked
+            .iter()
+            .map(|(_, it)| (&it.new.run, it.force))
+            .collect();
         let created = match new.is_empty() {
             true => Vec::new(),
-            false => self.tx.create_runs(&new).await?,
+            false => self.tx.admit_runs(&new).await?,
         };
         let mut found = BTreeMap::new();
         for ((index, Asked { new, key, .. }), created) in asked.into_iter().zip(created) {
@@ -136,7 +139,7 @@ impl Batch {
             }
             if created == Created::New {
                 let definition = self.definitions.get(&new.run.definition).await?;
-                let mut folding = Folding::new(View::created(new, definition));
+                let mut folding = Folding::new(View::created(new.clone(), definition));
                 folding.waiting.push_back((None, Command::Start));
                 self.runs.insert(new.run.id.clone(), folding);
             }

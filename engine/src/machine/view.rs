@@ -30,6 +30,9 @@ pub struct View {
 /// What a fold changed: rows to write, and what to do next.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changes {
+    /// Whether the run is new: `run` is to be inserted, `nodes` are all that it has, in the order of
+    /// the definition, and `steps` all that are known.
+    pub created: bool,
     /// The header, if anything changed.
     pub run: Option<Run>,
     /// Nodes that changed.
@@ -92,15 +95,15 @@ impl View {
         }
     }
 
-    /// A view of a run that was inserted just now.
+    /// A view of a run that is not in the store yet: what is flushed first creates it.
     #[must_use]
-    pub fn created(new: &NewRun, definition: Arc<Definition>) -> Self {
-        let rows = ViewRows {
-            run: new.run.clone(),
-            nodes: new.nodes.clone(),
-        };
-        let mut view = Self::new(rows, definition);
-        view.add_steps(new.steps.clone());
+    pub fn created(new: NewRun, definition: Arc<Definition>) -> Self {
+        let NewRun { run, nodes, steps } = new;
+        let mut view = Self::new(ViewRows { run, nodes }, definition);
+        view.changes.created = true;
+        for step in steps {
+            view.insert_step(step);
+        }
         view
     }
 
@@ -248,7 +251,8 @@ impl View {
     /// Whether there is anything to write.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.dirty_nodes.is_empty()
+        self.changes.created
+            || !self.dirty_nodes.is_empty()
             || !self.dirty_steps.is_empty()
             || !self.changes.events.is_empty()
     }
@@ -281,10 +285,13 @@ impl View {
         let mut changes = std::mem::take(&mut self.changes);
         self.changes.follow_ups = std::mem::take(&mut changes.follow_ups);
         let nodes = std::mem::take(&mut self.dirty_nodes);
-        changes.nodes = nodes
-            .iter()
-            .filter_map(|name| self.nodes.get(name).cloned())
-            .collect();
+        changes.nodes = match changes.created {
+            true => self.nodes.values().cloned().collect(),
+            false => {
+                let changed = nodes.iter().filter_map(|name| self.nodes.get(name));
+                changed.cloned().collect()
+            }
+        };
         let steps = std::mem::take(&mut self.dirty_steps);
         changes.steps = steps
             .iter()
@@ -300,6 +307,8 @@ impl View {
         }
         if !changes.events.is_empty() {
             self.run.revision += 1;
+        }
+        if changes.created || !changes.events.is_empty() {
             changes.run = Some(self.run.clone());
         }
         changes

@@ -10,7 +10,7 @@ use telecine_engine::machine::Changes;
 use telecine_engine::objects::Artifact;
 use telecine_engine::queue::Tickets;
 use telecine_engine::run::{Event, Node, Run, Step, StepStatus};
-use telecine_engine::store::{AttemptEnd, AttemptStart, NewRun, StoreError};
+use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
 
 use crate::error::Error;
 use crate::read;
@@ -39,49 +39,6 @@ pub(crate) struct Writing<'c> {
 type Placed<'a> = (&'a RunId, i32, &'a Step);
 
 impl Writing<'_> {
-    /// Inserts runs with their nodes and steps.
-    pub(crate) async fn create_runs(&mut self, new: &[&NewRun]) -> Result<(), Error> {
-        for new in new {
-            self.insert_run(new).await?;
-            self.locked
-                .graphs
-                .insert(new.run.id.clone(), new.nodes.clone());
-        }
-        let steps: Vec<_> = new
-            .iter()
-            .flat_map(|new| new.steps.iter().map(|step| (&new.run.id, step)))
-            .collect();
-        self.steps(&steps, &Tickets::default()).await
-    }
-
-    async fn insert_run(&mut self, new: &NewRun) -> Result<(), Error> {
-        let run = &new.run;
-        sqlx::query(include_str!("sql/create_run.sql"))
-            .bind(run.id.as_str())
-            .bind(&run.workflow)
-            .bind(narrow_count(run.version))
-            .bind(&run.definition)
-            .bind(run.status.as_str())
-            .bind(narrow_count(run.round))
-            .bind(count(run.revision))
-            .bind(serde_json::to_string(&new.nodes)?)
-            .bind(serde_json::to_string(&run.input)?)
-            .bind(&run.fingerprint)
-            .bind(&run.stores.source)
-            .bind(&run.stores.media)
-            .bind(serde_json::to_string(&run.labels)?)
-            .bind(json(run.output.as_ref())?)
-            .bind(json(run.error.as_ref())?)
-            .bind(run.created_at)
-            .bind(run.started_at)
-            .bind(run.ended_at)
-            .bind(run.queue.as_str())
-            .bind(run.priority)
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(())
-    }
-
     /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
     pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
         self.know(changes).await?;
@@ -113,10 +70,11 @@ impl Writing<'_> {
         .await
     }
 
-    /// Locks the runs that were not locked yet.
+    /// Locks the runs that are there and were not locked yet.
     async fn know(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
         let unknown: Vec<&str> = changes
             .iter()
+            .filter(|(_, changes)| !changes.created)
             .map(|(run, _)| run)
             .filter(|run| !self.locked.graphs.contains_key(*run))
             .map(RunId::as_str)
@@ -177,8 +135,9 @@ impl Writing<'_> {
         &mut self,
         changes: &[(RunId, Changes)],
     ) -> Result<HashMap<RunId, i64>, Error> {
+        let mut numbers = self.create(changes).await?;
         let mut headers = Headers::default();
-        for (run, changes) in changes {
+        for (run, changes) in changes.iter().filter(|(_, changes)| !changes.created) {
             let nodes = self.locked.graphs.get_mut(run);
             let nodes = nodes.ok_or_else(|| StoreError::NoRun(run.clone()))?;
             for node in &changes.nodes {
@@ -188,7 +147,25 @@ impl Writing<'_> {
             }
             headers.push(run, changes, nodes)?;
         }
-        headers.write(self.connection).await
+        numbers.extend(headers.write(self.connection).await?);
+        Ok(numbers)
+    }
+
+    /// Inserts the runs that are new; answers the number of the first event of each.
+    async fn create(
+        &mut self,
+        changes: &[(RunId, Changes)],
+    ) -> Result<HashMap<RunId, i64>, Error> {
+        let (mut rows, mut numbers) = (NewRuns::default(), HashMap::new());
+        for (id, changes) in changes.iter().filter(|(_, changes)| changes.created) {
+            let run = changes.run.as_ref();
+            rows.push(run.ok_or_else(|| StoreError::NoRun(id.clone()))?, changes)?;
+            numbers.insert(id.clone(), 1);
+            let graph = (id.clone(), changes.nodes.clone());
+            self.locked.graphs.extend([graph]);
+        }
+        rows.write(self.connection).await?;
+        Ok(numbers)
     }
 
     async fn steps(
@@ -514,6 +491,90 @@ fn json(value: Option<&impl serde::Serialize>) -> Result<Option<String>, serde_j
     value.map(serde_json::to_string).transpose()
 }
 
+/// Runs as `create_runs.sql` takes them.
+#[derive(Default)]
+struct NewRuns<'a> {
+    ids: Vec<&'a str>,
+    workflows: Vec<&'a str>,
+    versions: Vec<i32>,
+    definitions: Vec<&'a str>,
+    status: Vec<&'static str>,
+    rounds: Vec<i32>,
+    revisions: Vec<i64>,
+    events: Vec<i64>,
+    nodes: Vec<String>,
+    inputs: Vec<String>,
+    fingerprints: Vec<&'a str>,
+    sources: Vec<&'a str>,
+    media: Vec<&'a str>,
+    labels: Vec<String>,
+    outputs: Vec<Option<String>>,
+    errors: Vec<Option<String>>,
+    created: Vec<DateTime<Utc>>,
+    started: Vec<Option<DateTime<Utc>>>,
+    ended: Vec<Option<DateTime<Utc>>>,
+    queues: Vec<&'static str>,
+    priorities: Vec<i32>,
+}
+
+impl<'a> NewRuns<'a> {
+    fn push(&mut self, run: &'a Run, changes: &Changes) -> Result<(), Error> {
+        self.ids.push(run.id.as_str());
+        self.workflows.push(&run.workflow);
+        self.versions.push(narrow_count(run.version));
+        self.definitions.push(&run.definition);
+        self.status.push(run.status.as_str());
+        self.rounds.push(narrow_count(run.round));
+        self.revisions.push(count(run.revision));
+        self.events.push(count(changes.events.len() as u64));
+        self.nodes.push(serde_json::to_string(&changes.nodes)?);
+        self.inputs.push(serde_json::to_string(&run.input)?);
+        self.fingerprints.push(&run.fingerprint);
+        self.sources.push(&run.stores.source);
+        self.media.push(&run.stores.media);
+        self.labels.push(serde_json::to_string(&run.labels)?);
+        self.outputs.push(json(run.output.as_ref())?);
+        self.errors.push(json(run.error.as_ref())?);
+        self.created.push(run.created_at);
+        self.started.push(run.started_at);
+        self.ended.push(run.ended_at);
+        self.queues.push(run.queue.as_str());
+        self.priorities.push(run.priority);
+        Ok(())
+    }
+
+    async fn write(self, db: &mut PgConnection) -> Result<(), Error> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(include_str!("sql/create_runs.sql"))
+            .bind(self.ids)
+            .bind(self.workflows)
+            .bind(self.versions)
+            .bind(self.definitions)
+            .bind(self.status)
+            .bind(self.rounds)
+            .bind(self.revisions)
+            .bind(self.events)
+            .bind(self.nodes)
+            .bind(self.inputs)
+            .bind(self.fingerprints)
+            .bind(self.sources)
+            .bind(self.media)
+            .bind(self.labels)
+            .bind(self.outputs)
+            .bind(self.errors)
+            .bind(self.created)
+            .bind(self.started)
+            .bind(self.ended)
+            .bind(self.queues)
+            .bind(self.priorities)
+            .execute(db)
+            .await?;
+        Ok(())
+    }
+}
+
 /// Headers as `save_runs.sql` takes them. A run without a new header keeps its own.
 #[derive(Default)]
 struct Headers<'a> {
@@ -548,6 +609,9 @@ impl<'a> Headers<'a> {
     }
 
     async fn write(self, db: &mut PgConnection) -> Result<HashMap<RunId, i64>, Error> {
+        if self.runs.is_empty() {
+            return Ok(HashMap::new());
+        }
         let first: Vec<(String, i64)> = sqlx::query_as(include_str!("sql/save_runs.sql"))
             .bind(self.runs)
             .bind(self.nodes)

@@ -11,9 +11,9 @@ use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{Snapshot, Step, StepStatus};
+use telecine_engine::run::{Run, Snapshot, Step, StepStatus};
 use telecine_engine::store::{
-    Created, Fence, NewRun, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
+    Created, Fence, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
 };
 
 use crate::error::Error;
@@ -56,30 +56,28 @@ impl PostgresTransaction {
     }
 
     /// Fingerprints are taken in their order, so that two transactions that accept the same requests
-    /// wait for each other and not in a circle.
-    async fn create(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, Error> {
+    /// wait for each other and not in a circle. As a rule all of them differ: one statement.
+    async fn admit(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, Error> {
         let mut order: Vec<usize> = (0..new.len()).collect();
-        order.sort_by_key(|index| &new[*index].0.run.fingerprint);
+        order.sort_by_key(|index| &new[*index].0.fingerprint);
         let mut answers = vec![Created::New; new.len()];
-        for index in order {
-            let (run, force) = (&new[index].0.run, new[index].1);
-            let taken: String = sqlx::query_scalar(include_str!("sql/take_request.sql"))
-                .bind(&run.fingerprint)
-                .bind(run.id.as_str())
-                .bind(force)
-                .fetch_one(&mut *self.inner)
+        let alike = |a: &usize, b: &usize| new[*a].0.fingerprint == new[*b].0.fingerprint;
+        let doubled = order.windows(2).any(|pair| alike(&pair[0], &pair[1]));
+        let at_once = if doubled { 1 } else { order.len().max(1) };
+        for part in order.chunks(at_once) {
+            let wanted = || part.iter().map(|index| new[*index]);
+            let taken: Vec<String> = sqlx::query_scalar(include_str!("sql/take_requests.sql"))
+                .bind(fingerprints(wanted()))
+                .bind(wanted().map(|(run, _)| run.id.as_str()).collect::<Vec<_>>())
+                .bind(fingerprints(wanted().filter(|(_, force)| *force)))
+                .fetch_all(&mut *self.inner)
                 .await?;
-            if taken != run.id.as_str() {
-                answers[index] = Created::Existing(taken.into());
+            for (index, taken) in part.iter().zip(taken) {
+                if taken != new[*index].0.id.as_str() {
+                    answers[*index] = Created::Existing(taken.into());
+                }
             }
         }
-        let made: Vec<&NewRun> = new
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| **answer == Created::New)
-            .map(|((new, _), _)| *new)
-            .collect();
-        self.writing().create_runs(&made).await?;
         Ok(answers)
     }
 
@@ -159,6 +157,10 @@ impl PostgresTransaction {
     }
 }
 
+fn fingerprints<'n>(new: impl Iterator<Item = (&'n Run, bool)>) -> Vec<&'n str> {
+    new.map(|(run, _)| run.fingerprint.as_str()).collect()
+}
+
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
@@ -173,8 +175,8 @@ impl Transaction for PostgresTransaction {
         Ok(keys::give(&mut self.inner, key, run).await?)
     }
 
-    async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {
-        Ok(self.create(new).await?)
+    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
+        Ok(self.admit(new).await?)
     }
 
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {

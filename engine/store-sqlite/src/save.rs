@@ -7,7 +7,7 @@ use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Tickets;
 use telecine_engine::run::{Event, Step, StepStatus};
-use telecine_engine::store::{NewRun, StoreError};
+use telecine_engine::store::StoreError;
 
 use crate::error::Error;
 use crate::rows::{
@@ -37,25 +37,6 @@ fn each<'a, T: Sync + 'a>(
 }
 
 impl Writing<'_> {
-    /// Inserts runs with their nodes and steps.
-    pub(crate) async fn create_runs(&mut self, new: &[&NewRun]) -> Result<(), Error> {
-        let runs = new.iter().map(|new| RunCells::from(&new.run));
-        self.many(include_str!("sql/create_runs.sql"), runs).await?;
-        let mut nodes = Vec::new();
-        for new in new {
-            for (position, node) in new.nodes.iter().enumerate() {
-                nodes.push(NodeCells::new(&new.run.id, (node, Some(position))));
-            }
-        }
-        self.many(include_str!("sql/create_nodes.sql"), nodes.iter())
-            .await?;
-        let steps: Vec<(&RunId, &Step)> = new
-            .iter()
-            .flat_map(|new| new.steps.iter().map(|step| (&new.run.id, step)))
-            .collect();
-        self.steps(&steps, &Tickets::default()).await
-    }
-
     /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
     pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
         let collapsed = each(changes, |changes| &changes.collapsed);
@@ -64,15 +45,7 @@ impl Writing<'_> {
             .await?;
         let forgotten: Vec<_> = each(changes, |changes| &changes.forgotten).collect();
         self.forget(&forgotten).await?;
-        let headers = changes
-            .iter()
-            .filter_map(|(_, changes)| changes.run.as_ref());
-        let headers = headers.map(HeaderCells::from);
-        self.many(include_str!("sql/save_runs.sql"), headers)
-            .await?;
-        let nodes = each(changes, |changes| &changes.nodes);
-        let nodes = nodes.map(|(run, node)| NodeCells::new(run, (node, None)));
-        self.many(include_str!("sql/save_nodes.sql"), nodes).await?;
+        self.headers(changes).await?;
         let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
         let tickets = Tickets::of(changes);
         self.steps(&steps, &tickets).await?;
@@ -89,6 +62,34 @@ impl Writing<'_> {
             event,
         }))
         .await
+    }
+
+    /// Writes headers and nodes.
+    async fn headers(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let (mut new, mut new_nodes) = (Vec::new(), Vec::new());
+        let (mut changed, mut nodes) = (Vec::new(), Vec::new());
+        for (run, changes) in changes {
+            let header = changes.run.as_ref();
+            if changes.created {
+                new.extend(header.map(RunCells::from));
+                let places = changes.nodes.iter().enumerate();
+                let cells = |(place, node)| NodeCells::new(run, (node, Some(place)));
+                new_nodes.extend(places.map(cells));
+            } else {
+                changed.extend(header.map(HeaderCells::from));
+                let cells = |node| NodeCells::new(run, (node, None));
+                nodes.extend(changes.nodes.iter().map(cells));
+            }
+        }
+        self.many(include_str!("sql/create_runs.sql"), new.iter())
+            .await?;
+        self.many(include_str!("sql/create_nodes.sql"), new_nodes.iter())
+            .await?;
+        self.many(include_str!("sql/save_runs.sql"), changed.iter())
+            .await?;
+        self.many(include_str!("sql/save_nodes.sql"), nodes.iter())
+            .await?;
+        Ok(())
     }
 
     async fn attempts(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {

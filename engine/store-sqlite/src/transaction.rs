@@ -13,9 +13,9 @@ use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{Snapshot, Step};
+use telecine_engine::run::{Run, Snapshot, Step};
 use telecine_engine::store::{
-    Created, Fence, NewRun, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
+    Created, Fence, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
 };
 
 use crate::error::{Error, in_directory};
@@ -64,32 +64,30 @@ impl SqliteTransaction {
         }
     }
 
-    async fn create(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, Error> {
+    async fn admit(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, Error> {
         let mut known = self.known(new).await?;
-        let (mut answers, mut missing) = (Vec::with_capacity(new.len()), Vec::new());
+        let mut answers = Vec::with_capacity(new.len());
         for (new, force) in new {
-            let fingerprint = new.run.fingerprint.as_str();
+            let fingerprint = new.fingerprint.as_str();
             match known.get(fingerprint).filter(|_| !force) {
                 Some(run) => answers.push(Created::Existing(run.clone())),
                 None => {
-                    known.insert(fingerprint, new.run.id.clone());
-                    missing.push(*new);
+                    known.insert(fingerprint, new.id.clone());
                     answers.push(Created::New);
                 }
             }
         }
-        self.writing().create_runs(&missing).await?;
         Ok(answers)
     }
 
     /// The latest runs of the fingerprints of those that need not be new.
     async fn known<'n>(
         &mut self,
-        new: &[(&'n NewRun, bool)],
+        new: &[(&'n Run, bool)],
     ) -> Result<HashMap<&'n str, RunId>, Error> {
         let mut known = HashMap::new();
         for (new, _) in new.iter().filter(|(_, force)| !force) {
-            let fingerprint = new.run.fingerprint.as_str();
+            let fingerprint = new.fingerprint.as_str();
             if let Some(run) = read::find_run(&mut self.inner, fingerprint).await? {
                 known.insert(fingerprint, run);
             }
@@ -139,8 +137,8 @@ impl Transaction for SqliteTransaction {
         self.named(given)
     }
 
-    async fn create_runs(&mut self, new: &[(&NewRun, bool)]) -> Result<Vec<Created>, StoreError> {
-        let created = self.create(new).await;
+    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
+        let created = self.admit(new).await;
         self.named(created)
     }
 

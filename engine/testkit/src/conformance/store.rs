@@ -313,9 +313,18 @@ async fn claimed(tx: &mut dyn Transaction, view: &View, (id, kind): (&StepId, Ki
 }
 
 async fn create(tx: &mut dyn Transaction, new: &NewRun, force: bool) -> Created {
-    let mut created = tx.create_runs(&[(new, force)]).await.unwrap();
+    let mut created = tx.admit_runs(&[(&new.run, force)]).await.unwrap();
     assert_eq!(created.len(), 1);
+    if created[0] == Created::New {
+        tx.save(&[insertion(new)]).await.unwrap();
+    }
     created.remove(0)
+}
+
+/// The changes that put a run into the store.
+fn insertion(new: &NewRun) -> (RunId, Changes) {
+    let mut view = View::created(new.clone(), Arc::new(single()));
+    (new.run.id.clone(), view.flush())
 }
 
 /// Header and nodes of a run that is there.

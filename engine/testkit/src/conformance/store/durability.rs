@@ -60,7 +60,8 @@ pub async fn a_store_goes_on_after_a_failed_transaction(on: Bench) {
     let run = queued(&definition, json!({}));
     let mut tx = on.store.begin().await.unwrap();
     let new = machine::plan_run(run.clone(), &definition, tx.now().await.unwrap());
-    assert!(tx.create_runs(&[(&new, false)]).await.is_err());
+    tx.admit_runs(&[(&new.run, false)]).await.unwrap();
+    assert!(tx.save(&[super::insertion(&new)]).await.is_err());
     drop(tx);
     on.store
         .save_definition(&record(&definition))
