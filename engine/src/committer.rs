@@ -107,6 +107,20 @@ type Answered = Result<Answer, CommitError>;
 enum Request {
     Batched(Work, oneshot::Sender<Answered>),
     Alone(Chore, oneshot::Sender<Answered>),
+    /// A claim that waits until there is something to claim.
+    Wait(Waiter),
+    /// The claim that a session waits for is wanted no more.
+    Withdraw(SessionId),
+    /// Steps may have become ready elsewhere: those who wait look again.
+    Look,
+}
+
+/// A worker that waits for steps. It is part of every transaction of this process, so that what
+/// becomes ready in one is claimed in the same.
+#[derive(Debug)]
+struct Waiter {
+    request: ClaimRequest,
+    reply: oneshot::Sender<Answered>,
 }
 
 /// Sends work to the committer. Cheap to clone.
@@ -212,6 +226,31 @@ impl Committer {
         Ok(claimed(self.batched(Work::Claim(request)).await?))
     }
 
+    /// Waits for steps to claim. What becomes ready by a transaction of this process is claimed in
+    /// that same transaction; for what is ready already, or by other processes,
+    /// [`Committer::look`] has to be called. One wait of a session at a time.
+    ///
+    /// # Errors
+    /// [`CommitError::Stopped`].
+    pub async fn wait(&self, request: ClaimRequest) -> Result<Awaited, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        let waiter = Request::Wait(Waiter { request, reply });
+        let sent = self.requests.send(waiter).await;
+        sent.map_err(|_| CommitError::Stopped)?;
+        Ok(Awaited(answer))
+    }
+
+    /// Ends the wait of a session, which then answers no steps if it has not answered yet.
+    pub async fn withdraw(&self, session: &SessionId) {
+        // A committer that has stopped lets nobody wait.
+        let _ = self.requests.send(Request::Withdraw(session.clone())).await;
+    }
+
+    /// Lets those who wait for steps look into the store.
+    pub async fn look(&self) {
+        let _ = self.requests.send(Request::Look).await;
+    }
+
     /// Ends the session of this process: whatever it ran is lost and can be claimed again.
     ///
     /// # Errors
@@ -264,6 +303,23 @@ impl Committer {
     }
 }
 
+/// Steps that are waited for. Who gives it up without [`Committer::withdraw`] may have steps claimed
+/// that nobody runs.
+#[derive(Debug)]
+pub struct Awaited(oneshot::Receiver<Answered>);
+
+impl Awaited {
+    /// At least one step, or none after [`Committer::withdraw`]. May be given up and called again
+    /// until it has answered.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn claims(&mut self) -> Result<Vec<Claim>, CommitError> {
+        let answer = (&mut self.0).await.map_err(|_| CommitError::Stopped)?;
+        Ok(claimed(answer?))
+    }
+}
+
 fn claimed(answer: Answer) -> Vec<Claim> {
     match answer {
         Answer::Claimed(claims) => claims,
@@ -313,6 +369,41 @@ async fn gather(inbox: &mut mpsc::Receiver<Request>, requests: &mut Vec<Request>
     }
 }
 
+/// What is done at a time.
+#[derive(Default)]
+struct Round {
+    works: Vec<Work>,
+    /// One for each work.
+    replies: Vec<oneshot::Sender<Answered>>,
+    chores: Vec<(Chore, oneshot::Sender<Answered>)>,
+    /// Those who wait look into the store, even if there is no work.
+    look: bool,
+}
+
+impl Round {
+    /// Sorts requests; who begins or ceases to wait is put to or taken from the others who do.
+    fn of(requests: impl Iterator<Item = Request>, waiters: &mut Vec<Waiter>) -> Self {
+        let mut round = Self::default();
+        for request in requests {
+            match request {
+                Request::Batched(work, reply) => {
+                    round.works.push(work);
+                    round.replies.push(reply);
+                }
+                Request::Alone(chore, reply) => round.chores.push((chore, reply)),
+                Request::Wait(waiter) => waiters.push(waiter),
+                Request::Withdraw(session) => {
+                    for gone in waiters.extract_if(.., |it| it.request.session == session) {
+                        let _ = gone.reply.send(Ok(Answer::Claimed(Vec::new())));
+                    }
+                }
+                Request::Look => round.look = true,
+            }
+        }
+        round
+    }
+}
+
 /// What one transaction is for.
 #[derive(Clone, Copy)]
 enum Job<'a> {
@@ -332,29 +423,53 @@ struct Writer {
 impl Writer {
     async fn work(self, mut inbox: mpsc::Receiver<Request>) {
         let mut requests = Vec::with_capacity(BATCH_REQUESTS);
+        let mut waiters = Vec::new();
         while inbox.recv_many(&mut requests, BATCH_REQUESTS).await > 0 {
             gather(&mut inbox, &mut requests).await;
             gauge!(metrics::COMMIT_QUEUE.name).set(inbox.len() as f64);
-            let (mut works, mut chores) = (Vec::new(), Vec::new());
-            let mut replies = Vec::new();
-            for request in requests.drain(..) {
-                match request {
-                    Request::Batched(work, reply) => {
-                        works.push(work);
-                        replies.push(reply);
-                    }
-                    Request::Alone(chore, reply) => chores.push((chore, reply)),
+            let round = Round::of(requests.drain(..), &mut waiters);
+            self.go(round, &mut waiters).await;
+        }
+    }
+
+    /// Commits what was asked for, together with the claims of those who wait, and answers.
+    async fn go(&self, round: Round, waiters: &mut Vec<Waiter>) {
+        let Round {
+            mut works,
+            replies,
+            chores,
+            look,
+        } = round;
+        // Whoever gave up waiting would never run what was claimed.
+        waiters.retain(|waiter| !waiter.reply.is_closed());
+        if look || !works.is_empty() {
+            works.extend(
+                waiters
+                    .iter()
+                    .map(|waiter| Work::Claim(waiter.request.clone())),
+            );
+        }
+        let mut answers = self.answer(&works).await.into_iter();
+        for (reply, answer) in replies.into_iter().zip(answers.by_ref()) {
+            // Whoever asked may be gone; what was committed stays committed.
+            let _ = reply.send(answer);
+        }
+        for answer in answers {
+            let waiter = waiters.remove(0);
+            match &answer {
+                Ok(Answer::Claimed(claims)) if !claims.is_empty() => {}
+                // A session that is dead gets nothing; its process will hear of that.
+                Ok(_) => {
+                    waiters.push(waiter);
+                    continue;
                 }
+                Err(_) => {}
             }
-            let answers = self.answer(&works).await;
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                // Whoever asked may be gone; what was committed stays committed.
-                let _ = reply.send(answer);
-            }
-            for (chore, reply) in chores {
-                let done = self.transact(Job::Alone(&chore)).await;
-                let _ = reply.send(done.map(|_| Answer::Done));
-            }
+            let _ = waiter.reply.send(answer);
+        }
+        for (chore, reply) in chores {
+            let done = self.transact(Job::Alone(&chore)).await;
+            let _ = reply.send(done.map(|_| Answer::Done));
         }
     }
 

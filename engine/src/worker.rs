@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::{Registry, Usage};
-use crate::committer::{CommitError, Committer};
+use crate::committer::{Awaited, CommitError, Committer};
 use crate::definitions::Definitions;
 use crate::dispatch::Dispatcher;
 use crate::id::{RunId, SessionId};
@@ -35,7 +35,7 @@ use crate::store::{Claim, ClaimRequest, Store, StoreError};
 use copies::{IDLE_BYTES, SourceCopies};
 pub use scratch::ATTEMPTS;
 pub use session::{LEASE, Session};
-use slots::Slots;
+use slots::{Offer, Slots};
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost
 /// their step; bounds how long the attempts of a cancelled run go on. Each time is a transaction that
@@ -154,7 +154,7 @@ impl Worker {
         }
         signals.cancelled.cancel();
         while let Some(ended) = attempts.join_next().await {
-            self.give_back(ended).await;
+            self.give_back(settle(ended).unwrap_or_default()).await;
         }
         if result.is_ok() {
             self.parts
@@ -173,40 +173,79 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<(), WorkerError> {
         let mut bell = self.parts.dispatcher.listen();
-        let mut claims = Vec::new();
-        loop {
-            claims.extend(self.claim().await?);
-            for claim in claims.drain(..) {
-                let seat = self.slots.seat(&claim);
-                attempts.spawn(attempt::run(
-                    self.parts.clone(),
-                    (claim, seat),
-                    signals.clone(),
-                ));
+        let mut waiting: Option<Waiting> = None;
+        let mut look = true;
+        let stopped = loop {
+            if waiting.is_none() && !self.slots.are_taken() {
+                waiting = Some(self.wait().await?);
             }
-            let full = self.slots.are_taken();
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = self.session.lost() => return Err(WorkerError::LeaseLost),
-                Some(ended) = attempts.join_next() => claims = settle(ended)?,
-                () = bell.rung(), if !full => {}
-                () = tokio::time::sleep(self.parts.dispatcher.patience()), if !full => {}
+            if look && let Some(waiting) = &waiting {
+                look = false;
+                self.look(waiting).await?;
             }
+            let claims = tokio::select! {
+                () = stop.cancelled() => break Ok(()),
+                () = self.session.lost() => break Err(WorkerError::LeaseLost),
+                Some(ended) = attempts.join_next() => {
+                    let claims = settle(ended)?;
+                    if claims.is_empty() {
+                        // More is free than what is waited with.
+                        self.parts.committer.withdraw(self.session.id()).await;
+                    }
+                    claims
+                }
+                claims = claims(&mut waiting) => {
+                    let claims = claims.map_err(fatal)?;
+                    if let Some(Waiting { offer, .. }) = waiting.take() {
+                        offer.settle(&claims);
+                    }
+                    claims
+                }
+                () = bell.rung() => { look = true; continue }
+                () = tokio::time::sleep(self.parts.dispatcher.patience()) => { look = true; continue }
+            };
+            self.start(claims, attempts, signals);
+        };
+        if let (Ok(()), Some(waiting)) = (&stopped, waiting) {
+            self.give_up(waiting).await;
+        }
+        stopped
+    }
+
+    fn start(&self, claims: Vec<Claim>, attempts: &mut Attempts, signals: &attempt::Signals) {
+        for claim in claims {
+            let seat = self.slots.seat(&claim);
+            let run = attempt::run(self.parts.clone(), (claim, seat), signals.clone());
+            attempts.spawn(run);
         }
     }
 
-    /// Claims what fits into what is free.
-    async fn claim(&self) -> Result<Vec<Claim>, WorkerError> {
+    /// Waits for steps that fit into what is free.
+    async fn wait(&self) -> Result<Waiting, WorkerError> {
         let offer = self.slots.offer();
         let request = offer.request();
-        // Most looks of an idle worker end here, without a transaction.
-        if !self.is_awaited(&request).await? {
-            return Ok(Vec::new());
+        let awaited = self.parts.committer.wait(request.clone()).await;
+        Ok(Waiting {
+            offer,
+            request,
+            awaited: awaited.map_err(fatal)?,
+        })
+    }
+
+    /// Claims what is ready already. Most looks end without a transaction.
+    async fn look(&self, waiting: &Waiting) -> Result<(), WorkerError> {
+        if self.is_awaited(&waiting.request).await? {
+            self.parts.committer.look().await;
         }
-        let claimed = self.parts.committer.claim(request).await;
-        let claims = claimed.map_err(fatal)?;
-        offer.settle(&claims);
-        Ok(claims)
+        Ok(())
+    }
+
+    /// Waits no more. What was claimed in the last moment is given back: nobody else would run it.
+    async fn give_up(&self, mut waiting: Waiting) {
+        self.parts.committer.withdraw(self.session.id()).await;
+        if let Ok(claims) = waiting.awaited.claims().await {
+            self.give_back(claims).await;
+        }
     }
 
     /// Whether a step waits that the request could get.
@@ -225,7 +264,7 @@ impl Worker {
         signals.draining.cancel();
         let all = async {
             while let Some(ended) = attempts.join_next().await {
-                self.give_back(ended).await;
+                self.give_back(settle(ended).unwrap_or_default()).await;
             }
         };
         if tokio::time::timeout(self.options.grace, all).await.is_err() {
@@ -233,9 +272,9 @@ impl Worker {
         }
     }
 
-    /// Gives back what an attempt that ended just before the worker was told to stop has claimed.
-    async fn give_back(&self, ended: Ended) {
-        for claim in settle(ended).unwrap_or_default() {
+    /// Gives back what was claimed just before the worker was told to stop.
+    async fn give_back(&self, claims: Vec<Claim>) {
+        for claim in claims {
             let release = Command::Release {
                 step: claim.fence.step,
                 fence: claim.fence.fence,
@@ -253,6 +292,21 @@ async fn save(board: board::Board, store: Arc<dyn Store>) {
     loop {
         tokio::time::sleep(SAVE).await;
         board.save(store.as_ref()).await;
+    }
+}
+
+/// A wait for steps, with what is free for them.
+struct Waiting {
+    offer: Offer,
+    request: ClaimRequest,
+    awaited: Awaited,
+}
+
+/// What was waited for; never, if nothing is.
+async fn claims(waiting: &mut Option<Waiting>) -> Result<Vec<Claim>, CommitError> {
+    match waiting {
+        Some(waiting) => waiting.awaited.claims().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -81,7 +81,8 @@ pub struct ContextParts {
     pub attempt: u32,
     /// Eight hex digits that no other attempt has.
     pub attempt_tag: String,
-    /// Empty directory of this attempt; removed afterwards.
+    /// Directory of this attempt; made when it is first asked for, and removed by whoever made the
+    /// context.
     pub scratch: PathBuf,
     /// Where the source is; not written to.
     pub source: Arc<dyn ObjectStore>,
@@ -104,6 +105,8 @@ pub struct ContextParts {
 #[derive(Debug, Clone)]
 pub struct Context {
     parts: ContextParts,
+    /// How making the scratch directory went.
+    scratch: Arc<OnceLock<std::io::Result<()>>>,
     outcome: Arc<Mutex<Outcome>>,
     witness: Option<Arc<dyn Witness>>,
 }
@@ -122,6 +125,7 @@ impl Context {
     pub fn new(parts: ContextParts) -> Self {
         Self {
             parts,
+            scratch: Arc::default(),
             outcome: Arc::default(),
             witness: None,
         }
@@ -132,9 +136,8 @@ impl Context {
     #[must_use]
     pub fn witnessed(&self, witness: Arc<dyn Witness>) -> Self {
         Self {
-            parts: self.parts.clone(),
-            outcome: self.outcome.clone(),
             witness: Some(witness),
+            ..self.clone()
         }
     }
 
@@ -166,7 +169,23 @@ impl Context {
     /// An empty directory of this attempt, on the worker's scratch disk; removed afterwards.
     #[must_use]
     pub fn scratch(&self) -> &Path {
-        &self.parts.scratch
+        let path = &self.parts.scratch;
+        // Most steps that do little need none. Where it cannot be made, the first use fails.
+        self.scratch.get_or_init(|| std::fs::create_dir_all(path));
+        path
+    }
+
+    /// Why the scratch directory could not be made, if it was asked for: the cause of whatever else
+    /// went wrong.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn scratch_error(&self) -> Option<ActivityError> {
+        let error = self.scratch.get()?.as_ref().err()?;
+        let error = match error.raw_os_error() {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => error.kind().into(),
+        };
+        Some(ActivityError::io("make a scratch directory", error))
     }
 
     /// The store of sources.

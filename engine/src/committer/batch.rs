@@ -370,7 +370,7 @@ impl Batch {
                 continue;
             };
             let changes = folding.view.flush();
-            self.ring |= changes.has_ready_steps() || changes.stopped();
+            self.ring |= changes.has_ready_steps();
             if changes.stopped() {
                 self.stopped.insert(run.clone());
             }

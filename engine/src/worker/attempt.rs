@@ -203,9 +203,7 @@ impl Attempt {
                 .await
                 .map_err(store_error)?;
         }
-        let scratch = Scratch::create(&parts.scratch, &claim.fence)
-            .map_err(|e| ActivityError::io("make a scratch directory", e))
-            .map_err(|e| name_disk(e, &parts.scratch))?;
+        let scratch = Scratch::new(&parts.scratch, &claim.fence);
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
         let compat = compat(&claim, activity.as_ref());
@@ -256,7 +254,7 @@ impl Attempt {
         let mut task = tokio::spawn(async move {
             let ended = activity.run(&context, input).await;
             let ended = source.judge(ended).await;
-            ended.map_err(|error| name_disk(error, &root))
+            ended.map_err(|error| name_disk(context.scratch_error().unwrap_or(error), &root))
         });
         let ending = tokio::select! {
             ended = &mut task => ending(flatten(ended), signals, &self.cancelled),

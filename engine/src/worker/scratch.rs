@@ -16,15 +16,15 @@ pub(super) fn sources(root: &Path, session: &SessionId) -> PathBuf {
     root.join(ATTEMPTS).join(name)
 }
 
-/// The scratch directory of one attempt; removed when dropped. Its name ends in the process id,
-/// so that a later process can tell what a dead one left behind.
+/// The scratch directory of one attempt, if it made one; removed when dropped. Its name ends in the
+/// process id, so that a later process can tell what a dead one left behind.
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    pub(super) fn create(root: &Path, fence: &Fence) -> io::Result<Self> {
+    pub(super) fn new(root: &Path, fence: &Fence) -> Self {
         let name = format!(
             "{}.{}.{}.{}",
             fence.run,
@@ -32,9 +32,9 @@ impl Scratch {
             fence.fence,
             std::process::id()
         );
-        let path = root.join(ATTEMPTS).join(name);
-        std::fs::create_dir_all(&path)?;
-        Ok(Self { path })
+        Self {
+            path: root.join(ATTEMPTS).join(name),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,7 +44,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(%error, path = %self.path.display(), "a scratch directory stays behind");
         }
     }
@@ -70,7 +72,7 @@ pub(super) fn sweep(root: &Path) {
     }
 }
 
-/// The process of a directory that [`Scratch::create`] or [`sources`] named.
+/// The process of a directory that [`Scratch::new`] or [`sources`] named.
 fn attempt_pid(name: &str) -> Option<u32> {
     [RunId::PREFIX, SOURCES]
         .iter()

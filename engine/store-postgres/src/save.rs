@@ -152,10 +152,7 @@ impl Writing<'_> {
     }
 
     /// Inserts the runs that are new; answers the number of the first event of each.
-    async fn create(
-        &mut self,
-        changes: &[(RunId, Changes)],
-    ) -> Result<HashMap<RunId, i64>, Error> {
+    async fn create(&mut self, changes: &[(RunId, Changes)]) -> Result<HashMap<RunId, i64>, Error> {
         let (mut rows, mut numbers) = (NewRuns::default(), HashMap::new());
         for (id, changes) in changes.iter().filter(|(_, changes)| changes.created) {
             let run = changes.run.as_ref();
