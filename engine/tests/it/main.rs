@@ -1,5 +1,6 @@
 //! Integration tests of the engine, on real databases and real directories.
 
+mod committer;
 mod simulation;
 mod sources;
 mod stage;
