@@ -73,8 +73,7 @@ async fn a_wait_that_was_withdrawn_or_given_up_claims_nothing(home: Home) {
     let committer = &stage.parts.committer;
     let mut withdrawn = committer.wait(request(&session)).await.unwrap();
     committer.withdraw(session.id()).await;
-    assert!(withdrawn.claims().await.unwrap().is_empty()); 0]
-    );
+    assert!(withdrawn.claims().await.unwrap().is_empty());
     drop(committer.wait(request(&session)).await.unwrap());
     let run = stage.submit(STEP).await;
     assert_eq!(states(&stage, &run).await.1, StepStatus::Ready);
