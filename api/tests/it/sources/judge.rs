@@ -6,6 +6,7 @@ use m3u8_rs::{MasterPlaylist, MediaPlaylist};
 use serde_json::Value;
 
 use super::recipes::{Like, Picture, Recipe, spell_out};
+use super::sync::{self, Synchrony};
 use crate::ffmpeg;
 
 /// Samples of one AAC packet.
@@ -105,6 +106,14 @@ impl Set {
     /// Whether sound plays beside a picture.
     pub(super) fn has_sound_beside(&self) -> bool {
         self.sound.is_some() && !self.video.is_empty()
+    }
+
+    /// Whether sound and picture are together as they are in the source; `None` if there are not both.
+    pub(super) fn synchrony(&self, source: &Path) -> Option<Synchrony> {
+        let smallest = self.video.last()?;
+        let sound = self.sound.as_ref()?;
+        let made = (smallest.playlist.as_path(), sound.playlist.as_path());
+        Some(sync::compare(source, main_sound(source), made))
     }
 
     /// What holds of every set: cuts, rates, that ffmpeg decodes it without a word, and that it shows
@@ -470,6 +479,15 @@ impl Like {
         let best = alike.iter().copied().fold(0.0, f64::max);
         assert!(best >= SAME_PICTURE_DB, "frame {frame} has {alike:.1?} dB");
     }
+}
+
+/// Which of the sounds of a source is published: the first that is marked as the one to play, or the
+/// first.
+fn main_sound(source: &Path) -> usize {
+    let streams = ffmpeg::probe(source, "-select_streams a -show_streams")["streams"].take();
+    let mut streams = streams.as_array().expect("streams").iter();
+    let marked = streams.position(|stream| stream["disposition"]["default"] == 1);
+    marked.unwrap_or(0)
 }
 
 /// Whether a stream is a video, and no cover of a sound file.

@@ -1,8 +1,8 @@
 //! The sources of the matrix: how ffmpeg makes each, and what has to come out of it.
 //!
 //! Commands are words of ffmpeg, run in the directory of the row; `;` begins another command.
-//! Four words stand for more: `video=SIZE:RATE:SECONDS` is a moving test picture, `tone=SECONDS`
-//! a tone, `flash` and `beep` are nine seconds with a flash and a beep of 0.1 s at 1.000 s and
+//! Five words stand for more: `video=SIZE:RATE:SECONDS` is a moving test picture, `tone=SECONDS`
+//! a tone, `beeps=SECONDS` a hum with beeps of 0.1 s at uneven times, `flash` and `beep` are nine seconds with a flash and a beep of 0.1 s at 1.000 s and
 //! 7.000 s; `x264` encodes fast.
 
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub(super) struct Recipe {
     pub(super) sound: Option<u32>,
     /// How long the set lasts.
     pub(super) seconds: f64,
+    /// By how much later ffmpeg shows its pictures than they are to be shown, in seconds.
+    pub(super) shown_late_s: f64,
     /// Whether the picture is then marked, in its track header, as mirrored left to right.
     mirrored: bool,
     /// When the first flash is seen and the first beep is heard.
@@ -64,6 +66,7 @@ impl Recipe {
             picture: None,
             sound: None,
             seconds,
+            shown_late_s: 0.0,
             mirrored: false,
             flash_s: None,
             warns: &[],
@@ -126,6 +129,11 @@ impl Recipe {
         self
     }
 
+    const fn shown_late(mut self, seconds: f64) -> Self {
+        self.shown_late_s = seconds;
+        self
+    }
+
     const fn warns(mut self, codes: &'static [&'static str]) -> Self {
         self.warns = codes;
         self
@@ -172,14 +180,17 @@ pub(super) const RECIPES: &[Recipe] = &[
         .flash(1.04)
         .uneven()
         .played(),
-    flash("mpeg4_bframes.avi", "-c:v mpeg4 -bf 2 -q:v 4 -c:a ac3"),
+    // AVI has no times, and ffmpeg takes the delay of a decoder of B-frames for a delay of the picture:
+    // it shows the flash a frame after the beep.
+    flash("mpeg4_bframes.avi", "-c:v mpeg4 -bf 2 -q:v 4 -c:a ac3").shown_late(0.04),
     // A frame and the B-frame before it share a packet, and the next packet is nearly empty; behind the
     // first frame two are.
-    Recipe::new("xvid_packed.avi", 9.0, "video=320x240:25:9 tone=9 -c:v libxvid -bf 2 -q:v 4 -c:a libmp3lame")
+    Recipe::new("xvid_packed.avi", 9.0, "video=320x240:25:9 beeps=9 -c:v libxvid -bf 2 -q:v 4 -c:a libmp3lame")
         .lasting(9.06)
         .picture(320, 240, 223)
         .uneven()
-        .sound(44_100),
+        .sound(44_100)
+        .shown_late(0.04),
     flash("flv1_mp3.flv", "-c:v flv -q:v 4 -c:a libmp3lame -ar 44100").sound(44_100),
     flash("wmv2_wmav2.wmv", "-c:v wmv2 -q:v 4 -c:a wmav2").played(),
     flash("mpeg2_mp2.ts", "-c:v mpeg2video -q:v 4 -bf 2 -c:a mp2"),
@@ -199,7 +210,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::new(
         "h263.3gp",
         3.0,
-        "video=352x288:25:3 tone=3 -c:v h263 -q:v 4 -c:a aac -ar 16000 -ac 1",
+        "video=352x288:25:3 beeps=3 -c:v h263 -q:v 4 -c:a aac -ar 16000 -ac 1",
     )
     .picture(320, 240, 75)
     .sound(48_000),
@@ -240,7 +251,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::new("wide.mp4", 2.0, "video=2048x64:25:2 x264").picture(2048, 64, 50),
     Recipe::new("tall.mkv", 2.0, "video=64x1024:25:2 x264 -colorspace smpte170m -color_trc smpte170m -color_primaries smpte170m").picture(64, 1024, 50),
     // Rates.
-    Recipe::new("23.976.mkv", 7.0, "video=640x360:24000/1001:7 tone=7 x264 -c:a aac")
+    Recipe::new("23.976.mkv", 7.0, "video=640x360:24000/1001:7 beeps=7 x264 -c:a aac")
         .picture(640, 360, 168)
         .sound(44_100)
         .played(),
@@ -265,7 +276,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         .picture(320, 240, 210)
         .uneven(),
     Recipe::new("one_frame.mp4", 0.04, "video=320x240:25:0.04 x264").picture(320, 240, 1),
-    Recipe::new("off_grid.mkv", 8.0, "video=320x240:30:8 x264 plain.mp4 ; -itsoffset 0.007 -i plain.mp4 -f lavfi -i sine=d=8 -map 0:v -map 1:a -c:v copy -c:a flac")
+    Recipe::new("off_grid.mkv", 8.0, "video=320x240:30:8 x264 plain.mp4 ; -itsoffset 0.007 -i plain.mp4 beeps=8 -map 0:v -map 1:a -c:v copy -c:a flac")
         .picture(320, 240, 240)
         .sound(44_100),
     // Fields in one picture, or in alternating lines of its blocks (MBAFF). Pictures of one field
@@ -301,26 +312,26 @@ pub(super) const RECIPES: &[Recipe] = &[
         .picture(128, 96, 1000),
     Recipe::new("open_gop.ts", 13.0, "video=128x96:25:13 -c:v libx264 -preset veryfast -x264opts open-gop=1:keyint=60:bframes=3 -pix_fmt yuv420p")
         .picture(128, 96, 325),
-    Recipe::new("long_audio.mp4", 6.0, "video=320x240:25:6 tone=9 x264 -c:a aac")
+    Recipe::new("long_audio.mp4", 6.0, "video=320x240:25:6 beeps=9 x264 -c:a aac")
         .picture(320, 240, 150)
         .sound(44_100)
         .warns(&["sound_cut"]),
-    Recipe::new("short_audio.mkv", 8.0, "video=320x240:25:8 tone=3 x264 -c:a aac")
+    Recipe::new("short_audio.mkv", 8.0, "video=320x240:25:8 beeps=3 x264 -c:a aac")
         .picture(320, 240, 200)
         .sound(44_100)
         .warns(&["sound_short"])
         .played(),
     // Company.
-    Recipe::new("timecode.mov", 3.0, "video=320x240:25:3 tone=3 x264 -c:a aac -timecode 01:00:00:00")
+    Recipe::new("timecode.mov", 3.0, "video=320x240:25:3 beeps=3 x264 -c:a aac -timecode 01:00:00:00")
         .picture(320, 240, 75)
         .sound(44_100),
-    Recipe::new("subtitled.mkv", 3.0, "video=320x240:25:3 tone=3 x264 -c:a aac plain.mkv ; -i plain.mkv -i lines.srt -map 0 -map 1 -c copy -c:s srt")
+    Recipe::new("subtitled.mkv", 3.0, "video=320x240:25:3 beeps=3 x264 -c:a aac plain.mkv ; -i plain.mkv -i lines.srt -map 0 -map 1 -c copy -c:s srt")
         .picture(320, 240, 75)
         .sound(44_100),
-    Recipe::new("subtitled.mp4", 3.0, "video=320x240:25:3 tone=3 x264 -c:a aac plain.mkv ; -i plain.mkv -i lines.srt -map 0 -map 1 -c copy -c:s mov_text")
+    Recipe::new("subtitled.mp4", 3.0, "video=320x240:25:3 beeps=3 x264 -c:a aac plain.mkv ; -i plain.mkv -i lines.srt -map 0 -map 1 -c copy -c:s mov_text")
         .picture(320, 240, 75)
         .sound(44_100),
-    Recipe::new("surround.mkv", 3.0, "video=320x240:25:3 -f lavfi -i sine=d=3,pan=5.1|FC=c0|BL=c0 -c:a flac x264")
+    Recipe::new("surround.mkv", 3.0, "video=320x240:25:3 beeps=3 -af pan=5.1|FC=c0|BL=c0 -c:a flac x264")
         .picture(320, 240, 75)
         .sound(44_100),
     // Sound alone.
@@ -418,6 +429,13 @@ pub(super) fn spell_out(command: &str) -> String {
 fn generated(word: &str) -> Option<String> {
     if let Some(seconds) = word.strip_prefix("tone=") {
         return Some(format!("-f lavfi -i sine=f=440:d={seconds}"));
+    }
+    if let Some(seconds) = word.strip_prefix("beeps=") {
+        // Each pause is shorter than the one before it: no two places sound alike.
+        return Some(format!(
+            "-f lavfi -i aevalsrc='0.03*sin(2*PI*220*t)+0.7*sin(2*PI*1000*t)*\
+             lt(mod(t*(1+t/20),0.9),0.1)':s=44100:d={seconds}"
+        ));
     }
     let (size, rest) = word.strip_prefix("video=")?.split_once(':')?;
     let (rate, seconds) = rest.split_once(':')?;
