@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use telecine_testkit::program;
+
 /// A directory of sources that is removed with the test.
 #[derive(Debug)]
 pub(crate) struct Clips {
@@ -22,13 +24,13 @@ impl Clips {
 
     /// Makes a file with ffmpeg from words separated by blanks.
     pub(crate) fn ffmpeg(&self, arguments: &str, name: &str) -> PathBuf {
-        let output = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-nostdin"])
-            .args(arguments.split_whitespace())
-            .arg(name)
-            .current_dir(self.dir.path())
-            .output()
-            .expect("ffmpeg is installed");
+        let output = program::output(
+            Command::new("ffmpeg")
+                .args(["-v", "error", "-y", "-nostdin"])
+                .args(arguments.split_whitespace())
+                .arg(name)
+                .current_dir(self.dir.path()),
+        );
         assert!(output.status.success(), "{arguments}: {output:?}");
         self.path(name)
     }
@@ -56,12 +58,12 @@ impl Clips {
 impl Clips {
     /// Number of video frames that ffmpeg decodes without a message.
     pub(crate) fn frames_of(&self, path: &Path) -> u64 {
-        let output = Command::new("ffprobe")
-            .args(["-v", "warning", "-select_streams", "v:0", "-count_frames"])
-            .args(["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
-            .arg(path)
-            .output()
-            .expect("ffprobe is installed");
+        let output = program::output(
+            Command::new("ffprobe")
+                .args(["-v", "warning", "-select_streams", "v:0", "-count_frames"])
+                .args(["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
+                .arg(path),
+        );
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{said}");
         let counted = String::from_utf8_lossy(&output.stdout);
@@ -71,12 +73,12 @@ impl Clips {
 
     /// Width and height of a picture as ffmpeg sees it: `320x180`.
     pub(crate) fn size_of(&self, path: &Path) -> String {
-        let output = Command::new("ffprobe")
-            .args(["-v", "error", "-select_streams", "v:0"])
-            .args(["-show_entries", "stream=width,height", "-of", "csv=p=0:s=x"])
-            .arg(path)
-            .output()
-            .expect("ffprobe is installed");
+        let output = program::output(
+            Command::new("ffprobe")
+                .args(["-v", "error", "-select_streams", "v:0"])
+                .args(["-show_entries", "stream=width,height", "-of", "csv=p=0:s=x"])
+                .arg(path),
+        );
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }

@@ -10,6 +10,7 @@ use telecine_activities::media::preview::{Preview, PreviewFormat, PreviewMade, P
 use telecine_activities::media::probe::{Probe, ProbeSpec};
 use telecine_activities::media::report::{Report, Size};
 use telecine_activities::tool::{Emitter, Message, Tool, ToolError};
+use telecine_testkit::program;
 
 use crate::clips::Clips;
 
@@ -83,18 +84,18 @@ fn preview(spec: PreviewSpec) -> PreviewMade {
 
 /// Pixels of a picture or an animation as ffmpeg sees them, scaled to a size.
 pub(crate) fn pixels(picture: &Path, size: &str) -> Vec<[u8; 3]> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i"])
-        .arg(picture)
-        .args([
-            "-vsync",
-            "0",
-            "-vf",
-            &format!("format=rgb24,scale={size}:flags=area"),
-        ])
-        .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
-        .output()
-        .unwrap();
+    let output = program::output(
+        Command::new("ffmpeg")
+            .args(["-v", "error", "-i"])
+            .arg(picture)
+            .args([
+                "-vsync",
+                "0",
+                "-vf",
+                &format!("format=rgb24,scale={size}:flags=area"),
+            ])
+            .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]),
+    );
     assert!(output.status.success(), "{output:?}");
     output.stdout.as_chunks::<3>().0.to_vec()
 }

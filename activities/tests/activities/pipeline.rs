@@ -1,9 +1,11 @@
 //! The activities one after the other on a real clip, as the built-in workflows run them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use telecine_engine::activity::{ActivityError, Registry};
+use telecine_testkit::program;
 
 use crate::attempt::{Attempt, Bench};
 use crate::clips::Clips;
@@ -309,11 +311,12 @@ async fn a_set_that_comes_late_gives_its_names_back_to_the_later_one() {
     let packaged = run.package().await;
     let publish = packaged.publish(&Value::Null, &Value::Null);
     // The later job, g2, made the same set; its publication and copies come in between.
-    let copy = std::process::Command::new("cp")
-        .arg("-r")
-        .args([run.published("g1"), run.published("g2")])
-        .status();
-    assert!(copy.unwrap().success());
+    let copy = program::output(
+        Command::new("cp")
+            .arg("-r")
+            .args([run.published("g1"), run.published("g2")]),
+    );
+    assert!(copy.status.success());
     run.bench.overtake_with(2);
     let (_, warnings) = run.step_with_warnings("media.publish", publish).await;
     assert!(

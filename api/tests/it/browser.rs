@@ -3,9 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
+use telecine_testkit::program;
 
 use crate::ffmpeg::{self, ffmpeg, flash_and_beep};
 use crate::repository::root;
@@ -56,6 +59,13 @@ pub(crate) fn sync(dir: &Path, near_s: f64) -> Value {
     )
 }
 
+/// How long a script may take, for one set. It has deadlines of its own, of 30 s a step and 150 s in all,
+/// and says better what hung.
+const LONGEST_SCRIPT: Duration = Duration::from_secs(300);
+
+/// How long a browser may take to end.
+const LONGEST_END: Duration = Duration::from_secs(30);
+
 /// One browser at a time: several on two cores are slow enough to look broken.
 static BROWSER: Mutex<()> = Mutex::new(());
 
@@ -96,7 +106,7 @@ struct Tour {
     child: Child,
     /// `None` once the browser is to end.
     sets: Option<ChildStdin>,
-    seen: BufReader<ChildStdout>,
+    seen: Receiver<String>,
 }
 
 impl Tour {
@@ -107,7 +117,7 @@ impl Tour {
             .spawn()
             .expect("node is installed (./x doctor)");
         let sets = child.stdin.take();
-        let seen = BufReader::new(child.stdout.take().expect("a pipe"));
+        let seen = lines(child.stdout.take().expect("a pipe"));
         Self { child, sets, seen }
     }
 
@@ -115,8 +125,12 @@ impl Tour {
         let sets = self.sets.as_mut().expect("the browser is not to end");
         let set = serde_json::json!({"directory": dir, "sound": sound});
         writeln!(sets, "{set}").expect("the script reads");
-        let mut line = String::new();
-        self.seen.read_line(&mut line).expect("text");
+        let line = self
+            .seen
+            .recv_timeout(LONGEST_SCRIPT)
+            .unwrap_or_else(|error| {
+                panic!("tour.mjs says nothing about {}: {error}", dir.display())
+            });
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("tour.mjs: {e}: {line}"))
     }
 }
@@ -126,8 +140,18 @@ impl Drop for Tour {
         // The script ends its browser and itself when nothing more can come.
         drop(self.sets.take());
         // Nothing depends on how it ends.
-        let _ = self.child.wait();
+        let _ = program::wait(&mut self.child, LONGEST_END);
     }
+}
+
+/// What a script prints, line by line, until it ends.
+fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (told, lines) = channel();
+    std::thread::spawn(move || {
+        let mut seen = BufReader::new(stdout).lines().map_while(Result::ok);
+        seen.try_for_each(|line| told.send(line))
+    });
+    lines
 }
 
 /// A script that is about to run.
@@ -144,10 +168,7 @@ fn script(name: &str) -> Command {
 
 /// What a script prints.
 fn node(name: &str, arguments: &[&str]) -> String {
-    let output = script(name)
-        .args(arguments)
-        .output()
-        .expect("node is installed (./x doctor)");
+    let output = program::output_within(script(name).args(arguments), LONGEST_SCRIPT);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {stderr}");
     String::from_utf8(output.stdout).expect("text")

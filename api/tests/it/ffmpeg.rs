@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use telecine_testkit::program;
+
 /// Samples per second of decoded sound.
 const RATE: f64 = 48_000.0;
 
@@ -136,12 +138,12 @@ fn loud_samples(playlist: &Path) -> Vec<f64> {
 
 /// Runs ffmpeg in a directory, whatever it warns of.
 pub(crate) fn quietly(directory: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new("ffmpeg")
+    let mut command = Command::new("ffmpeg");
+    command
         .args(["-v", "error", "-nostdin", "-y"])
         .args(arguments)
-        .current_dir(directory)
-        .output()
-        .expect("ffmpeg is installed (./x doctor)");
+        .current_dir(directory);
+    let output = program::output(&mut command);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ffmpeg {arguments:?}: {stderr}");
     output.stdout
@@ -149,12 +151,12 @@ pub(crate) fn quietly(directory: &Path, arguments: &[&str]) -> Vec<u8> {
 
 /// What ffprobe says of a file, as JSON. `what` are further arguments.
 pub(crate) fn probe(file: &Path, what: &str) -> serde_json::Value {
-    let output = Command::new("ffprobe")
+    let mut command = Command::new("ffprobe");
+    command
         .args(["-v", "error", "-of", "json"])
         .args(what.split_whitespace())
-        .arg(file)
-        .output()
-        .expect("ffprobe is installed (./x doctor)");
+        .arg(file);
+    let output = program::output(&mut command);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ffprobe {what}: {stderr}");
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -162,11 +164,11 @@ pub(crate) fn probe(file: &Path, what: &str) -> serde_json::Value {
 
 /// Runs ffmpeg; what it warns of is in `stderr`.
 pub(crate) fn ffmpeg(arguments: &[&str]) -> Output {
-    let output = Command::new("ffmpeg")
+    let mut command = Command::new("ffmpeg");
+    command
         .args(["-v", "warning", "-nostdin", "-y"])
-        .args(arguments)
-        .output()
-        .expect("ffmpeg is installed (./x doctor)");
+        .args(arguments);
+    let output = program::output(&mut command);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ffmpeg {arguments:?}: {stderr}");
     output

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use telecine_testkit::program;
 
 use crate::ffmpeg;
 use crate::repository::root;
@@ -113,39 +114,9 @@ impl Workplace {
     }
 }
 
-/// Waits for a process, but not for ever.
-pub(crate) fn finish(mut child: Child) -> Output {
-    let deadline = Instant::now() + LONGEST_JOB;
-    let reader = |pipe: Option<Box<dyn std::io::Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut pipe) = pipe {
-                pipe.read_to_end(&mut bytes)
-                    .expect("a pipe that can be read");
-            }
-            bytes
-        })
-    };
-    let stdout = reader(child.stdout.take().map(|pipe| Box::new(pipe) as _));
-    let stderr = reader(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child to wait for") {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill().expect("a child to kill");
-            let said = stderr.join().expect("a reader");
-            let said = String::from_utf8_lossy(&said);
-            panic!("the command did not end within {LONGEST_JOB:?}: {said}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    let bytes = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().expect("a reader");
-    Output {
-        status,
-        stdout: bytes(stdout),
-        stderr: bytes(stderr),
-    }
+/// Waits for a job, but not for ever.
+pub(crate) fn finish(child: Child) -> Output {
+    program::finish(child, "the command", LONGEST_JOB)
 }
 
 /// Starts a command with its output piped.

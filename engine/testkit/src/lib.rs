@@ -4,5 +4,6 @@
 pub mod activity;
 pub mod conformance;
 pub mod faults;
+pub mod program;
 pub mod servers;
 pub mod sim;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use telecine::activity::{ActivityError, ErrorClass};
 use telecine::testing::{Check, Stage};
 use telecine::tool::ToolHost;
+use telecine_testkit::program;
 use watermark_plugin::picture::WatermarkPicture;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_watermark-plugin");
@@ -261,9 +262,7 @@ fn ffmpeg(home: &Path, arguments: &[&str]) -> Output {
 }
 
 fn succeeded(command: &mut Command) -> Output {
-    let output = command
-        .output()
-        .expect("the program is installed (./x doctor)");
+    let output = program::output(command);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     output

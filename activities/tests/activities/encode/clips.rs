@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use telecine_testkit::program;
+
 use tempfile::TempDir;
 
 /// A directory of its own with one clip in it.
@@ -29,12 +31,12 @@ pub(super) fn remake(from: &Clip, name: &str, arguments: &str) -> PathBuf {
 }
 
 fn ffmpeg(arguments: &[&str], output: &Path) {
-    let made = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-y"])
-        .args(arguments)
-        .arg(output)
-        .output()
-        .expect("ffmpeg is needed to make test clips: ./x doctor");
+    let made = program::output(
+        Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-y"])
+            .args(arguments)
+            .arg(output),
+    );
     let said = String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success(), "ffmpeg {arguments:?}: {said}");
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use telecine_testkit::program;
 
 /// One packet of a stream, times in seconds as ffprobe gives them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,12 +61,12 @@ pub(super) fn frame_times_ns(file: &Path) -> Vec<u64> {
 }
 
 fn ffprobe(file: &Path, arguments: &[&str]) -> Value {
-    let found = Command::new("ffprobe")
-        .args(["-v", "error", "-of", "json"])
-        .args(arguments)
-        .arg(file)
-        .output()
-        .unwrap();
+    let found = program::output(
+        Command::new("ffprobe")
+            .args(["-v", "error", "-of", "json"])
+            .args(arguments)
+            .arg(file),
+    );
     assert!(
         found.stderr.is_empty(),
         "{}",
@@ -132,12 +133,12 @@ pub(super) fn peak(samples: &[f32], channel: usize, span: std::ops::Range<usize>
 }
 
 fn raw(file: &Path, arguments: &[&str]) -> Vec<u8> {
-    let found = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "warning", "-i"])
-        .arg(file)
-        .args(arguments)
-        .output()
-        .unwrap();
+    let found = program::output(
+        Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "warning", "-i"])
+            .arg(file)
+            .args(arguments),
+    );
     let said = String::from_utf8_lossy(&found.stderr);
     assert!(found.stderr.is_empty(), "{}: {said}", file.display());
     found.stdout

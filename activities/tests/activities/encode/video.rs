@@ -1,10 +1,12 @@
 //! `encode-video`.
 
 use std::path::Path;
+use std::process::Command;
 
 use telecine_activities::media::plan::SEGMENT_NS;
 use telecine_activities::media::probe::{Probe, ProbeSpec};
 use telecine_activities::tool::run_in_process;
+use telecine_testkit::program;
 
 use super::clips::{make, remake};
 use super::run::{Told, facts, rung, spec_of, split, video, video_error, whole};
@@ -211,13 +213,14 @@ fn remake_luma(told: &Told, filter: &str) -> f64 {
     let (name, segments) = told.segments.iter().next().unwrap();
     let file = told.file(name);
     let path = segments[0].path.with_file_name("part.mkv");
-    let made = std::process::Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-y", "-i"])
-        .arg(file)
-        .args(["-vf", filter, "-frames:v", "1", "-c:v", "ffv1"])
-        .arg(&path)
-        .status();
-    assert!(made.unwrap().success());
+    let made = program::output(
+        Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-y", "-i"])
+            .arg(file)
+            .args(["-vf", filter, "-frames:v", "1", "-c:v", "ffv1"])
+            .arg(&path),
+    );
+    assert!(made.status.success());
     brightness(&path)[0].1
 }
 

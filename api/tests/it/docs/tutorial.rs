@@ -1,9 +1,15 @@
 //! The commands of the tutorial for authors of activities, given one after the other.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
+
+use telecine_testkit::program;
 
 use crate::repository::{read, root};
+
+/// How long compiling the crate of the tutorial and its tests may take, on a busy machine.
+const LONGEST_BUILD: Duration = Duration::from_secs(1800);
 
 /// The crate that the tutorial makes is compiled against this checkout: the longest part of it.
 #[test]
@@ -16,14 +22,13 @@ fn whoever_follows_the_first_activity_gets_to_a_running_step() {
         .collect();
     assert!(commands.contains("activity scaffold"), "{commands}");
     let home = tempfile::tempdir().expect("a directory");
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .args(["-eux", "-c", &commands])
         .current_dir(home.path())
         .env("PATH", path_with_telecine())
-        .env("CARGO_NET_OFFLINE", "true")
-        .stdin(Stdio::null())
-        .output()
-        .expect("sh runs");
+        .env("CARGO_NET_OFFLINE", "true");
+    let output = program::output_within(&mut shell, LONGEST_BUILD);
     let (said, printed) = (text(&output.stderr), text(&output.stdout));
     assert!(output.status.success(), "{said}\n{printed}");
     assert!(printed.contains("refused, exit code 2"), "{printed}");
