@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
 use crate::limits;
 use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectStore, SourceStore};
-use crate::retry::policy::SOURCE_CHANGED;
+use crate::retry::policy::{OBJECT_MISSING, SOURCE_CHANGED};
 
 /// How much of a file is hashed at a time.
 const DIGEST_BUFFER_BYTES: usize = 256 * 1024;
@@ -512,7 +512,7 @@ impl From<ObjectError> for ActivityError {
     fn from(error: ObjectError) -> Self {
         match error {
             ObjectError::NotFound { ref key } => Self::input(
-                "object_missing",
+                OBJECT_MISSING,
                 format!("there is no object {key} in the store"),
             )
             .with_source(error),

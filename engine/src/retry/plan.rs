@@ -12,7 +12,9 @@ use crate::activity::{ErrorClass, hex};
 use crate::definition::{Definition, OnFailure};
 use crate::id::{PlanId, RunId, StepId};
 use crate::objects::Artifact;
-use crate::retry::policy::{DISK_FULL, PERMISSION_DENIED, SOURCE_CHANGED};
+use crate::retry::policy::{
+    DISK_FULL, OBJECT_ARCHIVED, OBJECT_MISSING, PART_OF_THE_JOB, PERMISSION_DENIED, SOURCE_CHANGED,
+};
 use crate::run::{CheckpointHead, Failure, Node, Snapshot, StepRecord, StepStatus};
 
 /// What a step would do.
@@ -465,10 +467,16 @@ fn group(node: &Node, action: Action, reason: Reason, because: Vec<StepId>) -> P
     }
 }
 
-/// Whether trying again cannot help. The permissions of files are no part of what was asked for:
-/// whoever runs the job gives them, and then the same step can succeed.
+/// Whether trying again cannot help, because the cause is part of the job: its source, its input or its
+/// definition. All else that is set up wrongly is around it. Whoever runs the job mends that, and then
+/// the same step can succeed; whether it is mended, only another try can tell.
 fn is_permanent(error: Option<&Failure>) -> bool {
-    error.is_some_and(|error| !error.class.is_retryable() && error.code != PERMISSION_DENIED)
+    let Some(error) = error else { return false };
+    match error.class {
+        ErrorClass::Config => PART_OF_THE_JOB.contains(&error.code.as_str()),
+        ErrorClass::Input => ![OBJECT_MISSING, OBJECT_ARCHIVED].contains(&error.code.as_str()),
+        class => !class.is_retryable(),
+    }
 }
 
 fn is_lost(error: Option<&Failure>) -> bool {
@@ -499,16 +507,28 @@ fn warnings(steps: &[PlannedStep], snapshot: &Snapshot) -> Vec<String> {
 
 /// What to do before the plan can help: of several steps that need the same, the first stands for
 /// all.
-fn to_do_first(steps: &[PlannedStep]) -> impl Iterator<Item = String> {
-    let needs = [
-        (DISK_FULL, "make room first"),
-        (PERMISSION_DENIED, "give permission first"),
-    ];
-    needs.into_iter().filter_map(|(code, what)| {
-        let mut errors = steps.iter().filter_map(|step| step.error.as_ref());
-        let error = errors.find(|error| error.code == code)?;
-        Some(format!("{what}: {}", error.message))
-    })
+fn to_do_first(steps: &[PlannedStep]) -> Vec<String> {
+    let runs = |step: &&PlannedStep| matches!(step.action, Action::Resume | Action::Rerun);
+    let errors = steps
+        .iter()
+        .filter(runs)
+        .filter_map(|step| step.error.as_ref());
+    let mut told = BTreeSet::new();
+    let first = errors.filter(|error| told.insert(error.code.as_str()));
+    let needs = first.filter_map(|error| Some(format!("{}: {}", need(error)?, error.message)));
+    needs.collect()
+}
+
+/// What somebody has to do before a step that failed can succeed; `None` if it may pass by itself.
+fn need(error: &Failure) -> Option<&'static str> {
+    match (error.code.as_str(), error.class) {
+        (DISK_FULL, _) => Some("make room first"),
+        (PERMISSION_DENIED, _) => Some("give permission first"),
+        (OBJECT_MISSING, _) => Some("put it back first"),
+        (OBJECT_ARCHIVED, _) => Some("restore it first"),
+        (_, ErrorClass::Config) => Some("set this right first"),
+        _ => None,
+    }
 }
 
 fn obstacle(step: &PlannedStep) -> String {
@@ -569,4 +589,119 @@ fn digest(basis: &Basis, steps: &[PlannedStep]) -> String {
         .collect();
     let text = json!({"basis": basis, "steps": steps}).to_string();
     format!("sha256:{}", hex(&Sha256::digest(text.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+    use crate::run::{Run, RunStatus, Step, StoreUrls};
+
+    /// The plan of a run whose one step failed.
+    fn after(class: ErrorClass, code: &str) -> RetryPlan {
+        let steps = json!({"a": {"activity": "t.a@1"}});
+        let text = json!({"workflow": "t:x", "version": 1, "steps": steps}).to_string();
+        let definition = Definition::from_canonical(&text).unwrap();
+        let error = Failure {
+            class,
+            code: code.to_owned(),
+            message: "this is why".to_owned(),
+            step: None,
+        };
+        let step = Step {
+            status: StepStatus::Failed,
+            attempts: 1,
+            error: Some(error.clone()),
+            ..Step::pending(StepId::single("a"), "t.a@1".to_owned(), 1)
+        };
+        let snapshot = Snapshot {
+            run: failed(error),
+            nodes: vec![Node {
+                status: StepStatus::Failed,
+                ..Node::pending("a", false)
+            }],
+            steps: vec![StepRecord {
+                step,
+                attempts: Vec::new(),
+                artifacts: Vec::new(),
+            }],
+            former: Vec::new(),
+        };
+        compute(PlanId::generate(), &snapshot, &definition, &Verdicts::new())
+    }
+
+    fn failed(error: Failure) -> Run {
+        Run {
+            id: RunId::generate(),
+            workflow: "t:x".to_owned(),
+            version: 1,
+            definition: String::new(),
+            status: RunStatus::Failed,
+            round: 1,
+            revision: 1,
+            input: json!({}),
+            fingerprint: String::new(),
+            stores: StoreUrls {
+                source: String::new(),
+                media: String::new(),
+            },
+            queue: Queue::Default,
+            priority: 0,
+            labels: BTreeMap::new(),
+            output: None,
+            error: Some(error),
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            started_at: None,
+            ended_at: None,
+        }
+    }
+
+    #[test]
+    fn what_the_operator_can_mend_runs_again_and_the_plan_says_what_to_do_first() {
+        let config = [
+            "plugin_missing",
+            "gstreamer_missing",
+            "vips_missing",
+            "unknown_activity",
+            "unknown_tool",
+            "bad_store",
+            "bucket_missing",
+            "store_credentials_refused",
+            "code_of_a_plugin",
+        ];
+        let config = config.map(|code| (ErrorClass::Config, code, "set this right first"));
+        let others = [
+            (
+                ErrorClass::Config,
+                PERMISSION_DENIED,
+                "give permission first",
+            ),
+            (ErrorClass::Resource, DISK_FULL, "make room first"),
+            (ErrorClass::Input, OBJECT_MISSING, "put it back first"),
+            (ErrorClass::Input, OBJECT_ARCHIVED, "restore it first"),
+        ];
+        for (class, code, need) in config.into_iter().chain(others) {
+            let plan = after(class, code);
+            let step = &plan.steps[0];
+            let does = (plan.executable, step.action, step.reason);
+            let runs = (true, Action::Rerun, Reason::FailedRetryable);
+            assert_eq!(does, runs, "{code}");
+            assert_eq!(plan.warnings, [format!("{need}: this is why")], "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_part_of_the_job_stays_blocked() {
+        let config = PART_OF_THE_JOB.map(|code| (ErrorClass::Config, code));
+        let input = ["not_media", "source_truncated", SOURCE_CHANGED];
+        let input = input.map(|code| (ErrorClass::Input, code));
+        for (class, code) in config.into_iter().chain(input) {
+            let plan = after(class, code);
+            let step = &plan.steps[0];
+            let does = (plan.executable, step.action, step.reason);
+            let stays = (false, Action::Blocked, Reason::FailedPermanent);
+            assert_eq!(does, stays, "{code}");
+            assert_eq!(plan.warnings.len(), 1, "{code}: {:?}", plan.warnings);
+        }
+    }
 }

@@ -17,6 +17,22 @@ pub(crate) const PERMISSION_DENIED: &str = "permission_denied";
 /// The code of a source that is not the one any more that the run was submitted with.
 pub(crate) const SOURCE_CHANGED: &str = "source_changed";
 
+/// The code of an object that a step needs and that is not in its store.
+pub(crate) const OBJECT_MISSING: &str = "object_missing";
+
+/// The code of an object that its store cannot give at once.
+pub(crate) const OBJECT_ARCHIVED: &str = "object_archived";
+
+/// Codes of class `config` whose cause is in the definition or the input of the job, which never change:
+/// an expression, what a step is given, how much of it there is, and a generation that another job has
+/// claimed.
+pub(crate) const PART_OF_THE_JOB: [&str; 4] = [
+    "bad_expression",
+    "bad_activity_input",
+    "limit_exceeded",
+    "generation_taken",
+];
+
 /// What follows a failure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {

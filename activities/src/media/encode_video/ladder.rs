@@ -378,7 +378,7 @@ fn set_preset(encoder: &gst::Element, preset: &str) -> Result<(), ToolError> {
         .and_then(|presets| presets.to_value_by_nick(preset))
         .ok_or_else(|| {
             ToolError::new(
-                telecine_engine::activity::ErrorClass::Config,
+                telecine_engine::activity::ErrorClass::Input,
                 "unknown_preset",
                 format!("x264 has no preset {preset:?}"),
             )

@@ -1,4 +1,6 @@
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+
+use telecine_testkit::program;
 
 use super::Answer;
 use crate::product::{self, Workplace};
@@ -122,6 +124,77 @@ fn a_picture_that_readers_are_pointed_at_and_that_is_gone_is_made_again() {
     let again = run();
     assert!(again.stderr.contains("which is gone"), "{again:#?}");
     assert!(picture.exists(), "{again:#?}");
+}
+
+/// A directory with all plugins of GStreamer but one.
+fn plugins_without(place: &Workplace, left_out: &str) -> std::path::PathBuf {
+    let mut ask = Command::new("pkg-config");
+    let answer = program::output(ask.args(["--variable=pluginsdir", "gstreamer-1.0"]));
+    let plugins = String::from_utf8(answer.stdout).expect("text");
+    let directory = place.path().join("plugins");
+    std::fs::create_dir(&directory).expect("a directory");
+    for plugin in std::fs::read_dir(plugins.trim())
+        .expect("plugins")
+        .flatten()
+    {
+        let name = plugin.file_name();
+        if plugin.path().is_file() && !name.to_string_lossy().contains(left_out) {
+            std::os::unix::fs::symlink(plugin.path(), directory.join(name)).expect("a link");
+        }
+    }
+    directory
+}
+
+#[test]
+fn a_job_goes_on_once_the_missing_codec_is_installed() {
+    let place = Workplace::new();
+    let clip = "-f lavfi -i testsrc2=s=320x240:r=25:d=2 -f lavfi -i sine=d=2 clip.mkv";
+    crate::ffmpeg::quietly(place.path(), &clip.split(' ').collect::<Vec<_>>());
+    let plugins = plugins_without(&place, "gstx264");
+    let run = |lacks: bool| {
+        let mut command = place.run("video:transcode", &place.path().join("clip.mkv"));
+        // The machine's own list of plugins is left alone.
+        command.env(
+            "GST_REGISTRY_1_0",
+            place.path().join(format!("registry_{lacks}")),
+        );
+        if lacks {
+            command.env("GST_PLUGIN_SYSTEM_PATH_1_0", &plugins);
+        }
+        Answer::of(command)
+    };
+    let failed = run(true);
+    assert_eq!(failed.code, Some(1), "{failed:#?}");
+    let document = failed.json();
+    let (code, plan) = (&document["error"]["code"], &document["retry_plan"]);
+    assert_eq!(
+        (code, &plan["executable"]),
+        (&"plugin_missing".into(), &true.into())
+    );
+    let need = plan["warnings"][0].as_str().unwrap();
+    assert!(
+        need.starts_with("set this right first: ") && need.contains("x264enc"),
+        "{need}"
+    );
+    assert!(failed.stderr.contains("to try again: "), "{failed:#?}");
+
+    let mended = run(false);
+    assert_eq!(mended.code, Some(0), "{mended:#?}");
+    let mended = mended.json();
+    assert_eq!(
+        (&mended["id"], &mended["round"]),
+        (&document["id"], &2.into())
+    );
+    let steps = mended["steps"].as_array().unwrap();
+    let attempts = |name: &str| {
+        let step = steps.iter().find(|step| step["id"] == name);
+        step.expect("a step")["attempts"].as_array().unwrap().len()
+    };
+    assert_eq!(
+        (attempts("probe"), attempts("encode[0]")),
+        (1, 2),
+        "what was done is kept"
+    );
 }
 
 #[test]
