@@ -5,6 +5,7 @@
 
 mod boxes;
 mod playlists;
+mod sound;
 mod surgery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +99,18 @@ impl Files {
 /// Fourteen seconds in two renditions and sound.
 async fn good_set() -> Files {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    good_set_of(&short_clip(&clips)).await
+}
+
+/// Fourteen seconds of sound.
+async fn good_set_of_sound() -> Files {
+    let clips = Clips::new();
+    let tone = "-f lavfi -i sine=r=48000:d=14 -c:a aac -ac 2";
+    good_set_of(&clips.ffmpeg(tone, "tone.mp4")).await
+}
+
+async fn good_set_of(source: &Path) -> Files {
+    let run = Run::new(source);
     run.package().await;
     let set = Files::load(&run.published("g1"));
     assert_eq!(
@@ -114,11 +126,22 @@ pub(crate) type Mutant = (&'static str, Change, Rule);
 
 #[tokio::test]
 async fn every_mutant_is_caught_by_its_rule() {
-    let good = good_set().await;
-    let started = Instant::now();
     let mutants: Vec<Mutant> = playlists::all().into_iter().chain(boxes::all()).collect();
+    assert!(mutants.len() >= 150, "{} are too few", mutants.len());
+    all_are_caught(&good_set().await, &mutants);
+}
+
+#[tokio::test]
+async fn every_mutant_of_a_set_of_sound_alone_is_caught_by_its_rule() {
+    let mutants = sound::all();
+    assert!(mutants.len() >= 100, "{} are too few", mutants.len());
+    all_are_caught(&good_set_of_sound().await, &mutants);
+}
+
+fn all_are_caught(good: &Files, mutants: &[Mutant]) {
+    let started = Instant::now();
     let mut survivors = Vec::new();
-    for (name, change, rule) in &mutants {
+    for (name, change, rule) in mutants {
         let mut mutant = good.clone();
         apply(&mut mutant, name, change);
         assert_ne!(mutant.0, good.0, "{name} {change:?} changes nothing");
@@ -139,7 +162,6 @@ async fn every_mutant_is_caught_by_its_rule() {
         survivors.len(),
         survivors.join("\n")
     );
-    assert!(mutants.len() >= 150, "{} are too few", mutants.len());
 }
 
 /// Bits of `esds` that may have any value: id and priority of the stream, size of the buffer and

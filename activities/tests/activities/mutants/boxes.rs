@@ -285,7 +285,7 @@ fn record() -> Vec<(Change, Rule)> {
 }
 
 /// The header of AAC.
-fn sound() -> Vec<(Change, Rule)> {
+pub(super) fn sound() -> Vec<(Change, Rule)> {
     vec![
         (Remove(ESDS), BoxMissing),
         (Twice(ESDS), BoxTwice),
@@ -430,7 +430,7 @@ fn units() -> Vec<(Change, Rule)> {
 }
 
 /// A segment of AAC.
-fn packets() -> Vec<(Change, Rule)> {
+pub(super) fn packets() -> Vec<(Change, Rule)> {
     vec![
         (Remove("styp"), CmafBrand),
         (Remove("mdat"), BoxMissing),

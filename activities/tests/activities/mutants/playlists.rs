@@ -30,7 +30,7 @@ pub(crate) fn all() -> Vec<Mutant> {
 }
 
 /// What can be wrong with any playlist.
-fn text() -> Vec<(Change, Rule)> {
+pub(super) fn text() -> Vec<(Change, Rule)> {
     vec![
         (Text("#EXTM3U\n", ""), M3u8Start),
         (Text("#EXTM3U", "#EXTM3U8"), M3u8Start),
@@ -61,7 +61,7 @@ fn text() -> Vec<(Change, Rule)> {
 }
 
 /// Tags of a whole media playlist.
-fn media() -> Vec<(Change, Rule)> {
+pub(super) fn media() -> Vec<(Change, Rule)> {
     vec![
         (Text("#EXT-X-VERSION:6\n", ""), HlsVersion),
         (Text("VERSION:6", "VERSION:5"), HlsVersion),
