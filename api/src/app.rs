@@ -79,9 +79,7 @@ impl App {
     /// Whether there is a database to look into, so that looking makes no directory.
     pub(crate) fn is_there(database: &Database) -> bool {
         match database {
-            Database::Directory(directory) => directory
-                .join(telecine_store_sqlite::DATABASE_FILE)
-                .exists(),
+            Database::Directory(directory) => telecine_store_sqlite::holds_database(directory),
             Database::Postgres(_) => true,
         }
     }

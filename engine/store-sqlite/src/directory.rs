@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use telecine_engine::store::StoreError;
 
 /// Name of the database in a data directory.
-pub const DATABASE_FILE: &str = "telecine.db";
+const DATABASE_FILE: &str = "telecine.db";
 
 /// Readable by its owner: job inputs may hold what others must not see.
 const MODE: u32 = 0o700;
@@ -68,12 +68,22 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> StoreError {
     let message = format!("cannot {what} {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(message),
-        io::ErrorKind::ReadOnlyFilesystem => StoreError::Unavailable(format!(
-            "{message}: to look into a data directory that cannot be written, copy it to a disk that \
-             can and name the copy with --data-dir"
-        )),
+        // SQLite writes to the files beside the database even to read it.
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            StoreError::Unavailable(format!(
+                "{message}: to look into a data directory that cannot be written, copy it to where \
+                 you can write and name the copy with --data-dir"
+            ))
+        }
         _ => StoreError::Unavailable(message),
     }
+}
+
+/// Whether a data directory holds a database. One that may not be looked into is taken to hold one: who
+/// opens it is told why that cannot be.
+#[must_use]
+pub fn holds_database(directory: &Path) -> bool {
+    directory.join(DATABASE_FILE).try_exists().unwrap_or(true)
 }
 
 /// What kind of network file system the directory is on, if it is on one. One that cannot be told
@@ -140,6 +150,26 @@ mod tests {
             error.contains(&format!("cannot make the directory {}", file.display())),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_says_how_to_look_into_it() {
+        for kind in [
+            io::ErrorKind::ReadOnlyFilesystem,
+            io::ErrorKind::PermissionDenied,
+        ] {
+            let error = cannot("write", Path::new("data"), &kind.into()).to_string();
+            assert!(error.contains("name the copy with --data-dir"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_looked_into_is_not_taken_for_an_empty_one() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(!holds_database(&home.path().join("missing")));
+        let circle = home.path().join("circle");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        assert!(holds_database(&circle));
     }
 
     #[test]

@@ -29,5 +29,5 @@ mod sessions;
 mod store;
 mod transaction;
 
-pub use directory::DATABASE_FILE;
+pub use directory::holds_database;
 pub use store::SqliteStore;
