@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use telecine_dispatch_apalis::ApalisDispatcher;
 use telecine_engine::activity::Registry;
 use telecine_engine::committer::{CommitError, Committer};
 use telecine_engine::coordinator::Coordinator;
@@ -20,6 +22,28 @@ use crate::builder::AppBuilder;
 use crate::config::{Config, Database};
 use crate::document::Sources;
 use crate::machine::{self, Pools};
+
+/// What processes that share a Redis call their doorbell. Deployments that share one use databases of
+/// different numbers.
+const DOORBELL: &str = "jobs";
+/// How long a doorbell gets to connect before its trouble is told.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A database, and the doorbell that comes with it.
+async fn open(database: &Database) -> Result<(Arc<dyn Store>, Arc<dyn Dispatcher>), StoreError> {
+    Ok(match database {
+        Database::Directory(directory) => (
+            Arc::new(SqliteStore::open(directory).await?),
+            Arc::new(InProcessDispatcher::default()),
+        ),
+        Database::Postgres(url) => (
+            Arc::new(PostgresStore::open(url).await?),
+            Arc::new(PostgresDispatcher::start(url)?),
+        ),
+    })
+}
 
 /// telecine: the engine on one database.
 ///
@@ -46,19 +70,32 @@ impl App {
         database: &Database,
         objects: Arc<dyn ObjectStores>,
     ) -> Result<Self, StoreError> {
-        let (store, dispatcher): (Arc<dyn Store>, Arc<dyn Dispatcher>) = match database {
-            Database::Directory(directory) => (
-                Arc::new(SqliteStore::open(directory).await?),
-                Arc::new(InProcessDispatcher::default()),
-            ),
-            Database::Postgres(url) => (
-                Arc::new(PostgresStore::open(url).await?),
-                Arc::new(PostgresDispatcher::start(url)?),
-            ),
-        };
+        let (store, dispatcher) = open(database).await?;
+        Ok(Self::new((store, dispatcher), objects))
+    }
+
+    /// The same with a doorbell on Redis, which its processes share.
+    ///
+    /// # Errors
+    /// What the database says, or that the address of Redis is none. A Redis that is not there is none.
+    pub(crate) async fn open_with_redis(
+        database: &Database,
+        redis: &str,
+        objects: Arc<dyn ObjectStores>,
+    ) -> Result<Self, StoreError> {
+        let (store, other) = open(database).await?;
+        let dispatcher = ApalisDispatcher::start(redis, DOORBELL, other)
+            .map_err(|error| StoreError::Incompatible(error.to_string()))?;
+        Ok(Self::new((store, Arc::new(dispatcher)), objects))
+    }
+
+    fn new(
+        (store, dispatcher): (Arc<dyn Store>, Arc<dyn Dispatcher>),
+        objects: Arc<dyn ObjectStores>,
+    ) -> Self {
         let definitions = Arc::new(Definitions::new(store.clone()));
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
-        Ok(Self {
+        Self {
             coordinator: Coordinator {
                 store,
                 definitions,
@@ -67,7 +104,21 @@ impl App {
                 large_source_bytes: u64::MAX,
             },
             dispatcher,
-        })
+        }
+    }
+
+    /// What is wrong with the doorbell, in one sentence: steps begin later, and nothing else.
+    pub(crate) fn doorbell_trouble(&self) -> Option<String> {
+        self.dispatcher.trouble()
+    }
+
+    /// The same once it had the time to connect.
+    pub(crate) async fn doorbell_trouble_at_start(&self) -> Option<String> {
+        let began = Instant::now();
+        while self.dispatcher.trouble().is_some() && began.elapsed() < CONNECT {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.dispatcher.trouble()
     }
 
     /// The same with jobs on sources of that size or more in the queue for large ones.

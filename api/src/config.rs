@@ -53,7 +53,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 26] = [
+pub(crate) const SETTINGS: [Setting; 27] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -64,6 +64,12 @@ pub(crate) const SETTINGS: [Setting; 26] = [
         default: "SQLite in `data_dir`",
         help: "Address of a Postgres database to keep jobs in, which many machines share: \
                `postgres://user:password@host/database`.",
+    },
+    Setting {
+        name: "redis_url",
+        default: "none",
+        help: "Address of a Redis that `serve` tells workers by of waiting steps: `redis://host:6379`. \
+               Without it, or while it is away, steps begin a little later.",
     },
     Setting {
         name: "source_url",
@@ -220,6 +226,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where jobs are kept.
     pub(crate) database: Database,
+    /// Address of a Redis.
+    pub(crate) redis_url: Option<String>,
     /// Address of the store that sources are keys of.
     pub(crate) source_url: Option<String>,
     /// Address of the store for results.
@@ -257,6 +265,7 @@ impl Config {
         };
         let data_dir = reader.read("data_dir", || "./.telecine".to_owned(), directory);
         let database = reader.read("database_url", String::new, Database::parse);
+        let redis_url = reader.read("redis_url", String::new, database::redis_url);
         let source_url = reader.read("source_url", String::new, objects::store_url);
         let media_url = reader.read("media_url", String::new, objects::store_url);
         let objects = objects::read(&mut reader);
@@ -292,6 +301,7 @@ impl Config {
         Ok(Self {
             database: database.unwrap_or_else(|| Database::Directory(data_dir.clone())),
             data_dir,
+            redis_url: redis_url.flatten(),
             source_url: source_url.flatten(),
             media_url: media_url.flatten(),
             objects: Arc::new(objects),
@@ -426,7 +436,7 @@ mod tests {
         assert_eq!(
             origins,
             [
-                ["default"; 22].as_slice(),
+                ["default"; 23].as_slice(),
                 &["flag", "default", "environment", "telecine.toml"]
             ]
             .concat()

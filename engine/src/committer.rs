@@ -21,7 +21,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::batch::Batch;
 use crate::definitions::Definitions;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Hint};
 use crate::id::{RunId, SessionId};
 use crate::machine::{Command, Rejected};
 use crate::metrics;
@@ -550,14 +550,14 @@ impl Writer {
     }
 
     /// Tells of a commit.
-    fn tell(&self, stopped: BTreeMap<RunId, RunStatus>, ring: bool) {
+    fn tell(&self, stopped: BTreeMap<RunId, RunStatus>, hints: &[Hint]) {
         for (run, status) in stopped {
             counter!(metrics::JOBS_STOPPED.name, "status" => status.as_str()).increment(1);
             // Mostly nobody listens.
             let _ = self.stopped.send(run);
         }
-        if ring {
-            self.dispatcher.ring();
+        if !hints.is_empty() {
+            self.dispatcher.ring(hints);
         }
     }
 }

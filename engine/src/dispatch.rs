@@ -6,6 +6,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use crate::id::RunId;
+use crate::queue::Queue;
+
+/// What a ring tells besides that it rang: ids only, because whoever hears it looks into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// A run with steps that wait.
+    pub run: RunId,
+    /// Where they wait.
+    pub queue: Queue,
+    /// How many became ready.
+    pub steps: usize,
+}
+
 /// Rings workers awake.
 ///
 /// # Contract
@@ -15,8 +29,8 @@ use tokio::sync::watch;
 ///   waiting at that moment: a worker listens first, then looks, then waits.
 /// * Rings in a row may be heard as one.
 pub trait Dispatcher: std::fmt::Debug + Send + Sync {
-    /// Says that steps may be ready.
-    fn ring(&self);
+    /// Says that steps may be ready: those that the hints tell of, or any.
+    fn ring(&self, hints: &[Hint]);
 
     /// Starts listening.
     fn listen(&self) -> Box<dyn Bell>;
@@ -24,6 +38,11 @@ pub trait Dispatcher: std::fmt::Debug + Send + Sync {
     /// How long a worker waits for a ring before it looks by itself. Bounds what a lost ring costs,
     /// and how long the steps of processes that this bell cannot hear wait.
     fn patience(&self) -> Duration;
+
+    /// What is wrong with it, in one sentence: rings are late, and nothing else.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One listener.
@@ -51,7 +70,7 @@ impl Default for InProcessDispatcher {
 }
 
 impl Dispatcher for InProcessDispatcher {
-    fn ring(&self) {
+    fn ring(&self, _hints: &[Hint]) {
         self.rings
             .send_modify(|rings| *rings = rings.wrapping_add(1));
     }

@@ -73,6 +73,8 @@ metrics! {
         "Steps that this process claimed.";
     STEPS_WAITING = "telecine_steps_waiting", Kind::Gauge, ["queue"],
         "Steps in the database that wait for a worker, counted when metrics are asked for.";
+    HINTS = "telecine_hints_total", Kind::Counter, ["result"],
+        "Hints about waiting steps on Redis: `sent`, `heard`, `failed` (they were told otherwise).";
     WORKER_SLOTS = "telecine_worker_slots", Kind::Gauge, [],
         "Steps that this process runs at a time at most.";
     ATTEMPTS_RUNNING = "telecine_attempts_running", Kind::Gauge, ["activity"],

@@ -183,6 +183,7 @@ impl Worker {
                 look = false;
                 self.look(waiting).await?;
             }
+            let has_room = waiting.is_some();
             let claims = tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 () = self.session.lost() => break Err(WorkerError::LeaseLost),
@@ -201,7 +202,8 @@ impl Worker {
                     }
                     claims
                 }
-                () = bell.rung() => { look = true; continue }
+                // A full worker does not listen: whoever rings for one rings for another then.
+                () = bell.rung(), if has_room => { look = true; continue }
                 () = tokio::time::sleep(self.parts.dispatcher.patience()) => { look = true; continue }
             };
             self.start(claims, attempts, signals);

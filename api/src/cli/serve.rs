@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use telecine_engine::coordinator::SubmitError;
 use telecine_engine::run::StoreUrls;
+use telecine_engine::store::StoreError;
 use telecine_engine::worker::WorkerOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -39,6 +40,9 @@ struct ServerFlags {
     mode: Option<String>,
     #[command(flatten)]
     shared: SharedFlags,
+    /// Address of a Redis that tells workers of waiting steps: `redis://host:6379`
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
     /// Address of the store of sources: `s3://bucket/prefix`, `file:///dir`
     #[arg(long, value_name = "URL")]
     source_url: Option<String>,
@@ -110,6 +114,7 @@ impl ServeArgs {
         flags.extend(settings.worker.take());
         flags.extend([
             ("mode", settings.mode.take()),
+            ("redis_url", settings.redis_url.take()),
             ("source_url", settings.source_url.take()),
             ("media_url", settings.media_url.take()),
             ("worker_metrics_port", settings.worker_metrics_port.take()),
@@ -138,6 +143,7 @@ impl SharedFlags {
 struct Plan {
     mode: Mode,
     database: Database,
+    redis: Option<String>,
     /// None for a process that accepts no jobs.
     stores: Option<StoreUrls>,
     keys: ApiKeys,
@@ -156,6 +162,7 @@ pub(super) async fn serve(session: &Session) -> Result<Exit, CliError> {
     let plan = Plan {
         mode: server.mode,
         database: session.config.database.clone(),
+        redis: session.config.redis_url.clone(),
         stores,
         keys: server.api_keys.clone(),
     };
@@ -189,6 +196,7 @@ pub(super) async fn dev(session: &Session) -> Result<Exit, CliError> {
     let plan = Plan {
         mode: Mode::All,
         database: session.config.database.clone(),
+        redis: None,
         stores: Some(stores),
         keys: ApiKeys::default(),
     };
@@ -238,7 +246,7 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
             checked => checked.map_err(SubmitError::from)?,
         }
     }
-    let app = App::open(&plan.database, session.config.objects.clone())
+    let app = open(&plan, session)
         .await
         .map_err(CliError::set_up)?
         .with_large_sources_from(session.config.worker.large_file_bytes);
@@ -273,6 +281,21 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         exit = interrupts.next() => return Ok(exit),
     }
     Ok(Exit::Success)
+}
+
+/// Opens the database and the doorbell; one that does not answer is told, and waited for by nobody.
+async fn open(plan: &Plan, session: &Session) -> Result<App, StoreError> {
+    let objects = session.config.objects.clone();
+    let Some(redis) = &plan.redis else {
+        return App::open(&plan.database, objects).await;
+    };
+    let app = App::open_with_redis(&plan.database, redis, objects).await?;
+    if let Some(trouble) = app.doorbell_trouble_at_start().await {
+        session.console.note(&format!(
+            "{trouble}; until it can, steps begin a little later"
+        ));
+    }
+    Ok(app)
 }
 
 fn workplace(app: &App, session: &Session, stop: &CancellationToken) -> Workplace {

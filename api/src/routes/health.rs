@@ -21,6 +21,9 @@ const PROBE: &str = ".telecine-ready";
 pub(crate) struct Health {
     /// `ok`, or `ready`.
     status: &'static str,
+    /// What is wrong without keeping the process from its work, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
 }
 
 /// Whether the process is alive.
@@ -31,10 +34,14 @@ pub(crate) struct Health {
     responses((status = 200, description = "It is.", body = Health)),
 )]
 pub(crate) async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health {
+        status: "ok",
+        degraded: Vec::new(),
+    })
 }
 
-/// Whether the process can do its work: the database and the stores answer within two seconds.
+/// Whether the process can do its work: the database and the stores answer within two seconds. What
+/// only makes it slower, as a Redis that is away does, is listed in `degraded`.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -64,7 +71,11 @@ pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> Result<Json<Health>
     );
     let failing: Vec<String> = [database, source, media].into_iter().flatten().collect();
     if failing.is_empty() {
-        return Ok(Json(Health { status: "ready" }));
+        let degraded = site.app.doorbell_trouble();
+        return Ok(Json(Health {
+            status: "ready",
+            degraded: degraded.into_iter().collect(),
+        }));
     }
     Err(Problem::new(Code::NotReady, failing.join("; ")))
 }

@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::repository::{files, read, relative, root};
 
 /// The crates of the workspace and which of the others each may depend on.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("telecine-engine", &[]),
     ("telecine-testkit", &["telecine-engine"]),
     ("telecine-store-postgres", &["telecine-engine"]),
     ("telecine-store-sqlite", &["telecine-engine"]),
     ("telecine-object-stores", &["telecine-engine"]),
+    ("telecine-dispatch-apalis", &["telecine-engine"]),
     ("telecine-activities", &["telecine-engine"]),
     ("telecine-workflows", &["telecine-engine"]),
     (
@@ -23,6 +24,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "telecine-store-postgres",
             "telecine-store-sqlite",
             "telecine-object-stores",
+            "telecine-dispatch-apalis",
             "telecine-activities",
             "telecine-workflows",
         ],
@@ -42,7 +44,7 @@ const TESTS_MAY_USE: [&str; 5] = [
 ];
 
 /// Technology and the only crates that may know it.
-const KEPT_INSIDE: [(&str, &[&str]); 5] = [
+const KEPT_INSIDE: [(&str, &[&str]); 7] = [
     (
         "sqlx",
         &[
@@ -54,6 +56,8 @@ const KEPT_INSIDE: [(&str, &[&str]); 5] = [
     ),
     // The testkit makes the bucket that tests work in.
     ("aws", &["telecine-object-stores", "telecine-testkit"]),
+    ("apalis", &["telecine-dispatch-apalis"]),
+    ("redis", &["telecine-dispatch-apalis"]),
     ("gstreamer", &["telecine-activities"]),
     ("libvips", &["telecine-activities"]),
     ("clap", &["telecine"]),

@@ -7,4 +7,5 @@ mod description;
 mod jobs;
 mod process;
 mod processes;
+mod queues;
 mod refusals;

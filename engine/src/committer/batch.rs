@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Answer, Answered, CommitError, Work, Writer};
 use crate::definitions::Definitions;
+use crate::dispatch::Hint;
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
 use crate::queue::Turns;
@@ -25,7 +26,8 @@ pub(super) struct Batch {
     /// One for each work.
     pub(super) answers: Vec<Answered>,
     stopped: BTreeSet<RunId>,
-    ring: bool,
+    /// What to tell workers after the commit.
+    hints: Vec<Hint>,
     /// Whose turn it is among the queues.
     pub(super) turns: Turns,
     /// A command was refused half-way: nothing of this may be kept.
@@ -108,7 +110,7 @@ impl Batch {
             runs: BTreeMap::new(),
             answers: (0..works).map(|_| Ok(Answer::Done)).collect(),
             stopped: BTreeSet::new(),
-            ring: false,
+            hints: Vec::new(),
             turns: writer.turns().clone(),
             spoiled: false,
         })
@@ -370,7 +372,7 @@ impl Batch {
                 continue;
             };
             let changes = folding.view.flush();
-            self.ring |= changes.has_ready_steps();
+            self.hints.extend(changes.hints(run));
             if changes.stopped() {
                 self.stopped.insert(run.clone());
             }
@@ -436,7 +438,10 @@ impl Batch {
             let status = self.runs.get(&run).map(|folding| folding.view.run.status);
             Some((run, status?))
         };
-        writer.tell(stopped.into_iter().filter_map(status).collect(), self.ring);
+        writer.tell(
+            stopped.into_iter().filter_map(status).collect(),
+            &self.hints,
+        );
         Ok(self.answers)
     }
 

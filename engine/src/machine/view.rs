@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{Command, Rejected};
 use crate::definition::{Definition, StepDef};
-use crate::id::StepId;
+use crate::dispatch::Hint;
+use crate::id::{RunId, StepId};
 use crate::objects::Artifact;
 use crate::queue::{Kind, Ticket, Waiting, rank};
 use crate::run::{Event, Node, Run, Step, StepStatus};
@@ -61,12 +62,17 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Whether some step can be claimed that could not before.
-    #[must_use]
-    pub fn has_ready_steps(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|step| step.status == StepStatus::Ready)
+    /// What there is to tell workers: the steps that can be claimed, by node.
+    pub fn hints(&self, run: &RunId) -> impl Iterator<Item = Hint> {
+        self.tickets.iter().map(move |(node, ticket)| {
+            let of_node = self.steps.iter().filter(|step| step.id.node == *node);
+            let ready = of_node.filter(|step| step.status == StepStatus::Ready);
+            Hint {
+                run: run.clone(),
+                queue: ticket.kind.queue,
+                steps: ready.count(),
+            }
+        })
     }
 
     /// Whether the run stopped in this fold.

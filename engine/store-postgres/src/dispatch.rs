@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
-use telecine_engine::dispatch::{Bell, Dispatcher, InProcessDispatcher};
+use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::store::StoreError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -52,8 +52,8 @@ impl PostgresDispatcher {
 }
 
 impl Dispatcher for PostgresDispatcher {
-    fn ring(&self) {
-        self.here.ring();
+    fn ring(&self, hints: &[Hint]) {
+        self.here.ring(hints);
         self.out.send_modify(|rings| *rings = rings.wrapping_add(1));
     }
 
@@ -73,16 +73,16 @@ async fn hear(options: PgConnectOptions, here: std::sync::Arc<InProcessDispatche
             tracing::debug!(%error, "no rings are heard from other processes");
         }
         tokio::time::sleep(AGAIN).await;
-        here.ring();
+        here.ring(&[]);
     }
 }
 
 async fn listen(options: &PgConnectOptions, here: &InProcessDispatcher) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(&connect::pool(1, options.clone())).await?;
     listener.listen(CHANNEL).await?;
-    here.ring();
+    here.ring(&[]);
     while listener.try_recv().await?.is_some() {
-        here.ring();
+        here.ring(&[]);
     }
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use telecine_engine::dispatch::Dispatcher;
 use telecine_engine::store::{Store, StoreError};
-use telecine_store_postgres::PostgresStore;
+use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
+use telecine_testkit::conformance::dispatch::DispatcherFactory;
 use telecine_testkit::conformance::store::StoreFactory;
 use telecine_testkit::servers::PostgresSchema;
 
@@ -25,6 +27,29 @@ impl StoreFactory for Database {
         let opened = PostgresStore::open(self.0.url()).await;
         Arc::new(opened.expect("the store opens"))
     }
+}
+
+/// The doorbells of processes on the test server: its notifications know no schemas.
+#[derive(Debug)]
+struct Doorbells(PostgresSchema);
+
+async fn doorbells() -> Doorbells {
+    Doorbells(PostgresSchema::create().await)
+}
+
+#[async_trait::async_trait]
+impl DispatcherFactory for Doorbells {
+    async fn open(&self) -> Arc<dyn Dispatcher> {
+        Arc::new(PostgresDispatcher::start(self.0.url()).expect("an address"))
+    }
+
+    fn reaches_others(&self) -> bool {
+        true
+    }
+}
+
+mod doorbell {
+    telecine_testkit::dispatcher_conformance!(crate::doorbells().await);
 }
 
 #[tokio::test]

@@ -1,0 +1,142 @@
+//! Where jobs wait, and what rings when they do.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use telecine_testkit::servers::PostgresSchema;
+
+use super::client::Request;
+use super::process::{Server, clip};
+use crate::product::Workplace;
+
+/// Far beyond what is usual: machines of tests are busy.
+const SOON: Duration = Duration::from_secs(60);
+
+fn submit(server: &Server, more: Value) -> Value {
+    let mut request = json!({"type": "video:cover", "source": "film.mp4"});
+    let members = more.as_object().expect("an object").clone();
+    request.as_object_mut().expect("an object").extend(members);
+    let accepted = Request::post("/api/jobs", &request).send(server.address);
+    assert_eq!(accepted.status, 202, "{}", accepted.text());
+    accepted.json()
+}
+
+#[test]
+fn jobs_wait_where_their_source_or_their_request_says() {
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 1);
+    let mut command = Server::command(&place, "server");
+    command.env("TELECINE_LARGE_FILE_THRESHOLD", "1KiB");
+    let server = Server::start(command);
+    let large = submit(&server, json!({}));
+    assert_eq!(
+        (&large["queue"], &large["priority"]),
+        (&json!("video:large"), &json!(0))
+    );
+    let asked = json!({"queue": "critical", "priority": 7, "options": {"cover": {"at_s": 0.5}}});
+    let critical = submit(&server, asked);
+    assert_eq!(
+        (&critical["queue"], &critical["priority"]),
+        (&json!("critical"), &json!(7))
+    );
+    let metrics = Request::get("/metrics")
+        .send(server.address)
+        .text()
+        .to_owned();
+    for (queue, steps) in [("critical", 1), ("default", 0), ("video:large", 1)] {
+        let line = format!("telecine_steps_waiting{{queue=\"{queue}\"}} {steps}");
+        assert!(metrics.contains(&line), "{line} in\n{metrics}");
+    }
+}
+
+/// A Redis on a socket in the workplace; killed when dropped.
+struct Redis {
+    url: String,
+    process: Child,
+}
+
+impl Redis {
+    fn start(place: &Workplace) -> Self {
+        let socket = place.path().join("redis.sock");
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server: ./x test installs it");
+        let url = format!("redis+unix://{}", socket.display());
+        let redis = Self { url, process };
+        until("redis starts", || socket.exists());
+        redis
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < SOON, "not within {SOON:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn degraded(server: &Server) -> Value {
+    let ready = Request::get("/readyz").send(server.address);
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    ready.json()["degraded"].clone()
+}
+
+fn succeeds(server: &Server, job: &Value) {
+    let id = job["id"].as_str().expect("an id");
+    let address = format!("/api/jobs/{id}");
+    until("the job succeeds", || {
+        let document = Request::get(&address).send(server.address).json();
+        document["status"] == "succeeded"
+    });
+}
+
+#[test]
+fn without_redis_a_server_and_its_worker_do_the_same_and_say_so() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let database = runtime.block_on(PostgresSchema::create());
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 1);
+    let redis = Redis::start(&place);
+    let start = |mode: &str| {
+        let mut command = Server::command(&place, mode);
+        command
+            .env("TELECINE_DATABASE_URL", database.url())
+            .env("TELECINE_REDIS_URL", &redis.url)
+            .env("TELECINE_SCRATCH_DIR", place.path().join(mode));
+        Server::start(command)
+    };
+    let (server, both) = (start("server"), start("all"));
+    until("both use redis", || {
+        degraded(&server).is_null() && degraded(&both).is_null()
+    });
+    succeeds(&server, &submit(&server, json!({})));
+    let metrics = Request::get("/metrics")
+        .send(both.address)
+        .text()
+        .to_owned();
+    assert!(
+        metrics.contains("telecine_hints_total{result=\"heard\"}"),
+        "the worker heard of it:\n{metrics}"
+    );
+
+    drop(redis);
+    until("it is told", || degraded(&server)[0].is_string());
+    let told = degraded(&server)[0].to_string();
+    assert!(told.contains("redis cannot be used"), "{told}");
+    succeeds(
+        &server,
+        &submit(&server, json!({"options": {"cover": {"at_s": 0.5}}})),
+    );
+}

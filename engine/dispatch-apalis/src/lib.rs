@@ -1,0 +1,175 @@
+//! The doorbell between processes on Redis, by [apalis](https://docs.rs/apalis).
+//!
+//! Redis carries [hints](Hint): ids, and nothing that would be missed. A hint reaches one process; if no
+//! worker waits there, it is passed on to all of them by the doorbell that this one is built on
+//! (`notify` of Postgres, or that within the process), which is also what rings while Redis is away.
+//! Whatever happens to Redis, workers look by themselves every [`PATIENCE`].
+//!
+//! What apalis-redis 1.0.0 has to be kept from is in [`link`].
+
+mod link;
+mod pulse;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
+use telecine_engine::queue::Queue;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use link::{Link, WireHint};
+
+/// How long a worker waits for a ring before it looks by itself: what a lost hint costs.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Hints that may wait to be sent; more are told by the other doorbell.
+const UNSENT: usize = 4096;
+/// Copies of a hint at most: processes that are woken by many steps at once.
+const COPIES: usize = 16;
+
+/// Why Redis cannot be the doorbell.
+#[derive(Debug, thiserror::Error)]
+pub enum ApalisError {
+    /// The address is none.
+    #[error("it is no address such as redis://host:6379: {0}")]
+    Address(String),
+}
+
+/// Rings the workers of every process that shares a Redis and a name.
+#[derive(Debug)]
+pub struct ApalisDispatcher {
+    inside: Arc<Inside>,
+    out: mpsc::Sender<(Queue, WireHint)>,
+    health: watch::Receiver<Option<String>>,
+    _tasks: JoinSet<()>,
+}
+
+/// What the parts share.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    /// Workers of this process.
+    here: InProcessDispatcher,
+    /// How many of them wait for a ring now.
+    waiting: watch::Sender<usize>,
+    /// Whether one ever listened: a process without workers takes no hints.
+    listening: watch::Sender<bool>,
+    /// What rings where hints do not reach.
+    other: Arc<dyn Dispatcher>,
+}
+
+impl ApalisDispatcher {
+    /// Starts to ring on the Redis at `url`, for those who share `name` (letters, digits and dashes),
+    /// with `other` for when that is not possible. Connects in the background, and again whenever the
+    /// connection is lost.
+    ///
+    /// # Errors
+    /// [`ApalisError`]; a Redis that is not there is none.
+    pub fn start(url: &str, name: &str, other: Arc<dyn Dispatcher>) -> Result<Self, ApalisError> {
+        let client = redis::Client::open(url).map_err(|e| ApalisError::Address(e.to_string()))?;
+        let inside = Arc::new(Inside {
+            here: InProcessDispatcher::default(),
+            waiting: watch::Sender::new(0),
+            listening: watch::Sender::new(false),
+            other: other.clone(),
+        });
+        let (out, hints) = mpsc::channel(UNSENT);
+        let (told, health) = watch::channel(Some("redis has not answered yet".to_owned()));
+        let link = Link::new(client, name);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(link::send(link.clone(), hints, (told, inside.clone())));
+        tasks.spawn(link::tidy(link.clone()));
+        for queue in Queue::ALL {
+            tasks.spawn(link::hear(link.clone(), queue, inside.clone()));
+        }
+        tasks.spawn(follow(other, inside.clone()));
+        Ok(Self {
+            inside,
+            out,
+            health,
+            _tasks: tasks,
+        })
+    }
+}
+
+impl Dispatcher for ApalisDispatcher {
+    fn ring(&self, hints: &[Hint]) {
+        self.inside.here.ring(hints);
+        let mut sent = !hints.is_empty() && self.health.borrow().is_none();
+        for hint in hints {
+            for _ in 0..hint.steps.clamp(1, COPIES) {
+                let wire = WireHint::from(hint);
+                sent = sent && self.out.try_send((hint.queue, wire)).is_ok();
+            }
+        }
+        if !sent {
+            self.inside.other.ring(hints);
+        }
+    }
+
+    fn listen(&self) -> Box<dyn Bell> {
+        self.inside.listening.send_replace(true);
+        Box::new(CountedBell {
+            bell: self.inside.here.listen(),
+            inside: self.inside.clone(),
+        })
+    }
+
+    fn patience(&self) -> Duration {
+        self.inside.other.patience().min(PATIENCE)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.health.borrow().clone()
+    }
+}
+
+impl Inside {
+    /// Hands a hint on: to the worker that waits here, or to whoever waits elsewhere.
+    pub(crate) fn heard(&self, hint: &WireHint) {
+        self.here.ring(&[]);
+        if *self.waiting.borrow() == 0 {
+            tracing::trace!(run.id = hint.run, "a hint is passed on");
+            self.other.ring(&[]);
+        }
+    }
+}
+
+/// Rings here whenever the other doorbell rings.
+async fn follow(other: Arc<dyn Dispatcher>, inside: Arc<Inside>) {
+    let mut bell = other.listen();
+    loop {
+        bell.rung().await;
+        inside.here.ring(&[]);
+    }
+}
+
+/// A listener that is counted while it waits.
+struct CountedBell {
+    bell: Box<dyn Bell>,
+    inside: Arc<Inside>,
+}
+
+#[async_trait]
+impl Bell for CountedBell {
+    async fn rung(&mut self) {
+        let _waits = Waits::begin(&self.inside.waiting);
+        self.bell.rung().await;
+    }
+}
+
+/// Counts a listener until it is dropped: it may stop waiting for other reasons than a ring.
+struct Waits<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|count| *count += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

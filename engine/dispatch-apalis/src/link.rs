@@ -1,0 +1,229 @@
+//! What is said to Redis, through apalis, and what apalis-redis 1.0.0 is kept from:
+//!
+//! * a task that takes long is run twice, and beats and acknowledgements stop meanwhile: the handler
+//!   hands on and returns, one task at a time;
+//! * an answer that takes longer than half a second ends its worker: answers may take
+//!   [`ANSWER`], and a worker that ended is made anew under a new name, as the old one is taken for
+//!   alive;
+//! * tasks that are not acknowledged stay in flight for ever and come back in one command that is too
+//!   long when their worker is gone: results are persisted, which is how apalis acknowledges, and
+//!   cleared away by [`tidy`];
+//! * delayed tasks, too many of which break its fetching: there are none, delays are in our database;
+//! * colons in names of queues, which it takes apart: ours have none;
+//! * no limit on what waits: nothing is sent while [`BACKLOG`] hints wait.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::metrics::counter;
+use apalis::prelude::{BackendExt as _, BoxDynError, TaskSink as _, WorkerBuilder, WorkerError};
+use apalis_core::backend::Vacuum as _;
+use apalis_redis::{Config, ConnectionManager, RedisStorage};
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use redis::aio::ConnectionManagerConfig;
+use serde::{Deserialize, Serialize};
+use telecine_engine::dispatch::{Dispatcher as _, Hint};
+use telecine_engine::id::SessionId;
+use telecine_engine::metrics::HINTS;
+use telecine_engine::queue::Queue;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::{Inside, pulse};
+
+/// How long Redis may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long to wait before a connection that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often a worker of apalis says that it is alive.
+const BEAT: Duration = Duration::from_secs(5);
+/// Beats it may miss.
+const MISSED: usize = 3;
+/// Hints of one queue that may wait in Redis: more would wake nobody who is not awake.
+const BACKLOG: usize = 1000;
+/// How often what is done is cleared away.
+const TIDY: Duration = Duration::from_secs(10);
+
+/// A hint as it is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WireHint {
+    pub(crate) run: String,
+}
+
+impl From<&Hint> for WireHint {
+    fn from(hint: &Hint) -> Self {
+        Self {
+            run: hint.run.to_string(),
+        }
+    }
+}
+
+/// Where hints go.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    client: redis::Client,
+    name: Arc<str>,
+}
+
+impl Link {
+    pub(crate) fn new(client: redis::Client, name: &str) -> Self {
+        Self {
+            client,
+            name: name.into(),
+        }
+    }
+
+    fn config(&self, queue: Queue) -> Config {
+        Config::default()
+            .queue(format!("telecine-{}-{}", self.name, queue.slug()))
+            .batch_size(1)
+            .lock_tasks(false)
+            .emit_events(false)
+            .persist_results(true)
+            .heartbeat_interval(BEAT)
+            .missed_heartbeats(MISSED)
+    }
+
+    async fn connect(&self) -> redis::RedisResult<ConnectionManager> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_connection_timeout(Some(ANSWER))
+            .set_response_timeout(Some(ANSWER));
+        self.client.get_connection_manager_with_config(config).await
+    }
+
+    fn storage(&self, connection: ConnectionManager, queue: Queue) -> RedisStorage<WireHint> {
+        RedisStorage::new(connection).with_config(self.config(queue))
+    }
+}
+
+/// Sends hints, and says whether that goes well.
+pub(crate) async fn send(
+    link: Link,
+    mut hints: mpsc::Receiver<(Queue, WireHint)>,
+    (health, inside): (watch::Sender<Option<String>>, Arc<Inside>),
+) {
+    loop {
+        let why = match link.connect().await {
+            Ok(connection) => {
+                let sending = send_by(&link, connection, &mut hints, &health);
+                match sending.await {
+                    Ok(()) => return,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(why, "hints are not sent");
+        health.send_replace(Some(format!("redis cannot be used: {why}")));
+        // What was to be sent is told otherwise.
+        while hints.try_recv().is_ok() {
+            counter!(HINTS.name, "result" => "failed").increment(1);
+        }
+        inside.other.ring(&[]);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Sends hints by one connection until it fails.
+async fn send_by(
+    link: &Link,
+    connection: ConnectionManager,
+    hints: &mut mpsc::Receiver<(Queue, WireHint)>,
+    health: &watch::Sender<Option<String>>,
+) -> Result<(), BoxDynError> {
+    let mut connection = connection;
+    loop {
+        let next = tokio::time::timeout(AGAIN, hints.recv()).await;
+        match next {
+            Ok(None) => return Ok(()),
+            Ok(Some((queue, hint))) => {
+                let waiting: usize = redis::cmd("LLEN")
+                    .arg(link.config(queue).active_jobs_list())
+                    .query_async(&mut connection)
+                    .await?;
+                if waiting < BACKLOG {
+                    link.storage(connection.clone(), queue).push(hint).await?;
+                    counter!(HINTS.name, "result" => "sent").increment(1);
+                }
+            }
+            Err(_idle) => {
+                let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+            }
+        }
+        health.send_if_modified(|trouble| trouble.take().is_some());
+    }
+}
+
+/// Hears the hints of a queue once a worker listens; begins anew whenever that fails.
+pub(crate) async fn hear(link: Link, queue: Queue, inside: Arc<Inside>) {
+    let mut listening = inside.listening.subscribe();
+    if listening.wait_for(|listens| *listens).await.is_err() {
+        return;
+    }
+    loop {
+        if let Err(error) = hear_by(&link, queue, &inside).await {
+            tracing::debug!(%error, "no hints are heard");
+        }
+        tokio::time::sleep(AGAIN).await;
+        // What was not heard meanwhile.
+        inside.here.ring(&[]);
+    }
+}
+
+/// Hears hints by one worker of apalis until it ends.
+async fn hear_by(link: &Link, queue: Queue, inside: &Arc<Inside>) -> Result<(), BoxDynError> {
+    let connection = link.connect().await?;
+    let (look, looks) = mpsc::channel(1);
+    let mut pulse = JoinSet::new();
+    let waiting = inside.waiting.subscribe();
+    let signal = link.config(queue).signal_list();
+    pulse.spawn(pulse::beat(link.client.clone(), signal, (waiting, look)));
+    let storage = link.storage(connection, queue);
+    Ok(worker(storage, looks, inside.clone()).await?)
+}
+
+/// A worker of apalis that hands on what comes, until it fails.
+fn worker(
+    storage: RedisStorage<WireHint>,
+    mut looks: mpsc::Receiver<()>,
+    inside: Arc<Inside>,
+) -> BoxFuture<'static, Result<(), WorkerError>> {
+    let looks = stream::poll_fn(move |context| looks.poll_recv(context));
+    let hand_on = move |hint: WireHint| {
+        counter!(HINTS.name, "result" => "heard").increment(1);
+        inside.heard(&hint);
+        std::future::ready(Ok::<(), Infallible>(()))
+    };
+    // A name that a worker had before is refused until that one is taken for dead.
+    let worker = WorkerBuilder::new(SessionId::generate().to_string())
+        .backend(storage.poll_with_stream(looks))
+        .build(hand_on);
+    Box::pin(worker.run())
+}
+
+/// Clears away what was heard: apalis keeps it until it is told to.
+pub(crate) async fn tidy(link: Link) {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        if let Err(error) = clear(&link).await {
+            tracing::debug!(%error, "heard hints were not cleared away");
+        }
+    }
+}
+
+async fn clear(link: &Link) -> Result<(), BoxDynError> {
+    let mut connection = link.connect().await?;
+    for queue in Queue::ALL {
+        link.storage(connection.clone(), queue).vacuum().await?;
+        let config = link.config(queue);
+        let _gone: i64 = redis::cmd("UNLINK")
+            .arg(config.done_jobs_set())
+            .arg(config.dead_jobs_set())
+            .query_async(&mut connection)
+            .await?;
+    }
+    Ok(())
+}
