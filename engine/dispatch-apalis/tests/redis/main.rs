@@ -1,5 +1,6 @@
 //! The doorbell on a real Redis: the suite of every doorbell, and what happens to it when Redis is
 //! flushed, stands still, dies and comes back.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod server;
 
