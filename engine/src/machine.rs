@@ -91,6 +91,13 @@ pub enum Command {
         /// The attempt's fence.
         fence: u64,
     },
+    /// No worker can run a ready step: it waits for a person.
+    Hold {
+        /// The step.
+        step: StepId,
+        /// What no worker has.
+        error: Failure,
+    },
     /// A step's backoff is over.
     Wake {
         /// The step.
@@ -119,6 +126,7 @@ pub fn steps_needed(command: &Command) -> StepSet {
         | Command::Fail { step, .. }
         | Command::Release { step, .. }
         | Command::Lose { step, .. }
+        | Command::Hold { step, .. }
         | Command::Wake { step } => StepSet::One(step.clone()),
         Command::Ready { node } => StepSet::One(StepId::single(node)),
         Command::Start | Command::Finish => StepSet::Empty,
@@ -178,6 +186,7 @@ pub fn decide(view: &mut View, command: &Command, facts: &Facts) -> Result<(), R
             fail::release(view, (step, *fence), *usage, facts)
         }
         Command::Lose { step, fence } => fail::lose(view, (step, *fence), facts),
+        Command::Hold { step, error } => fail::hold_ready(view, step, error, facts),
         Command::Wake { step } => fail::wake(view, step),
         Command::Cancel { by, reason } => cancel::cancel(view, (by, reason.as_deref()), facts),
         Command::Reopen { plan } => reopen::reopen(view, plan, facts),

@@ -73,6 +73,8 @@ metrics! {
         "Steps that this process claimed.";
     STEPS_WAITING = "telecine_steps_waiting", Kind::Gauge, ["queue"],
         "Steps in the database that wait for a worker, counted when metrics are asked for.";
+    STEPS_UNFIT = "telecine_steps_unfit_total", Kind::Counter, ["queue"],
+        "Steps that this process held because no worker could run them.";
     HINTS = "telecine_hints_total", Kind::Counter, ["result"],
         "Hints about waiting steps on Redis: `sent`, `heard`, `failed` (they were told otherwise).";
     WORKER_SLOTS = "telecine_worker_slots", Kind::Gauge, [],

@@ -3,8 +3,10 @@
 
 mod sweeper;
 mod timers;
+mod unfit;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 
@@ -12,6 +14,8 @@ use crate::committer::{CommitError, Committer};
 use crate::dispatch::Dispatcher;
 use crate::id::SessionId;
 use crate::store::Store;
+
+pub use unfit::Unfit;
 
 /// What the loops work on.
 #[derive(Debug, Clone)]
@@ -34,6 +38,19 @@ pub async fn end_dead_sessions(parts: &ServiceParts) -> Result<(), CommitError> 
     sweeper::sweep(parts).await
 }
 
+/// Holds steps that no worker has fitted for a minute by `now`; `unfit` remembers since when. For whoever
+/// keeps the time.
+///
+/// # Errors
+/// What the store says.
+pub async fn hold_unfit_steps(
+    parts: &ServiceParts,
+    unfit: &mut Unfit,
+    now: Instant,
+) -> Result<(), CommitError> {
+    unfit::hold(parts, unfit, now).await
+}
+
 /// Running loops; they stop when this is dropped.
 #[derive(Debug)]
 pub struct Services {
@@ -47,6 +64,7 @@ impl Services {
         let mut tasks = JoinSet::new();
         tasks.spawn(sweeper::run(parts.clone()));
         tasks.spawn(timers::run(parts.clone()));
+        tasks.spawn(unfit::run(parts.clone()));
         Self { _tasks: tasks }
     }
 }

@@ -15,7 +15,7 @@ use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, 
 use crate::id::{RunId, SessionId, StepId};
 use crate::machine::Changes;
 use crate::objects::Artifact;
-use crate::queue::{Kind, Machine, Room, Waiting};
+use crate::queue::{Capability, Kind, Machine, Room, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::run::{
     AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls,
@@ -354,6 +354,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         name: &str,
         lease: Duration,
     ) -> Result<(), StoreError>;
+
+    /// Says what a session can run; forgotten with the session.
+    async fn offer(&self, id: &SessionId, offer: &Capability) -> Result<(), StoreError>;
+
+    /// What sessions can run that have not been ended.
+    async fn offers(&self) -> Result<Vec<Capability>, StoreError>;
 
     /// Renews a session's lease; `false` if it was ended: the process must stop its attempts. Waits
     /// for no transaction of this process: a busy writer is not dead.

@@ -29,7 +29,7 @@ use crate::id::{RunId, SessionId};
 use crate::machine::Command;
 use crate::metrics;
 use crate::objects::ObjectStores;
-use crate::queue::{Machine, Turns};
+use crate::queue::{Capability, Machine, Turns};
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
 use copies::{IDLE_BYTES, SourceCopies};
@@ -115,7 +115,13 @@ impl Worker {
             .iter()
             .map(|activity| activity.info())
             .map(|info| format!("{}@{}", info.name, info.version))
-            .collect();
+            .collect::<Vec<_>>();
+        let offer = Capability {
+            activities: activities.clone(),
+            machine: options.machine,
+            run: options.run.clone(),
+        };
+        parts.store.offer(session.id(), &offer).await?;
         let slots = Slots::new(ClaimRequest {
             session: session.id().clone(),
             run: options.run.clone(),

@@ -176,6 +176,7 @@ create table session (
     name text not null,
     opened_at timestamp with time zone not null,
     expires_at timestamp with time zone not null,
+    offer text,
     constraint session_pk PRIMARY KEY (id)
 ) with (fillfactor=50);
 

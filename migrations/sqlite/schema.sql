@@ -222,7 +222,7 @@ CREATE TABLE session (
     name       text    not null,
     opened_at  integer not null,
     -- When the lease ends unless it is renewed.
-    expires_at integer not null,
+    expires_at integer not null, offer text,
     constraint session_pk primary key (id)
 ) strict;
 

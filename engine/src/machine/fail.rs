@@ -99,6 +99,23 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
     Ok(())
 }
 
+/// No worker can run a ready step.
+pub(super) fn hold_ready(
+    view: &mut View,
+    id: &StepId,
+    error: &Failure,
+    facts: &Facts,
+) -> Result<(), Rejected> {
+    if view
+        .step(id)
+        .is_none_or(|step| step.status != StepStatus::Ready)
+    {
+        return Err(Rejected::Conflict(format!("step {id} is not ready")));
+    }
+    view.step_mut(id)?.error = Some(error.clone());
+    hold(view, id, error, facts)
+}
+
 /// A step's backoff is over.
 pub(super) fn wake(view: &mut View, id: &StepId) -> Result<(), Rejected> {
     if view

@@ -4,8 +4,9 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Queue};
+use super::{Kind, Queue, Waiting};
 use crate::definition::{Gpu, Requires};
+use crate::id::RunId;
 
 /// Amounts of a machine: all of them, those that are free, or those that an attempt takes. An amount
 /// that is free may be below zero for a moment, while what two attempts left is put together.
@@ -153,6 +154,34 @@ impl Machine {
             gpus: i64::from(gpu == Gpu::Required),
         };
         self.0.holds(cost).then_some(cost)
+    }
+}
+
+/// What a session can run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its activities, as `name@version`.
+    pub activities: Vec<String>,
+    /// Its machine.
+    pub machine: Machine,
+    /// The only run whose steps it takes, if there is one.
+    pub run: Option<RunId>,
+}
+
+impl Capability {
+    /// Whether steps of that run are taken at all.
+    #[must_use]
+    pub fn is_for(&self, run: &RunId) -> bool {
+        self.run.as_ref().is_none_or(|only| only == run)
+    }
+
+    /// Whether a step would be run if nothing else were.
+    #[must_use]
+    pub fn fits(&self, waiting: &Waiting) -> bool {
+        let kind = &waiting.ticket.kind;
+        self.is_for(&waiting.run)
+            && self.activities.contains(&kind.activity)
+            && self.machine.cost(kind).is_some()
     }
 }
 

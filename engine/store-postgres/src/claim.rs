@@ -2,8 +2,8 @@
 
 use sqlx::postgres::PgConnection;
 use telecine_engine::activity::{Checkpoint, Growth};
-use telecine_engine::id::{RunId, StepId};
-use telecine_engine::queue::{Kind, Waiting};
+use telecine_engine::id::{RunId, SessionId, StepId};
+use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::store::StoreError;
 
 use crate::error::Error;
@@ -31,6 +31,30 @@ pub(crate) async fn count_waiting(db: &mut PgConnection) -> Result<Vec<(Kind, u6
     rows.iter()
         .map(|row| Ok((Cells(row).kind()?, Cells(row).number("steps")?)))
         .collect()
+}
+
+/// Says what a session can run.
+pub(crate) async fn offer(
+    db: &mut PgConnection,
+    session: &SessionId,
+    offer: &Capability,
+) -> Result<(), Error> {
+    sqlx::query("update session set offer = $2 where id = $1")
+        .bind(session.as_str())
+        .bind(serde_json::to_string(offer)?)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// What sessions can run.
+pub(crate) async fn offers(db: &mut PgConnection) -> Result<Vec<Capability>, Error> {
+    let offers: Vec<String> =
+        sqlx::query_scalar("select offer from session where offer is not null")
+            .fetch_all(db)
+            .await?;
+    let offers = offers.iter().map(|offer| serde_json::from_str(offer));
+    Ok(offers.collect::<Result<_, _>>()?)
 }
 
 /// The latest checkpoints of steps.

@@ -38,6 +38,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "queues",
         include_str!("../../../migrations/postgres/0004_queues.sql"),
     ),
+    (
+        5,
+        "offers",
+        include_str!("../../../migrations/postgres/0005_offers.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -6,7 +6,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, SessionId};
-use telecine_engine::queue::{Kind, Waiting};
+use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
@@ -164,6 +164,14 @@ impl Store for PostgresStore {
         lease: Duration,
     ) -> Result<(), StoreError> {
         Ok(sessions::open(&mut *self.writer().await?, (id, name), lease).await?)
+    }
+
+    async fn offer(&self, id: &SessionId, offer: &Capability) -> Result<(), StoreError> {
+        Ok(claim::offer(&mut *self.writer().await?, id, offer).await?)
+    }
+
+    async fn offers(&self) -> Result<Vec<Capability>, StoreError> {
+        Ok(claim::offers(&mut *self.reader().await?).await?)
     }
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {

@@ -43,6 +43,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "queues",
         include_str!("../../../migrations/sqlite/0006_queues.sql"),
     ),
+    (
+        7,
+        "offers",
+        include_str!("../../../migrations/sqlite/0007_offers.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, SessionId};
-use telecine_engine::queue::{Kind, Waiting};
+use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
@@ -303,6 +303,15 @@ impl Store for SqliteStore {
             self.locks.remove(id);
         }
         opened
+    }
+
+    async fn offer(&self, id: &SessionId, offer: &Capability) -> Result<(), StoreError> {
+        self.write_unsynced(async |writing| claim::offer(&mut *writing.connection, id, offer).await)
+            .await
+    }
+
+    async fn offers(&self) -> Result<Vec<Capability>, StoreError> {
+        Ok(claim::offers(&mut *self.reader().await?).await?)
     }
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {

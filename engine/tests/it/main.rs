@@ -2,6 +2,7 @@
 
 mod committer;
 mod dispatch;
+mod room;
 mod simulation;
 mod sources;
 mod stage;

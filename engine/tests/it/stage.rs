@@ -243,8 +243,13 @@ impl Stage {
 
     /// Starts a worker with two slots, and the services.
     pub(crate) async fn work(&self) -> Running {
+        self.work_on(Machine::with_slots(2)).await
+    }
+
+    /// The same on another machine.
+    pub(crate) async fn work_on(&self, machine: Machine) -> Running {
         let options = WorkerOptions {
-            machine: Machine::with_slots(2),
+            machine,
             run: None,
             grace: PATIENCE,
         };

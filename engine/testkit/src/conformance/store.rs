@@ -596,6 +596,7 @@ macro_rules! store_conformance {
                 ending_a_session_releases_what_it_ran
                 a_session_cannot_end_while_it_runs_something
                 running_attempts_are_listed_by_session
+                what_sessions_can_run_is_known_until_they_end
             }
             folding {
                 a_chain_runs_to_its_end

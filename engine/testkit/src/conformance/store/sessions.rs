@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use telecine_engine::id::SessionId;
+use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::machine::Command;
+use telecine_engine::queue::{Capability, Machine};
 use telecine_engine::run::{AttemptOutcome, StepStatus};
 use telecine_engine::store::Store;
 
@@ -150,4 +151,20 @@ pub async fn running_attempts_are_listed_by_session(on: Bench) {
             .unwrap()
             .is_empty()
     );
+}
+
+/// See the name.
+pub async fn what_sessions_can_run_is_known_until_they_end(on: Bench) {
+    let (session, _silent) = (on.session().await, on.session().await);
+    let offer = Capability {
+        activities: vec!["test.step@1".to_owned()],
+        machine: Machine::with_slots(3),
+        run: Some(RunId::generate()),
+    };
+    on.store.offer(&session, &offer).await.unwrap();
+    assert_eq!(on.store.offers().await.unwrap(), [offer]);
+    let mut tx = on.store.begin().await.unwrap();
+    tx.end_session(&session).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(on.store.offers().await.unwrap().is_empty());
 }

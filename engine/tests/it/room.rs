@@ -1,0 +1,101 @@
+//! Steps and the machines that they fit.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use telecine_engine::id::SessionId;
+use telecine_engine::queue::{Machine, Room};
+use telecine_engine::run::{RunStatus, Snapshot, StepStatus};
+use telecine_engine::services::{ServiceParts, Unfit, hold_unfit_steps};
+
+use crate::stage::{Home, Stage, on_every_store};
+
+on_every_store! {
+    a_worker_begins_what_fits_its_memory_and_nothing_else
+    a_step_that_no_worker_fits_is_held_with_a_reason_and_can_be_retried
+    a_step_that_no_worker_is_there_for_waits
+}
+
+fn machine(memory_gib: i64) -> Machine {
+    Machine::new(Room {
+        slots: 4,
+        memory_bytes: memory_gib << 30,
+        disk_bytes: i64::MAX,
+        ..Room::default()
+    })
+}
+
+fn count(snapshot: &Snapshot, node: &str, status: StepStatus) -> usize {
+    let steps = snapshot.steps.iter().map(|record| &record.step);
+    steps
+        .filter(|step| step.id.node == node && step.status == status)
+        .count()
+}
+
+/// Four slots and two gibibytes: two steps of one gibibyte run, and beside them what takes none.
+async fn a_worker_begins_what_fits_its_memory_and_nothing_else(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work_on(machine(2)).await;
+    let run = stage
+        .submit(
+            "  hungry: {activity: test.act@1, for_each: '[1, 2, 3, 4, 5]', requires: {memory: 1GiB}, \
+             with: {what: count}}\n\
+             \x20 modest: {activity: test.act@1, for_each: '[1, 2, 3]', with: {what: succeed}}",
+        )
+        .await;
+    let busy = stage
+        .until(&run, |snapshot| {
+            count(snapshot, "modest", StepStatus::Succeeded) == 3
+                && count(snapshot, "hungry", StepStatus::Running) >= 2
+        })
+        .await;
+    assert_eq!(count(&busy, "hungry", StepStatus::Running), 2);
+    assert_eq!(count(&busy, "hungry", StepStatus::Ready), 3);
+    worker.stop().await;
+}
+
+/// Looks for steps that nobody fits, now and after the time of grace.
+async fn look_twice(stage: &Stage) {
+    let parts = ServiceParts {
+        store: stage.parts.store.clone(),
+        committer: stage.parts.committer.clone(),
+        dispatcher: stage.parts.dispatcher.clone(),
+        session: SessionId::generate(),
+    };
+    let (mut unfit, now) = (Unfit::default(), Instant::now());
+    hold_unfit_steps(&parts, &mut unfit, now).await.unwrap();
+    let later = now + Duration::from_secs(61);
+    hold_unfit_steps(&parts, &mut unfit, later).await.unwrap();
+}
+
+const HUNGRY: &str = "  a: {activity: test.act@1, requires: {memory: 3GiB}, with: {what: succeed}}";
+
+async fn a_step_that_no_worker_fits_is_held_with_a_reason_and_can_be_retried(home: Home) {
+    let stage = Stage::on(home).await;
+    let small = stage.work_on(machine(2)).await;
+    let run = stage.submit(HUNGRY).await;
+    look_twice(&stage).await;
+    let held = stage.stopped(&run).await;
+    assert_eq!(held.run.status, RunStatus::Held);
+    let reason = held.steps[0].step.reason.clone().unwrap_or_default();
+    assert!(reason.contains("memory 3GiB"), "{reason}");
+    let error = held.run.error.clone().unwrap();
+    assert_eq!(error.code, "no_worker_fits");
+    assert!(held.steps[0].attempts.is_empty(), "nothing was tried");
+
+    let large = stage.work_on(machine(4)).await;
+    let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
+    stage.coordinator.execute(plan).await.unwrap();
+    let done = stage.stopped(&run).await;
+    assert_eq!(done.run.status, RunStatus::Succeeded);
+    small.stop().await;
+    large.stop().await;
+}
+
+async fn a_step_that_no_worker_is_there_for_waits(home: Home) {
+    let stage = Stage::on(home).await;
+    let run = stage.submit(HUNGRY).await;
+    look_twice(&stage).await;
+    let waiting = stage.coordinator.store.snapshot(&run).await.unwrap();
+    assert_eq!(waiting.steps[0].step.status, StepStatus::Ready);
+}

@@ -1,0 +1,2 @@
+-- What a session can run, as JSON; null until it says so.
+alter table session add column offer text;
