@@ -14,7 +14,7 @@ use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::objects::ObjectStores;
 use telecine_engine::services::{self, ServiceParts, Services};
 use telecine_engine::store::{Store, StoreError};
-use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
+use telecine_engine::worker::{Contact, Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_store_sqlite::SqliteStore;
 
@@ -145,7 +145,9 @@ impl App {
     /// # Errors
     /// What the database says.
     pub(crate) async fn sweep(&self) -> Result<(), CommitError> {
-        services::end_dead_sessions(&self.service_parts(&SessionId::generate())).await
+        // Of a process that has just begun, only proof counts.
+        let parts = self.service_parts(&SessionId::generate(), Contact::default());
+        services::end_dead_sessions(&parts).await
     }
 
     /// What the document of a job is made of.
@@ -163,12 +165,13 @@ impl App {
         })
     }
 
-    fn service_parts(&self, session: &SessionId) -> ServiceParts {
+    fn service_parts(&self, session: &SessionId, contact: Contact) -> ServiceParts {
         ServiceParts {
             store: self.coordinator.store.clone(),
             committer: self.coordinator.committer.clone(),
             dispatcher: self.dispatcher.clone(),
             session: session.clone(),
+            contact,
         }
     }
 
@@ -220,8 +223,8 @@ impl App {
         Worker::open(parts, options).await
     }
 
-    /// Starts the background loops of a process with that session.
-    pub(crate) fn start_services(&self, session: &SessionId) -> Services {
-        Services::start(&self.service_parts(session))
+    /// Starts the background loops of a process with that worker.
+    pub(crate) fn start_services(&self, worker: &Worker) -> Services {
+        Services::start(&self.service_parts(worker.session(), worker.contact().clone()))
     }
 }

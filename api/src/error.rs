@@ -217,7 +217,7 @@ impl From<&StoreError> for Problem {
                 let detail = "the database cannot grow; its disk or its quota is full";
                 Self::new(Code::DatabaseFull, detail).retry_after(UNAVAILABLE)
             }
-            StoreError::Unavailable(_) | StoreError::Contended(_) => {
+            StoreError::Unavailable(_) | StoreError::Unreachable(_) | StoreError::Contended(_) => {
                 tracing::warn!(%error, "a request could not be answered");
                 let detail = "the database cannot be used at the moment; try again";
                 Self::new(Code::DatabaseUnavailable, detail).retry_after(UNAVAILABLE)

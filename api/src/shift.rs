@@ -85,7 +85,7 @@ impl Workplace {
     }
 
     async fn session(&self, worker: Worker) -> Result<(), WorkerError> {
-        let _services = self.app.start_services(worker.session());
+        let _services = self.app.start_services(&worker);
         worker.run(self.stop.clone()).await
     }
 

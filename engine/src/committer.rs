@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge, histogram};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
 use crate::definitions::Definitions;
@@ -25,6 +25,7 @@ use crate::dispatch::{Dispatcher, Hint};
 use crate::id::{RunId, SessionId};
 use crate::machine::{Command, Rejected};
 use crate::metrics;
+use crate::pulse::Pulse;
 use crate::queue::Turns;
 use crate::retry::plan::Verdicts;
 use crate::run::RunStatus;
@@ -128,6 +129,8 @@ struct Waiter {
 pub struct Committer {
     requests: mpsc::Sender<Request>,
     stopped: broadcast::Sender<RunId>,
+    timers: watch::Receiver<u64>,
+    pulse: Pulse,
 }
 
 impl Committer {
@@ -140,15 +143,32 @@ impl Committer {
     ) -> Self {
         let (requests, inbox) = mpsc::channel(CHANNEL_REQUESTS);
         let stopped = broadcast::Sender::new(STOPPED_RUNS);
+        let (set, timers) = watch::channel(0);
         let writer = Writer {
             store,
             definitions,
             dispatcher,
             stopped: stopped.clone(),
             turns: Mutex::default(),
+            timers: set,
+            pulse: Pulse::default(),
         };
-        tokio::spawn(writer.work(inbox));
-        Self { requests, stopped }
+        let pulse = writer.pulse.clone();
+        tokio::spawn({
+            let pulse = pulse.clone();
+            async move { pulse.of(writer.work(inbox)).await }
+        });
+        Self {
+            requests,
+            stopped,
+            timers,
+            pulse,
+        }
+    }
+
+    /// Whether the task that writes gets on.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Tells of every run that this process's committer stops from now on, after the commit. One who
@@ -156,6 +176,12 @@ impl Committer {
     #[must_use]
     pub fn stopped(&self) -> broadcast::Receiver<RunId> {
         self.stopped.subscribe()
+    }
+
+    /// Changes whenever this process has set a timer, after the commit.
+    #[must_use]
+    pub fn timers_set(&self) -> watch::Receiver<u64> {
+        self.timers.clone()
     }
 
     /// Creates a run and starts it, unless one of the same fingerprint is there and `force` is
@@ -418,6 +444,8 @@ struct Writer {
     stopped: broadcast::Sender<RunId>,
     /// Whose turn it is among the queues, as of the last commit.
     turns: Mutex<Turns>,
+    timers: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl Writer {
@@ -479,10 +507,19 @@ impl Writer {
         if works.is_empty() {
             return Vec::new();
         }
-        if works.len() > 1
-            && let Ok(answers) = self.transact(Job::Together(works)).await
-        {
-            return answers;
+        if works.len() > 1 {
+            match self.transact(Job::Together(works)).await {
+                Ok(answers) => return answers,
+                // It may have been committed. Done again, it would be refused, and nobody would look
+                // for what was claimed in it.
+                Err(CommitError::Store(error)) if matches!(*error, StoreError::Unreachable(_)) => {
+                    return works
+                        .iter()
+                        .map(|_| Err(CommitError::Store(error.clone())))
+                        .collect();
+                }
+                Err(_) => {}
+            }
         }
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
@@ -497,10 +534,12 @@ impl Writer {
         let mut tries = 1;
         loop {
             let began = Instant::now();
+            let going_on = self.pulse.transaction();
             let done = match job {
                 Job::Together(works) => self.commit(works).await,
                 Job::Alone(chore) => self.do_alone(chore).await,
             };
+            drop(going_on);
             measure(job, began.elapsed(), &done);
             match done {
                 Err(StoreError::Contended(why)) if tries < CONTENDED_TRIES => {
@@ -550,11 +589,14 @@ impl Writer {
     }
 
     /// Tells of a commit.
-    fn tell(&self, stopped: BTreeMap<RunId, RunStatus>, hints: &[Hint]) {
+    fn tell(&self, stopped: BTreeMap<RunId, RunStatus>, (hints, timers): (&[Hint], bool)) {
         for (run, status) in stopped {
             counter!(metrics::JOBS_STOPPED.name, "status" => status.as_str()).increment(1);
             // Mostly nobody listens.
             let _ = self.stopped.send(run);
+        }
+        if timers {
+            self.timers.send_modify(|set| *set = set.wrapping_add(1));
         }
         if !hints.is_empty() {
             self.dispatcher.ring(hints);

@@ -22,6 +22,7 @@
 //! because every write is fenced.
 
 pub mod activity;
+pub mod clock;
 pub mod committer;
 pub mod coordinator;
 pub mod definition;
@@ -32,6 +33,7 @@ pub mod limits;
 pub mod machine;
 pub mod metrics;
 pub mod objects;
+mod pulse;
 pub mod queue;
 pub mod retry;
 pub mod run;

@@ -14,6 +14,7 @@ use crate::committer::{CommitError, Committer};
 use crate::dispatch::Dispatcher;
 use crate::id::SessionId;
 use crate::store::Store;
+use crate::worker::Contact;
 
 pub use unfit::Unfit;
 
@@ -28,6 +29,8 @@ pub struct ServiceParts {
     pub dispatcher: Arc<dyn Dispatcher>,
     /// The session of this process.
     pub session: SessionId,
+    /// Since when this process has been able to reach the database: that of its worker.
+    pub contact: Contact,
 }
 
 /// Ends the sessions of processes that are gone, once; for whoever wants what they ran at once.
@@ -35,7 +38,7 @@ pub struct ServiceParts {
 /// # Errors
 /// What the store says.
 pub async fn end_dead_sessions(parts: &ServiceParts) -> Result<(), CommitError> {
-    sweeper::sweep(parts).await
+    sweeper::sweep(parts).await.map(drop)
 }
 
 /// Holds steps that no worker has fitted for a minute by `now`; `unfit` remembers since when. For whoever

@@ -46,12 +46,25 @@ pub enum StoreError {
     /// again is right.
     #[error("another transaction came in between: {0}")]
     Contended(String),
-    /// The database could not be reached or answered with an error; trying again may help.
+    /// Nobody answers where the database should be: it is being restarted, or the way to it is broken.
+    /// What was asked for may have been done. It comes back by itself or is brought back by people, so
+    /// that waiting is right.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
+    /// The database answered with an error; trying again may help.
     #[error("the database failed: {0}")]
     Unavailable(String),
     /// What the database holds makes no sense.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether the same may be done again by itself, for as long as it takes.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Contended(_))
+    }
 }
 
 /// The attempt that writes: the step, and the fence of its claim.
@@ -152,6 +165,17 @@ pub struct Session {
     pub name: String,
     /// When its lease ends unless it is renewed.
     pub expires_at: DateTime<Utc>,
+}
+
+/// What is known of another session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Its lease ends after so long, unless it is renewed.
+    Leased(Duration),
+    /// Its lease is over: its process is gone or stands still, or could not reach the database.
+    Lapsed,
+    /// There is proof that its process is gone.
+    Gone,
 }
 
 /// A run to be created, with its nodes and steps.
@@ -365,9 +389,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// for no transaction of this process: a busy writer is not dead.
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError>;
 
-    /// Sessions other than `except` that have not been ended, and whether each can be told dead:
-    /// its lease is over, or the store has proof that its process is gone.
-    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, bool)>, StoreError>;
+    /// Sessions other than `except` that have not been ended, and what is known of each.
+    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, Life)>, StoreError>;
+
+    /// How soon there may be proof that the process of a session is gone; `None` if nothing but its
+    /// lease tells.
+    fn proof_within(&self) -> Option<Duration>;
 
     /// Steps whose backoff or deadline is over, oldest first.
     async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError>;
@@ -469,8 +496,8 @@ pub trait Transaction: Send {
     /// Running attempts of a session, which can claim nothing more until the transaction ends.
     async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError>;
 
-    /// Whether a session is there and can be told dead now, as [`Store::other_sessions`] tells it:
-    /// asked again where it is ended, because it may have been renewed meanwhile.
+    /// Whether a session is there and is not [leased](Life::Leased) any more: asked again where it is
+    /// ended, because it may have been renewed meanwhile.
     async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError>;
 
     /// Removes a session; its running steps must have been released in this transaction.

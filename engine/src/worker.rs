@@ -6,7 +6,10 @@
 
 mod attempt;
 mod board;
+mod contact;
 mod copies;
+mod held;
+mod outage;
 mod port;
 mod scratch;
 mod session;
@@ -32,7 +35,10 @@ use crate::objects::ObjectStores;
 use crate::queue::{Capability, Machine, Turns};
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
+pub use contact::Contact;
 use copies::{IDLE_BYTES, SourceCopies};
+pub use held::Held;
+pub use outage::report;
 pub use scratch::ATTEMPTS;
 pub use session::{LEASE, Session};
 use slots::{Offer, Slots};
@@ -42,6 +48,9 @@ use slots::{Offer, Slots};
 /// is synced, 5 KiB of writes for whoever watches the job; whether an attempt stalls is judged in the
 /// worker and waits for none.
 const SAVE: Duration = Duration::from_secs(2);
+
+/// How soon a worker looks for steps again when the database was away.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What a worker is made of.
 #[derive(Debug, Clone)]
@@ -106,7 +115,7 @@ impl Worker {
     /// # Errors
     /// What the store says.
     pub async fn open(parts: WorkerParts, options: WorkerOptions) -> Result<Self, WorkerError> {
-        let session = Session::open(parts.store.clone()).await?;
+        let session = Session::open(parts.store.clone(), &parts.committer).await?;
         let room = options.machine.room();
         gauge!(metrics::WORKER_SLOTS.name).set(room.attempts() as f64);
         scratch::sweep(&parts.scratch);
@@ -143,6 +152,12 @@ impl Worker {
         self.session.id()
     }
 
+    /// Since when its process has been able to reach the database.
+    #[must_use]
+    pub fn contact(&self) -> &Contact {
+        self.session.contact()
+    }
+
     /// Runs steps until `stop` is cancelled, then lets running attempts reach a checkpoint within
     /// the grace period, gives back what is left, and ends the session.
     ///
@@ -154,6 +169,11 @@ impl Worker {
         let mut attempts: Attempts = JoinSet::new();
         let mut saving = JoinSet::new();
         saving.spawn(save(signals.board.clone(), self.parts.store.clone()));
+        saving.spawn(signals.held.clone().watch(
+            self.parts.store.clone(),
+            self.parts.committer.clone(),
+            self.session.id().clone(),
+        ));
         let result = self.work(&mut attempts, &signals, &stop).await;
         if result.is_ok() {
             self.drain(&mut attempts, &signals).await;
@@ -180,14 +200,14 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         let mut bell = self.parts.dispatcher.listen();
         let mut waiting: Option<Waiting> = None;
-        let mut look = true;
+        let (mut look, mut away) = (true, false);
         let stopped = loop {
             if waiting.is_none() && !self.slots.are_taken() {
                 waiting = Some(self.wait().await?);
             }
             if look && let Some(waiting) = &waiting {
                 look = false;
-                self.look(waiting).await?;
+                away = self.look(waiting).await?;
             }
             let has_room = waiting.is_some();
             let claims = tokio::select! {
@@ -201,16 +221,22 @@ impl Worker {
                     }
                     claims
                 }
-                claims = claims(&mut waiting) => {
-                    let claims = claims.map_err(fatal)?;
-                    if let Some(Waiting { offer, .. }) = waiting.take() {
+                claimed = claims(&mut waiting) => {
+                    signals.held.note(&claimed);
+                    let waited = waiting.take();
+                    if claimed.as_ref().is_err_and(outage::Passing::passes) {
+                        away = true;
+                        continue;
+                    }
+                    let claims = claimed.map_err(fatal)?;
+                    if let Some(Waiting { offer, .. }) = waited {
                         offer.settle(&claims);
                     }
                     claims
                 }
                 // A full worker does not listen: whoever rings for one rings for another then.
-                () = bell.rung(), if has_room => { look = true; continue }
-                () = tokio::time::sleep(self.parts.dispatcher.patience()) => { look = true; continue }
+                () = bell.rung(), if has_room && !away => { look = true; continue }
+                () = tokio::time::sleep(self.patience(away)) => { look = true; continue }
             };
             self.start(claims, attempts, signals);
         };
@@ -240,12 +266,27 @@ impl Worker {
         })
     }
 
-    /// Claims what is ready already. Most looks end without a transaction.
-    async fn look(&self, waiting: &Waiting) -> Result<(), WorkerError> {
-        if self.is_awaited(&waiting.request).await? {
-            self.parts.committer.look().await;
+    /// How long to wait before looking again by itself.
+    fn patience(&self, away: bool) -> Duration {
+        match away {
+            true => AGAIN,
+            false => self.parts.dispatcher.patience(),
         }
-        Ok(())
+    }
+
+    /// Claims what is ready already. Most looks end without a transaction. Answers whether the
+    /// database is away.
+    async fn look(&self, waiting: &Waiting) -> Result<bool, WorkerError> {
+        match self.is_awaited(&waiting.request).await {
+            Ok(true) => self.parts.committer.look().await,
+            Ok(false) => {}
+            Err(error) if error.passes() => {
+                tracing::warn!(%error, "nothing can be claimed for now");
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(false)
     }
 
     /// Waits no more. What was claimed in the last moment is given back: nobody else would run it.
@@ -257,7 +298,7 @@ impl Worker {
     }
 
     /// Whether a step waits that the request could get.
-    async fn is_awaited(&self, request: &ClaimRequest) -> Result<bool, WorkerError> {
+    async fn is_awaited(&self, request: &ClaimRequest) -> Result<bool, StoreError> {
         if request.free.attempts() == 0 {
             return Ok(false);
         }

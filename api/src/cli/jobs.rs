@@ -9,7 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use telecine_engine::definition::units;
 use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::run::{Run, RunStatus};
-use telecine_engine::store::{RunFilter, StoreError};
+use telecine_engine::store::{Life, RunFilter, StoreError};
 
 use super::Session;
 use super::exit::{CliError, Exit};
@@ -248,7 +248,9 @@ async fn watch(
 /// Whether some process that may work on jobs is alive.
 async fn is_worked_on(app: &App) -> Result<bool, CliError> {
     let sessions = app.store().other_sessions(&SessionId::generate()).await?;
-    Ok(sessions.iter().any(|(_, dead)| !dead))
+    Ok(sessions
+        .iter()
+        .any(|(_, life)| matches!(life, Life::Leased(_))))
 }
 
 /// The job that a person means.

@@ -178,7 +178,7 @@ async fn work(
     let worker = app
         .open_worker_in(&order.scratch, &Arc::new(registry), options)
         .await?;
-    let _services = app.start_services(worker.session());
+    let _services = app.start_services(&worker);
     let mut working = tokio::spawn(worker.run(stop.clone()));
     loop {
         tokio::select! {

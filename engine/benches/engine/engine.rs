@@ -116,6 +116,7 @@ impl Engine {
             committer: committer.clone(),
             dispatcher,
             session: worker.session().clone(),
+            contact: worker.contact().clone(),
         });
         let waiting = Waiting::default();
         let mut tasks = JoinSet::new();

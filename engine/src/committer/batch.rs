@@ -30,6 +30,8 @@ pub(super) struct Batch {
     hints: Vec<Hint>,
     /// Whose turn it is among the queues.
     pub(super) turns: Turns,
+    /// Whether something becomes ready by itself later.
+    timers: bool,
     /// A command was refused half-way: nothing of this may be kept.
     spoiled: bool,
 }
@@ -112,6 +114,7 @@ impl Batch {
             stopped: BTreeSet::new(),
             hints: Vec::new(),
             turns: writer.turns().clone(),
+            timers: false,
             spoiled: false,
         })
     }
@@ -373,6 +376,7 @@ impl Batch {
             };
             let changes = folding.view.flush();
             self.hints.extend(changes.hints(run));
+            self.timers |= changes.has_timers();
             if changes.stopped() {
                 self.stopped.insert(run.clone());
             }
@@ -438,10 +442,8 @@ impl Batch {
             let status = self.runs.get(&run).map(|folding| folding.view.run.status);
             Some((run, status?))
         };
-        writer.tell(
-            stopped.into_iter().filter_map(status).collect(),
-            &self.hints,
-        );
+        let stopped = stopped.into_iter().filter_map(status).collect();
+        writer.tell(stopped, (&self.hints, self.timers));
         Ok(self.answers)
     }
 

@@ -75,6 +75,12 @@ impl Changes {
         })
     }
 
+    /// Whether some step becomes ready by itself later.
+    #[must_use]
+    pub fn has_timers(&self) -> bool {
+        self.steps.iter().any(|step| step.due_at.is_some())
+    }
+
     /// Whether the run stopped in this fold.
     #[must_use]
     pub fn stopped(&self) -> bool {

@@ -7,6 +7,7 @@ use ::metrics::counter;
 
 use super::ServiceParts;
 use crate::activity::ErrorClass;
+use crate::clock;
 use crate::committer::CommitError;
 use crate::machine::Command;
 use crate::metrics;
@@ -30,8 +31,8 @@ pub struct Unfit {
 pub(super) async fn run(parts: ServiceParts) {
     let mut unfit = Unfit::default();
     loop {
-        tokio::time::sleep(LOOK).await;
-        if let Err(error) = hold(&parts, &mut unfit, Instant::now()).await {
+        clock::sleep(LOOK).await;
+        if let Err(error) = hold(&parts, &mut unfit, clock::now()).await {
             tracing::warn!(%error, "steps that no worker can run were not looked for");
         }
     }

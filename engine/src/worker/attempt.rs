@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::WorkerParts;
 use super::board::{Board, Place};
 use super::copies::SourceCopies;
+use super::held::Held;
+use super::outage::{report, wait_out};
 use super::port::{FencedPort, Latest};
 use super::scratch::Scratch;
 use super::slots::{Offer, Seat};
@@ -45,6 +47,8 @@ pub(super) struct Signals {
     pub(super) cancelled: CancellationToken,
     /// Progress.
     pub(super) board: Board,
+    /// What was claimed.
+    pub(super) held: Held,
     /// Sources that are in no file.
     pub(super) copies: Arc<SourceCopies>,
 }
@@ -55,6 +59,7 @@ impl Signals {
             draining: CancellationToken::new(),
             cancelled: CancellationToken::new(),
             board: Board::default(),
+            held: Held::default(),
             copies: Arc::new(copies),
         }
     }
@@ -83,11 +88,14 @@ pub(super) async fn run(
     measured.end(ended.as_ref().ok().map(Option::as_ref));
     let command = match ended {
         Ok(Some(command)) => command,
-        Ok(None) => return Ok(Vec::new()),
+        Ok(None) => {
+            signals.held.remove(&fence);
+            return Ok(Vec::new());
+        }
         Err(error) => {
             let error = ActivityError::bug("panic", format!("the attempt panicked: {error}"));
             Command::Fail {
-                step: fence.step,
+                step: fence.step.clone(),
                 fence: fence.fence,
                 error: failure(&error),
                 usage: Usage::default(),
@@ -99,11 +107,13 @@ pub(super) async fn run(
     let stops = signals.draining.is_cancelled() || signals.cancelled.is_cancelled();
     let offer = (!stops).then(|| seat.offer());
     let next = offer.as_ref().map(Offer::request);
-    let claimed = committer.fold_and_claim(&fence.run, command, next).await;
-    if let (Some(offer), Ok(claims)) = (offer, &claimed) {
+    let (unwanted, held) = (&signals.cancelled, &signals.held);
+    let reported = report(&committer, (&fence.run, command, next), (unwanted, held)).await;
+    held.remove(&fence);
+    if let (Some(offer), Ok(claims)) = (offer, &reported) {
         offer.settle(claims);
     }
-    match claimed {
+    match reported {
         // The run was cancelled, or the lease ended, while the result was on its way.
         Err(CommitError::Rejected(_)) => Ok(Vec::new()),
         other => other,
@@ -147,6 +157,7 @@ async fn attempt(parts: WorkerParts, claim: Claim, signals: Signals) -> Option<C
     let fence = claim.fence.clone();
     let (ending, outcome) = match Attempt::prepare(&parts, claim, &signals).await {
         Ok(attempt) => attempt.execute(&signals).await,
+        Err(_) if signals.cancelled.is_cancelled() => (Ending::Released, Outcome::default()),
         Err(error) => (Ending::Failed(failure(&error)), Outcome::default()),
     };
     let (step, number) = (fence.step, fence.fence);
@@ -195,19 +206,19 @@ impl Attempt {
         signals: &Signals,
     ) -> Result<Self, ActivityError> {
         let activity = find_activity(parts, &claim)?;
-        let timeouts = timeouts(parts, &claim).await.map_err(store_error)?;
+        let timeouts = wait_out(&signals.cancelled, || timeouts(parts, &claim)).await;
+        let timeouts = timeouts.map_err(store_error)?;
         if let Some(limit) = attempt_limit(&timeouts, claim.age) {
-            parts
-                .store
-                .set_deadline(&claim.fence, limit + 2 * (WATCH + STOP))
-                .await
-                .map_err(store_error)?;
+            let limit = limit + 2 * (WATCH + STOP);
+            let set = || parts.store.set_deadline(&claim.fence, limit);
+            let set = wait_out(&signals.cancelled, set).await;
+            set.map_err(store_error)?;
         }
         let scratch = Scratch::new(&parts.scratch, &claim.fence);
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
         let compat = compat(&claim, activity.as_ref());
-        let checkpoint = usable(parts, &claim, &compat).await?;
+        let checkpoint = usable(parts, &claim, (&compat, &signals.cancelled)).await?;
         let port = FencedPort {
             store: parts.store.clone(),
             fence: claim.fence.clone(),
@@ -409,11 +420,12 @@ fn attempt_limit(timeouts: &Timeouts, age: Duration) -> Option<Duration> {
 async fn usable(
     parts: &WorkerParts,
     claim: &Claim,
-    compat: &str,
+    (compat, unwanted): (&str, &CancellationToken),
 ) -> Result<Option<Checkpoint>, ActivityError> {
     match &claim.checkpoint {
         Some(checkpoint) if checkpoint.compat != compat => {
-            let refused = parts.store.refuse_checkpoint(&claim.fence).await;
+            let refuse = || parts.store.refuse_checkpoint(&claim.fence);
+            let refused = wait_out(unwanted, refuse).await;
             refused.map_err(store_error).map(|()| None)
         }
         checkpoint => Ok(checkpoint.clone()),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::outage::wait_out;
 use crate::activity::{ActivityError, AttemptPort, ErrorClass, Growth, MediaSpan, PublicationMove};
 use crate::objects::Artifact;
 use crate::store::{Content, Fence, NewCheckpoint, Store, StoreError};
@@ -27,12 +28,26 @@ pub(super) type Latest = Mutex<Option<(u64, Value)>>;
 const GROWN_PART: usize = 2;
 
 impl FencedPort {
+    /// Saves a checkpoint, however long the database is away.
+    async fn save(&self, mut checkpoint: NewCheckpoint, value: &Value) -> Result<u64, StoreError> {
+        match self.store.save_checkpoint(&self.fence, &checkpoint).await {
+            Err(error) if error.passes() => {}
+            saved => return saved,
+        }
+        // It may have been saved, and this one be the next: then it does not grow from the one before.
+        checkpoint.content = Content::Whole(value.clone());
+        let save = || self.store.save_checkpoint(&self.fence, &checkpoint);
+        wait_out(&self.cancelled, save).await
+    }
+
     fn explain(&self, error: StoreError) -> ActivityError {
         match error {
             StoreError::Fenced { .. } => {
                 self.cancelled.cancel();
                 ActivityError::cancelled().with_source(error)
             }
+            // Nobody waits for the database any more: the worker has been told to stop.
+            _ if error.passes() => ActivityError::cancelled().with_source(error),
             StoreError::Full(_) => {
                 ActivityError::resource("disk_full", error.to_string()).with_source(error)
             }
@@ -63,22 +78,21 @@ impl AttemptPort for FencedPort {
             compat: self.compat.clone(),
             artifacts,
         };
-        let saved = self.store.save_checkpoint(&self.fence, &checkpoint).await;
+        let saved = self.save(checkpoint, &value).await;
         let seq = saved.map_err(|error| self.explain(error))?;
         *latest = Some((seq, value));
         Ok(())
     }
 
     async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
-        let allocated = self
-            .store
-            .allocate_generation(&self.fence, name, above)
-            .await;
+        let allocate = || self.store.allocate_generation(&self.fence, name, above);
+        let allocated = wait_out(&self.cancelled, allocate).await;
         allocated.map_err(|error| self.explain(error))
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
-        let moved = self.store.publish(&self.fence, name, generation).await;
+        let publish = || self.store.publish(&self.fence, name, generation);
+        let moved = wait_out(&self.cancelled, publish).await;
         moved.map_err(|error| match error {
             // Trying again for ever, as with a database that is away, would not allocate it.
             StoreError::Corrupt(_) => {

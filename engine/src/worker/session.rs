@@ -1,42 +1,68 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, histogram};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::contact::Contact;
+use crate::committer::Committer;
 use crate::id::SessionId;
 use crate::metrics;
+use crate::pulse::Pulse;
 use crate::store::{Store, StoreError};
 
-/// How long a session lives without being renewed.
+/// How long a session lives after the last sign of life that its process gave.
 pub const LEASE: Duration = Duration::from_millis(7500);
 /// How often it is renewed: three chances per lease.
 const BEAT: Duration = Duration::from_millis(2500);
+/// How soon it is tried again when it could not be renewed, or when there was nothing to renew it for.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long one try may take. A connection that never answers is given up while there is time for the
+/// next.
+const PATIENCE: Duration = Duration::from_millis(2000);
+/// How often the runtime shows that it turns.
+const TICK: Duration = Duration::from_millis(250);
 
-/// A live session. Renewed from a thread of its own, so that a busy runtime cannot fake death.
+/// A live session. Renewed from a thread of its own, so that a busy runtime cannot fake death, and only
+/// up to a lease after runtime and committer moved last, so that a deadlocked one cannot fake life.
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
     lost: CancellationToken,
     stop: CancellationToken,
+    contact: Contact,
     thread: Option<JoinHandle<()>>,
+    ticking: AbortHandle,
 }
 
 impl Session {
-    /// Registers a session and starts renewing it.
+    /// Registers a session and starts renewing it for as long as the calling runtime and a committer
+    /// get on.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub async fn open(store: Arc<dyn Store>, committer: &Committer) -> Result<Self, StoreError> {
         let id = SessionId::generate();
         let name = format!("pid {}", std::process::id());
+        let vitals = Vitals {
+            runtime: Arc::default(),
+            committer: committer.pulse().clone(),
+            origin: Instant::now(),
+        };
         store.open_session(&id, &name, LEASE).await?;
+        let contact = Contact::default();
+        contact.made();
+        let ticking = tokio::spawn(vitals.clone().tick()).abort_handle();
         let lost = CancellationToken::new();
         let stop = CancellationToken::new();
         let beat = Beat {
             store,
             id: id.clone(),
+            vitals,
+            contact: contact.clone(),
             lost: lost.clone(),
             stop: stop.clone(),
         };
@@ -48,7 +74,9 @@ impl Session {
             id,
             lost,
             stop,
+            contact,
             thread: Some(thread),
+            ticking,
         })
     }
 
@@ -56,6 +84,12 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// Since when its process has been able to reach the database.
+    #[must_use]
+    pub fn contact(&self) -> &Contact {
+        &self.contact
     }
 
     /// Resolves when the session was ended by somebody else.
@@ -67,17 +101,53 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.ticking.abort();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
+/// When runtime and committer moved last.
+#[derive(Debug, Clone)]
+struct Vitals {
+    /// Milliseconds after `origin`.
+    runtime: Arc<AtomicU64>,
+    committer: Pulse,
+    origin: Instant,
+}
+
+impl Vitals {
+    /// Shows that the runtime turns, for as long as it does.
+    async fn tick(self) {
+        loop {
+            let millis = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.runtime.store(millis, Ordering::Release);
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    fn last(&self) -> Instant {
+        let millis = self.runtime.load(Ordering::Acquire);
+        let runtime = self.origin + Duration::from_millis(millis);
+        runtime.min(self.committer.last())
+    }
+}
+
 struct Beat {
     store: Arc<dyn Store>,
     id: SessionId,
+    vitals: Vitals,
+    contact: Contact,
     lost: CancellationToken,
     stop: CancellationToken,
+}
+
+/// What became of a beat.
+enum Renewed {
+    Yes,
+    Ended,
+    Failed,
 }
 
 impl Beat {
@@ -103,22 +173,53 @@ impl Beat {
 
     /// Renews the lease until it turns out to be lost.
     async fn renew(&self) {
+        let mut stood_for = self.vitals.origin;
+        let mut due = tokio::time::Instant::now() + BEAT;
         loop {
-            tokio::time::sleep(BEAT).await;
-            let began = Instant::now();
-            let renewed = self.store.renew_session(&self.id, LEASE).await;
-            histogram!(metrics::LEASE_SECONDS.name).record(began.elapsed());
-            let result = match &renewed {
-                Ok(true) => "ok",
-                Ok(false) => "lost",
-                Err(_) => "failed",
+            tokio::time::sleep_until(due).await;
+            let began = tokio::time::Instant::now();
+            let last = self.vitals.last();
+            let left = LEASE.saturating_sub(last.elapsed());
+            if last <= stood_for || left.is_zero() {
+                due = began + AGAIN;
+                continue;
+            }
+            due = match self.beat(left).await {
+                Renewed::Yes => {
+                    stood_for = last;
+                    began + BEAT
+                }
+                Renewed::Ended => return,
+                Renewed::Failed => tokio::time::Instant::now() + AGAIN,
             };
-            counter!(metrics::LEASE_RENEWALS.name, "result" => result).increment(1);
-            match renewed {
-                Ok(true) => {}
-                Ok(false) => return,
+        }
+    }
+
+    async fn beat(&self, lease: Duration) -> Renewed {
+        let began = Instant::now();
+        let renewing = self.store.renew_session(&self.id, lease);
+        let renewed = tokio::time::timeout(PATIENCE, renewing).await;
+        let renewed = renewed.unwrap_or_else(|_| {
+            let why = "it did not answer in time".to_owned();
+            Err(StoreError::Unreachable(why))
+        });
+        histogram!(metrics::LEASE_SECONDS.name).record(began.elapsed());
+        let result = match &renewed {
+            Ok(true) => "ok",
+            Ok(false) => "lost",
+            Err(_) => "failed",
+        };
+        counter!(metrics::LEASE_RENEWALS.name, "result" => result).increment(1);
+        match renewed {
+            Ok(there) => {
+                self.contact.made();
+                if there { Renewed::Yes } else { Renewed::Ended }
+            }
+            Err(error) => {
+                self.contact.broken();
                 // The lease may still be good: the next beat tells.
-                Err(error) => tracing::warn!(%error, "the session could not be renewed"),
+                tracing::warn!(%error, "the session could not be renewed");
+                Renewed::Failed
             }
         }
     }

@@ -49,10 +49,12 @@ fn by_meaning(error: &sqlx::Error) -> StoreError {
         E::ColumnDecode { .. } | E::ColumnNotFound(_) | E::Decode(_) | E::RowNotFound => {
             StoreError::Corrupt(message)
         }
-        E::PoolTimedOut => StoreError::Unavailable(
-            "no connection became free in time: the database is slow or unreachable".to_owned(),
+        E::PoolTimedOut => StoreError::Unreachable(
+            "no connection became free in time: it is slow or away".to_owned(),
         ),
-        _ => StoreError::Unavailable(message),
+        E::Configuration(_) | E::InvalidArgument(_) => StoreError::Unavailable(message),
+        // Of a connection that broke in the middle of something: a read, a greeting, a handshake.
+        _ => StoreError::Unreachable(message),
     }
 }
 
@@ -62,6 +64,11 @@ fn by_code(code: &str, message: String) -> StoreError {
         // Serialisation failure, deadlock, lock timeout.
         ("40001" | "40P01" | "55P03", _) => StoreError::Contended(message),
         ("53100", _) => StoreError::Full(message),
+        // It is being stopped, started or restarted, or takes no more connections for now; or it has
+        // ended a connection that was silent within a transaction.
+        ("57P01" | "57P02" | "57P03" | "53300" | "25P03", _) | (_, "08") => {
+            StoreError::Unreachable(message)
+        }
         // No such database, wrong password, no right to.
         ("3D000" | "28P01" | "28000" | "42501", _) => StoreError::Incompatible(message),
         // A constraint, or data that a type does not take.

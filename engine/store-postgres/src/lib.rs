@@ -15,6 +15,7 @@
 //!   changes with every transition.
 //! * There is one clock, the server's.
 
+mod beats;
 mod claim;
 mod connect;
 mod dispatch;

@@ -92,10 +92,6 @@ impl Cells<'_> {
         Ok(self.0.try_get(column)?)
     }
 
-    pub(crate) fn flag(&self, column: &str) -> Result<bool, Error> {
-        Ok(self.0.try_get(column)?)
-    }
-
     /// A number of the column type `integer`.
     pub(crate) fn small<T: TryFrom<i32>>(&self, column: &str) -> Result<T, Error> {
         let number: i32 = self.0.try_get(column)?;

@@ -65,7 +65,7 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     match connecting {
         Ok(connected) => Ok(connected?),
         Err(_) => {
-            Err(StoreError::Unavailable(format!("{} does not answer", options.get_host())).into())
+            Err(StoreError::Unreachable(format!("{} does not answer", options.get_host())).into())
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use telecine_engine::id::SessionId;
-use telecine_engine::store::Session;
+use telecine_engine::store::{Life, Session};
 
 use crate::error::Error;
 use crate::rows::{Cells, clean, micros};
@@ -37,11 +37,11 @@ pub(crate) async fn renew(
     Ok(done.rows_affected() > 0)
 }
 
-/// Sessions other than `except`, and whether the lease of each is over.
+/// Sessions other than `except`, and how long the lease of each lasts.
 pub(crate) async fn others(
     db: &mut PgConnection,
     except: &SessionId,
-) -> Result<Vec<(Session, bool)>, Error> {
+) -> Result<Vec<(Session, Life)>, Error> {
     let rows = sqlx::query(include_str!("sql/other_sessions.sql"))
         .bind(except.as_str())
         .fetch_all(db)
@@ -53,7 +53,11 @@ pub(crate) async fn others(
             name: row.text("name")?,
             expires_at: row.time("expires_at")?,
         };
-        Ok((session, row.flag("dead")?))
+        let life = match row.number("left_us")? {
+            0 => Life::Lapsed,
+            left => Life::Leased(Duration::from_micros(left)),
+        };
+        Ok((session, life))
     };
     rows.iter().map(read).collect()
 }

@@ -10,10 +10,11 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store, StoreError, TakenKey,
-    Transaction,
+    DefinitionRecord, Due, Fence, Life, NewCheckpoint, RunFilter, Session, Store, StoreError,
+    TakenKey, Transaction,
 };
 
+use crate::beats::Beats;
 use crate::error::Error;
 use crate::save::Writing;
 use crate::transaction::PostgresTransaction;
@@ -29,8 +30,8 @@ const READERS: u32 = 4;
 pub struct PostgresStore {
     writers: PgPool,
     readers: PgPool,
-    /// One connection, used by nothing but beats: they wait for nobody else here.
-    beats: PgPool,
+    /// A connection of nothing but beats: they wait for nobody else here.
+    beats: Beats,
 }
 
 impl PostgresStore {
@@ -46,7 +47,7 @@ impl PostgresStore {
         Ok(Self {
             writers: connect::pool(WRITERS, connect::pinned(&options)),
             readers: connect::pool(READERS, options.clone()),
-            beats: connect::pool(1, options),
+            beats: Beats::new(options),
         })
     }
 
@@ -175,12 +176,18 @@ impl Store for PostgresStore {
     }
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
-        let mut db = self.beats.acquire().await.map_err(Error::from)?;
-        Ok(sessions::renew(&mut db, id, lease).await?)
+        let mut db = self.beats.take().await?;
+        let there = sessions::renew(&mut db, id, lease).await?;
+        self.beats.keep(db);
+        Ok(there)
     }
 
-    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, bool)>, StoreError> {
+    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, Life)>, StoreError> {
         Ok(sessions::others(&mut *self.reader().await?, except).await?)
+    }
+
+    fn proof_within(&self) -> Option<Duration> {
+        None
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError> {

@@ -82,7 +82,7 @@ async fn a_schema_of_a_newer_version_is_refused() {
 async fn a_server_that_is_not_there_and_an_address_that_is_none_are_told_apart() {
     let nobody = PostgresStore::open("postgres://telecine@127.0.0.1:1/telecine").await;
     let error = nobody.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     let error = PostgresStore::open("mysql://here").await.unwrap_err();
     assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::SessionId;
-use telecine_engine::store::{Session, StoreError};
+use telecine_engine::store::{Life, Session, StoreError};
 
 use crate::clock;
 use crate::error::Error;
@@ -112,12 +112,12 @@ impl Writing<'_> {
     }
 }
 
-/// Sessions other than `except`, and whether each is dead.
+/// Sessions other than `except`, and what is known of each.
 pub(crate) async fn others(
     db: &mut SqliteConnection,
     locks: &SessionLocks,
     except: &SessionId,
-) -> Result<Vec<(Session, bool)>, Error> {
+) -> Result<Vec<(Session, Life)>, Error> {
     let rows = sqlx::query(include_str!("sql/other_sessions.sql"))
         .bind(except.as_str())
         .fetch_all(db)
@@ -133,8 +133,12 @@ pub(crate) async fn others(
             expires_at: row.time("expires_at")?.max(renewed.unwrap_or_default()),
             id,
         };
-        let dead = session.expires_at <= now || locks.owner_is_gone(&session.id);
-        Ok((session, dead))
+        let life = match (session.expires_at - now).to_std() {
+            _ if locks.owner_is_gone(&session.id) => Life::Gone,
+            Ok(left) if !left.is_zero() => Life::Leased(left),
+            _ => Life::Lapsed,
+        };
+        Ok((session, life))
     };
     rows.iter().map(judge).collect()
 }

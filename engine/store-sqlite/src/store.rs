@@ -15,8 +15,8 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, NewCheckpoint, RunFilter, Session, Store, StoreError, TakenKey,
-    Transaction,
+    DefinitionRecord, Due, Fence, Life, NewCheckpoint, RunFilter, Session, Store, StoreError,
+    TakenKey, Transaction,
 };
 
 use crate::error::{Error, in_directory};
@@ -34,6 +34,9 @@ const PAGE_BYTES: u32 = 1024;
 /// How long a process waits for another one's transaction. The longest (opening a fan-out of
 /// 100,000 steps) takes a few seconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How soon after a process has died its lock files are worth a look. A look is one read of a database on
+/// this machine.
+const PROOF: Duration = Duration::from_millis(500);
 /// Connections that read beside the writer.
 const READERS: u32 = 4;
 /// Pages of the write-ahead log after which they are copied into the database. Most transactions
@@ -326,8 +329,12 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, bool)>, StoreError> {
+    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, Life)>, StoreError> {
         Ok(sessions::others(&mut *self.reader().await?, &self.locks, except).await?)
+    }
+
+    fn proof_within(&self) -> Option<Duration> {
+        Some(PROOF)
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError> {

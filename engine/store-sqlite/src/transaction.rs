@@ -15,7 +15,7 @@ use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, Snapshot, Step};
 use telecine_engine::store::{
-    Created, Fence, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
+    Created, Fence, Life, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
 };
 
 use crate::error::{Error, in_directory};
@@ -189,7 +189,7 @@ impl Transaction for SqliteTransaction {
         let all = sessions::others(&mut self.inner, &self.locks, &nobody).await?;
         Ok(all
             .iter()
-            .any(|(other, dead)| other.id == *session && *dead))
+            .any(|(other, life)| other.id == *session && !matches!(life, Life::Leased(_))))
     }
 
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telecine_engine::id::SessionId;
-use telecine_engine::store::{Store, StoreError};
+use telecine_engine::store::{Life, Store, StoreError};
 use telecine_store_sqlite::SqliteStore;
 use telecine_testkit::conformance::store::StoreFactory;
 
@@ -63,7 +63,7 @@ async fn a_busy_writer_does_not_let_its_session_die() {
     assert!(renewed.expect("renewing waits for nobody").unwrap());
     let others = theirs.other_sessions(&SessionId::generate()).await.unwrap();
     assert_eq!(others.len(), 1);
-    assert!(!others[0].1, "{others:?}");
+    assert!(matches!(others[0].1, Life::Leased(_)), "{others:?}");
 }
 
 #[tokio::test]
@@ -88,7 +88,11 @@ async fn stores_that_open_a_new_directory_at_once_all_work() {
             .await
             .unwrap();
         assert_eq!(others.len(), 8);
-        assert!(others.iter().all(|(_, dead)| !dead));
+        assert!(
+            others
+                .iter()
+                .all(|(_, life)| matches!(life, Life::Leased(_)))
+        );
     }
 }
 
@@ -128,7 +132,7 @@ async fn a_lock_file_that_is_missing_proves_nothing() {
     store.open_session(&id, "alive", LEASE).await.unwrap();
     std::fs::remove_file(home.path().join(format!("sessions/{id}.lock"))).unwrap();
     let others = store.other_sessions(&SessionId::generate()).await.unwrap();
-    assert!(!others[0].1);
+    assert!(matches!(others[0].1, Life::Leased(_)));
 }
 
 #[tokio::test]
@@ -173,10 +177,10 @@ async fn a_killed_process_is_dead_at_once() {
     // Its own child lives on, and must not have inherited the lock.
     let survivor = rustix::process::Pid::from_raw(survivor.unwrap().parse().unwrap()).unwrap();
     rustix::process::kill_process(survivor, rustix::process::Signal::KILL).unwrap();
-    let names = |others: &[(telecine_engine::store::Session, bool)]| -> Vec<(String, bool)> {
+    let names = |others: &[(telecine_engine::store::Session, Life)]| -> Vec<(String, bool)> {
         others
             .iter()
-            .map(|(session, dead)| (session.name.clone(), *dead))
+            .map(|(session, life)| (session.name.clone(), *life == Life::Gone))
             .collect()
     };
     assert_eq!(names(&alive), [("holder".to_owned(), false)]);

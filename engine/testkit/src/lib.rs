@@ -4,6 +4,7 @@
 pub mod activity;
 pub mod conformance;
 pub mod faults;
+pub mod memory;
 pub mod program;
 pub mod servers;
 pub mod sim;

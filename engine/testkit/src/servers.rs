@@ -5,12 +5,14 @@
     reason = "a test cannot go on without its servers"
 )]
 
+mod postgres_proxy;
 mod s3;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use telecine_engine::id::RunId;
 
+pub use postgres_proxy::PostgresProxy;
 pub use s3::{S3_BUCKET, S3Place};
 
 /// Where `./x test` says that Postgres is.

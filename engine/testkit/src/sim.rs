@@ -1,10 +1,15 @@
-//! A run in memory, folded by the real machine and driven by seeded chance: thousands of
-//! histories a second, each reproduced by its seed.
+//! Histories driven by seeded chance: thousands a second, each reproduced by its seed. A [`World`] is one
+//! run, folded by the real machine. A [`Fleet`] is several processes on one database, with the real
+//! committer, the real services and what can go wrong between them.
 
+mod fleet;
+mod graph;
 mod model;
 mod random;
 mod world;
 
+pub use fleet::{Fleet, Told};
+pub use graph::definition;
 pub use model::Model;
 pub use random::Random;
 pub use world::{Report, World};

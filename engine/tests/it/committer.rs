@@ -42,7 +42,9 @@ async fn states(stage: &Stage, run: &RunId) -> (RunStatus, StepStatus) {
 
 async fn who_waits_gets_the_first_step_with_the_submission(home: Home) {
     let stage = Stage::on(home).await;
-    let session = Session::open(stage.parts.store.clone()).await.unwrap();
+    let session = Session::open(stage.parts.store.clone(), &stage.parts.committer)
+        .await
+        .unwrap();
     let committer = &stage.parts.committer;
     let mut awaited = committer.wait(request(&session)).await.unwrap();
     let run = stage.submit(STEP).await;
@@ -56,7 +58,9 @@ async fn who_waits_gets_the_first_step_with_the_submission(home: Home) {
 
 async fn who_waits_gets_what_was_ready_before_by_looking(home: Home) {
     let stage = Stage::on(home).await;
-    let session = Session::open(stage.parts.store.clone()).await.unwrap();
+    let session = Session::open(stage.parts.store.clone(), &stage.parts.committer)
+        .await
+        .unwrap();
     let committer = &stage.parts.committer;
     let run = stage.submit(STEP).await;
     let mut awaited = committer.wait(request(&session)).await.unwrap();
@@ -69,7 +73,9 @@ async fn who_waits_gets_what_was_ready_before_by_looking(home: Home) {
 
 async fn a_wait_that_was_withdrawn_or_given_up_claims_nothing(home: Home) {
     let stage = Stage::on(home).await;
-    let session = Session::open(stage.parts.store.clone()).await.unwrap();
+    let session = Session::open(stage.parts.store.clone(), &stage.parts.committer)
+        .await
+        .unwrap();
     let committer = &stage.parts.committer;
     let mut withdrawn = committer.wait(request(&session)).await.unwrap();
     committer.withdraw(session.id()).await;

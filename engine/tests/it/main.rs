@@ -2,6 +2,7 @@
 
 mod committer;
 mod dispatch;
+mod outage;
 mod room;
 mod simulation;
 mod sources;

@@ -61,6 +61,7 @@ async fn look_twice(stage: &Stage) {
         committer: stage.parts.committer.clone(),
         dispatcher: stage.parts.dispatcher.clone(),
         session: SessionId::generate(),
+        contact: telecine_engine::worker::Contact::default(),
     };
     let (mut unfit, now) = (Unfit::default(), Instant::now());
     hold_unfit_steps(&parts, &mut unfit, now).await.unwrap();

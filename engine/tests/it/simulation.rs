@@ -1,13 +1,16 @@
 //! Random graphs, driven by seeded chance through failures, losses, cancels and retry plans.
 //! `TELECINE_SEEDS` runs more of them; `TELECINE_SEED` runs one again.
 
-use serde_json::{Map, Value, json};
-use telecine_engine::definition::Definition;
 use telecine_engine::run::RunStatus;
-use telecine_testkit::sim::{Random, Report, World};
+use telecine_testkit::sim::{Fleet, Random, Report, Told, World, definition};
 
 /// Histories in a usual test run: about three seconds unoptimised.
 const SEEDS: u64 = 600;
+
+/// Histories of several processes in a usual test run.
+const FLEETS: u64 = 150;
+/// Of so many of them, one has no trouble but outages.
+const OUTAGES: u64 = 4;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -20,54 +23,6 @@ fn seeds() -> std::ops::Range<u64> {
         Some(seed) => seed..seed + 1,
         None => 0..number("TELECINE_SEEDS").unwrap_or(SEEDS),
     }
-}
-
-/// A graph of up to seven steps with fan-outs, conditions and tolerated failures.
-fn definition(random: &mut Random) -> Definition {
-    let mut steps = Map::new();
-    let names = ["a", "b", "c", "d", "e", "f", "g"];
-    for index in 0..=random.below(names.len()) {
-        steps.insert(
-            names[index.min(6)].to_owned(),
-            step(random, &names[..index.min(6)]),
-        );
-    }
-    let document = json!({
-        "workflow": "test:random", "version": 1,
-        "input": {"type": "object"},
-        "steps": steps,
-        "output": {},
-    });
-    Definition::from_canonical(&document.to_string()).expect("a generated definition is valid")
-}
-
-fn step(random: &mut Random, earlier: &[&str]) -> Value {
-    let mut step = json!({"activity": "test.step@1"});
-    let needs: Vec<&str> = earlier
-        .iter()
-        .filter(|_| random.chance(35))
-        .copied()
-        .collect();
-    let any: Map<String, Value> = needs
-        .iter()
-        .map(|need| ((*need).to_owned(), json!("any")))
-        .collect();
-    if random.chance(50) {
-        step["needs"] = json!(any);
-    } else {
-        step["needs"] = json!(needs);
-    }
-    if random.chance(30) {
-        step["for_each"] = json!("[1, 2, 3].filter(x, x > 0)");
-    } else if random.chance(10) {
-        step["for_each"] = json!("[]");
-    }
-    if random.chance(15) {
-        step["when"] = json!(if random.chance(50) { "true" } else { "false" });
-    }
-    step["on_failure"] = json!(["fail", "continue", "hold"][random.below(3)]);
-    step["retry"] = json!({"max_attempts": 1 + random.below(3)});
-    step
 }
 
 #[test]
@@ -101,4 +56,60 @@ fn history(seed: u64, trouble: usize) -> Report {
     let mut random = Random::new(seed);
     let definition = definition(&mut random);
     World::new(seed, definition, trouble).run()
+}
+
+fn fleet(seed: u64) -> Fleet {
+    match seed % OUTAGES {
+        0 => Fleet::with_outages_only(seed),
+        _ => Fleet::new(seed),
+    }
+}
+
+/// Seeds are independent of each other: every processor takes the next one.
+fn fleets(seeds: std::ops::Range<u64>) -> Told {
+    let next = std::sync::atomic::AtomicU64::new(seeds.start);
+    let all = std::sync::Mutex::new(Told::default());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let told = fleet(seed).run();
+                    let told = told.unwrap_or_else(|broken| {
+                        panic!("TELECINE_SEED={seed}: {broken}");
+                    });
+                    all.lock().expect("no panic").add(told);
+                }
+            });
+        }
+    });
+    all.into_inner().expect("no panic")
+}
+
+#[test]
+fn processes_that_die_and_stand_still_break_no_rule() {
+    let seeds = match number("TELECINE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TELECINE_FLEETS").unwrap_or(FLEETS),
+    };
+    let count = seeds.end - seeds.start;
+    let began = std::time::Instant::now();
+    let told = fleets(seeds);
+    eprintln!("{count} histories in {:?}: {told:?}", began.elapsed());
+    let everything = [told.lost, told.held, told.unanswered, told.killed];
+    assert!(
+        count == 1 || everything.iter().all(|times| *times > 0),
+        "the histories are too tame: {told:?}"
+    );
+}
+
+#[test]
+fn a_seed_tells_the_same_history_again() {
+    for seed in 1..6 {
+        assert_eq!(fleet(seed).run(), fleet(seed).run(), "seed {seed}");
+    }
 }

@@ -11,7 +11,7 @@ use telecine_engine::committer::Committer;
 use telecine_engine::coordinator::{Coordinator, Submission};
 use telecine_engine::definition::validate;
 use telecine_engine::definitions::Definitions;
-use telecine_engine::dispatch::InProcessDispatcher;
+use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::RunId;
 use telecine_engine::queue::Machine;
 use telecine_engine::run::{Snapshot, StoreUrls};
@@ -21,7 +21,7 @@ use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_object_stores::FsStores;
 use telecine_store_postgres::PostgresStore;
 use telecine_store_sqlite::SqliteStore;
-use telecine_testkit::servers::PostgresSchema;
+use telecine_testkit::servers::{PostgresProxy, PostgresSchema};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,8 @@ pub(crate) struct Act(&'static str);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Role {
-    /// `succeed`, `panic`, `hang`, `fail`, `refuse`, `fill`, `forbid`, `count`, `read`.
+    /// `succeed`, `panic`, `hang`, `fail`, `refuse`, `fill`, `forbid`, `block`, `count`, `tick`,
+    /// `read`.
     what: String,
     /// Attempts that fail before one succeeds.
     #[serde(default)]
@@ -74,7 +75,12 @@ impl Activity for Act {
                 let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
                 Err(ActivityError::io("write a segment", refused))
             }
+            "block" => {
+                std::thread::sleep(Duration::from_secs(role.value.as_u64().unwrap_or_default()));
+                Ok(Value::Null)
+            }
             "count" => count(ctx).await,
+            "tick" => tick(ctx, role.value.as_u64().unwrap_or_default()).await,
             "read" => read(ctx, role).await,
             _ => Ok(role.value),
         }
@@ -116,12 +122,27 @@ async fn count(ctx: &Context) -> Result<Value, ActivityError> {
     Ok(json!({"from": from}))
 }
 
+/// Saves a checkpoint ten times a second.
+async fn tick(ctx: &Context, times: u64) -> Result<Value, ActivityError> {
+    let from = ctx.checkpoint::<u64>()?.unwrap_or(0);
+    for number in from + 1..=times {
+        if ctx.is_draining() {
+            return Err(ActivityError::cancelled());
+        }
+        ctx.save_checkpoint(&number, None, Vec::new()).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(json!({"from": from}))
+}
+
 /// A database and a directory, on which several processes may work.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
     root: Arc<tempfile::TempDir>,
     /// Where the database is, if not in the directory.
     postgres: Option<Arc<PostgresSchema>>,
+    /// On the way to it.
+    proxy: Option<Arc<PostgresProxy>>,
 }
 
 impl Home {
@@ -130,6 +151,7 @@ impl Home {
         Self {
             root: Arc::new(tempfile::tempdir().expect("a directory")),
             postgres: None,
+            proxy: None,
         }
     }
 
@@ -141,10 +163,27 @@ impl Home {
         }
     }
 
+    /// Postgres behind a proxy of its own.
+    pub(crate) async fn postgres_behind_a_proxy() -> Self {
+        let schema = PostgresSchema::create().await;
+        Self {
+            proxy: Some(Arc::new(PostgresProxy::start(schema.url()))),
+            postgres: Some(Arc::new(schema)),
+            ..Self::sqlite().await
+        }
+    }
+
+    /// The proxy.
+    pub(crate) fn proxy(&self) -> &PostgresProxy {
+        self.proxy.as_ref().expect("there is a proxy")
+    }
+
     async fn store(&self) -> Arc<dyn Store> {
         match &self.postgres {
             Some(schema) => {
-                let opened = PostgresStore::open(schema.url()).await;
+                let direct = schema.url();
+                let url = self.proxy.as_ref().map_or(direct, |proxy| proxy.url());
+                let opened = PostgresStore::open(url).await;
                 Arc::new(opened.expect("a store"))
             }
             None => {
@@ -173,6 +212,26 @@ macro_rules! on_every_store {
 pub(crate) use on_every_store;
 
 #[derive(Debug)]
+struct Patient {
+    bell: InProcessDispatcher,
+    patience: Duration,
+}
+
+impl Dispatcher for Patient {
+    fn ring(&self, hints: &[Hint]) {
+        self.bell.ring(hints);
+    }
+
+    fn listen(&self) -> Box<dyn Bell> {
+        self.bell.listen()
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) coordinator: Coordinator,
     pub(crate) parts: WorkerParts,
@@ -196,6 +255,11 @@ impl Running {
             .expect("no panic")
             .expect("the worker stops in order");
     }
+
+    /// Leaves it to the end of the test: it cannot stop in order.
+    pub(crate) fn abandon(self) {
+        self.task.abort();
+    }
 }
 
 impl Stage {
@@ -206,9 +270,23 @@ impl Stage {
 
     /// A process whose activity uses another version of its tool.
     pub(crate) async fn with_tool(home: Home, tool: &'static str) -> Self {
+        Self::with(home, tool, Arc::new(InProcessDispatcher::default())).await
+    }
+
+    /// A process with another doorbell.
+    pub(crate) async fn with_bell(home: Home, dispatcher: Arc<dyn Dispatcher>) -> Self {
+        Self::with(home, "tool 1", dispatcher).await
+    }
+
+    /// A process whose worker waits so long for a ring, as one does that other processes can ring.
+    pub(crate) async fn with_patience(home: Home, patience: Duration) -> Self {
+        let bell = InProcessDispatcher::default();
+        Self::with_bell(home, Arc::new(Patient { bell, patience })).await
+    }
+
+    async fn with(home: Home, tool: &'static str, dispatcher: Arc<dyn Dispatcher>) -> Self {
         let store = home.store().await;
         let definitions = Arc::new(Definitions::new(store.clone()));
-        let dispatcher = Arc::new(InProcessDispatcher::default());
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
         let objects = Arc::new(FsStores);
         let mut registry = Registry::default();
@@ -246,7 +324,12 @@ impl Stage {
         self.work_on(Machine::with_slots(2)).await
     }
 
-    /// The same on another machine.
+    /// Starts a worker that takes nothing, and the services.
+    pub(crate) async fn idle(&self) -> Running {
+        self.work_on(Machine::with_slots(0)).await
+    }
+
+    /// Starts a worker on another machine, and the services.
     pub(crate) async fn work_on(&self, machine: Machine) -> Running {
         let options = WorkerOptions {
             machine,
@@ -261,6 +344,7 @@ impl Stage {
             committer: self.parts.committer.clone(),
             dispatcher: self.parts.dispatcher.clone(),
             session: worker.session().clone(),
+            contact: worker.contact().clone(),
         });
         let stop = CancellationToken::new();
         let task = tokio::spawn(worker.run(stop.clone()));
@@ -315,9 +399,13 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, seen)
-            .await
-            .expect("the run gets there in time")
+        match tokio::time::timeout(PATIENCE, seen).await {
+            Ok(snapshot) => snapshot,
+            Err(_) => panic!(
+                "the run does not get there: {:#?}",
+                self.coordinator.store.snapshot(run).await
+            ),
+        }
     }
 
     /// Waits until a run stops.

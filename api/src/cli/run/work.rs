@@ -32,7 +32,7 @@ pub(super) async fn until_stopped(
             .open_worker(&session.config, &session.program.registry, job)
             .await;
         let worker = worker.map_err(|error| CliError::failed(error.to_string()))?;
-        let _services = app.start_services(worker.session());
+        let _services = app.start_services(&worker);
         let stop = CancellationToken::new();
         let working = tokio::spawn(worker.run(stop.clone()));
         let shift = Shift {

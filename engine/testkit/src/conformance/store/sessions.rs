@@ -6,7 +6,7 @@ use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::machine::Command;
 use telecine_engine::queue::{Capability, Machine};
 use telecine_engine::run::{AttemptOutcome, StepStatus};
-use telecine_engine::store::Store;
+use telecine_engine::store::{Life, Store};
 
 use super::{Bench, LEASE, fan_out, fold, ids, single};
 
@@ -15,7 +15,7 @@ async fn others(store: &dyn Store, except: &SessionId) -> Vec<(String, bool)> {
     let others = store.other_sessions(except).await.unwrap();
     others
         .into_iter()
-        .map(|(session, dead)| (session.name, dead))
+        .map(|(session, life)| (session.name, !matches!(life, Life::Leased(_))))
         .collect()
 }
 

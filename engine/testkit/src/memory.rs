@@ -1,0 +1,731 @@
+//! A database in memory: the port's contract and nothing else. It writes one transaction at a time, its
+//! clock is the engine's, which a simulation lets pass, and what every call meets on its way there is
+//! up to a [`Fate`].
+
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use telecine_engine::activity::{Checkpoint, Progress, PublicationMove};
+use telecine_engine::clock;
+use telecine_engine::id::{RunId, SessionId, StepId};
+use telecine_engine::machine::Changes;
+use telecine_engine::queue::{Capability, Kind, Waiting};
+use telecine_engine::retry::plan::RetryPlan;
+use telecine_engine::run::{Event, RecordedEvent, Run, Snapshot, Step};
+use telecine_engine::store::{
+    Created, DefinitionRecord, Due, Fence, Life, NewCheckpoint, RequestKey, RunFilter, Session,
+    StepSet, Store, StoreError, TakenKey, Transaction, ViewRows,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use self::rows::{Rows, fence};
+
+/// What becomes of the calls of one process.
+#[async_trait]
+pub trait Fate: std::fmt::Debug + Send + Sync {
+    /// Before a call reaches the database; an error is what the caller gets.
+    async fn on_the_way(&self) -> Result<(), StoreError>;
+
+    /// When a transaction is to be committed.
+    async fn at_commit(&self) -> AtCommit;
+
+    /// Before the caller hears of a commit.
+    async fn on_the_way_back(&self);
+}
+
+/// What becomes of a commit.
+#[derive(Debug)]
+pub enum AtCommit {
+    /// It is made.
+    Made,
+    /// It is not made.
+    Failed(StoreError),
+    /// It is made, and nobody is told.
+    Unanswered(StoreError),
+}
+
+/// Everything arrives.
+#[derive(Debug)]
+struct Calm;
+
+#[async_trait]
+impl Fate for Calm {
+    async fn on_the_way(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn at_commit(&self) -> AtCommit {
+        AtCommit::Made
+    }
+
+    async fn on_the_way_back(&self) {}
+}
+
+/// A connection to a database in memory.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    fate: Arc<dyn Fate>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    origin: Instant,
+    state: Mutex<State>,
+    /// Renewed without waiting for a transaction.
+    sessions: Mutex<BTreeMap<SessionId, Lease>>,
+    offers: Mutex<BTreeMap<SessionId, Capability>>,
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Clone)]
+struct Lease {
+    opened: usize,
+    name: String,
+    until: DateTime<Utc>,
+}
+
+/// What a transaction sees and changes.
+#[derive(Debug, Clone, Default)]
+struct State {
+    definitions: Arc<BTreeMap<String, DefinitionRecord>>,
+    runs: BTreeMap<RunId, Arc<Rows>>,
+    requests: BTreeMap<String, RunId>,
+    keys: BTreeMap<String, TakenKey>,
+    generations: BTreeMap<String, Vec<(u64, RunId)>>,
+    publications: BTreeMap<String, (u64, Option<u64>)>,
+    commits: i64,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                origin: clock::now(),
+                state: Mutex::default(),
+                sessions: Mutex::default(),
+                offers: Mutex::default(),
+                writing: Arc::default(),
+            }),
+            fate: Arc::new(Calm),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn now(&self) -> DateTime<Utc> {
+        let after = TimeDelta::from_std(clock::now() - self.origin);
+        // A millisecond is what stores keep.
+        let millis = after.unwrap_or_default().num_milliseconds();
+        DateTime::from_timestamp_millis(1_750_000_000_000 + millis).unwrap_or_default()
+    }
+
+    fn later(&self, after: Duration) -> DateTime<Utc> {
+        let after = TimeDelta::from_std(after).unwrap_or(TimeDelta::days(36_500));
+        self.now() + after.min(TimeDelta::days(36_500))
+    }
+
+    fn lives(&self, session: &SessionId) -> Option<bool> {
+        let sessions = lock(&self.sessions);
+        let lease = sessions.get(session)?;
+        Some(lease.until > self.now())
+    }
+}
+
+impl MemoryStore {
+    /// The same database for another process.
+    #[must_use]
+    pub fn with_fate(&self, fate: Arc<dyn Fate>) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            fate,
+        }
+    }
+
+    /// Everything of a run, as it is this moment.
+    #[must_use]
+    pub fn look(&self, run: &RunId) -> Option<(Snapshot, Vec<RecordedEvent>)> {
+        let rows = lock(&self.shared.state).runs.get(run).cloned()?;
+        Some((rows.snapshot(), rows.events.clone()))
+    }
+
+    /// How long there has been this database.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        clock::now() - self.shared.origin
+    }
+
+    /// Steps that are running now: which, by whom, and whether that session is leased, lapsed or ended.
+    #[must_use]
+    pub fn running(&self) -> Vec<(Fence, SessionId, Option<bool>)> {
+        let state = lock(&self.shared.state);
+        let runs = state.runs.values();
+        runs.flat_map(|rows| rows.steps.values().map(|step| (&rows.run.id, step)))
+            .filter_map(|(run, step)| {
+                let session = step.session.clone()?;
+                let lives = self.shared.lives(&session);
+                Some((fence(run, step), session, lives))
+            })
+            .collect()
+    }
+
+    async fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, StoreError> {
+        self.fate.on_the_way().await?;
+        Ok(look(&lock(&self.shared.state)))
+    }
+
+    async fn write<T>(
+        &self,
+        work: impl FnOnce(&mut State, DateTime<Utc>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tx = self.open().await?;
+        let now = tx.now;
+        let done = work(&mut tx.state, now)?;
+        tx.make().await?;
+        Ok(done)
+    }
+
+    async fn open(&self) -> Result<MemoryTransaction, StoreError> {
+        self.fate.on_the_way().await?;
+        let writing = self.shared.writing.clone().lock_owned().await;
+        let state = lock(&self.shared.state).clone();
+        Ok(MemoryTransaction {
+            store: self.clone(),
+            state,
+            now: self.shared.now(),
+            ended: Vec::new(),
+            writing,
+        })
+    }
+}
+
+impl State {
+    fn rows(&self, run: &RunId) -> Result<&Rows, StoreError> {
+        let rows = self.runs.get(run);
+        rows.map(Arc::as_ref)
+            .ok_or_else(|| StoreError::NoRun(run.clone()))
+    }
+
+    fn rows_mut(&mut self, run: &RunId) -> Result<&mut Rows, StoreError> {
+        let rows = self.runs.get_mut(run);
+        rows.map(Arc::make_mut)
+            .ok_or_else(|| StoreError::NoRun(run.clone()))
+    }
+
+    /// All of a run in the order of the definition, or all of each kind in the order in which they go.
+    fn waiting(&self, run: Option<&RunId>, limit: usize) -> Vec<Waiting> {
+        let of = |run: &RunId| self.runs.get(run).map(|rows| rows.waiting());
+        if let Some(run) = run {
+            return of(run).into_iter().flatten().take(limit).collect();
+        }
+        let mut by_kind: BTreeMap<Kind, Vec<Waiting>> = BTreeMap::new();
+        for waiting in self.runs.keys().filter_map(of).flatten() {
+            let kind = waiting.ticket.kind.clone();
+            by_kind.entry(kind).or_default().push(waiting);
+        }
+        let first = by_kind.into_values().flat_map(|mut of_kind| {
+            // Those of a run are in order already.
+            of_kind.sort_by(|a, b| (a.ticket.rank, &a.run).cmp(&(b.ticket.rank, &b.run)));
+            of_kind.truncate(limit);
+            of_kind
+        });
+        first.collect()
+    }
+
+    fn due(&self) -> Vec<(DateTime<Utc>, Due)> {
+        let runs = self.runs.values();
+        let steps = runs.flat_map(|rows| rows.steps.values().map(|step| (&rows.run.id, step)));
+        let mut due: Vec<_> = steps
+            .filter_map(|(run, step)| match (step.due_at, step.deadline_at) {
+                (Some(at), _) => Some((at, Due::Backoff(run.clone(), step.id.clone()))),
+                (None, Some(at)) => Some((at, Due::Deadline(fence(run, step)))),
+                (None, None) => None,
+            })
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        due
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn save_definition(&self, definition: &DefinitionRecord) -> Result<(), StoreError> {
+        self.write(|state, _| {
+            Arc::make_mut(&mut state.definitions)
+                .entry(definition.digest.clone())
+                .or_insert_with(|| definition.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn load_definition(&self, digest: &str) -> Result<Option<DefinitionRecord>, StoreError> {
+        self.read(|state| state.definitions.get(digest).cloned())
+            .await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        Ok(Box::new(self.open().await?))
+    }
+
+    async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.read(|state| state.waiting(run, limit)).await
+    }
+
+    async fn count_waiting(&self) -> Result<Vec<(Kind, u64)>, StoreError> {
+        self.read(|state| {
+            let mut counts = BTreeMap::new();
+            for waiting in state.waiting(None, usize::MAX) {
+                *counts.entry(waiting.ticket.kind).or_default() += 1;
+            }
+            counts.into_iter().collect()
+        })
+        .await
+    }
+
+    async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError> {
+        let at = self.shared.later(after);
+        self.write(|state, _| {
+            state.rows_mut(&fence.run)?.owned(fence)?.deadline_at = Some(at);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn save_progress(
+        &self,
+        progress: &[(Fence, Progress)],
+    ) -> Result<Vec<Fence>, StoreError> {
+        self.write(|state, _| {
+            let mut lost = Vec::new();
+            for (fence, progress) in progress {
+                match state.rows_mut(&fence.run)?.owned(fence) {
+                    Ok(step) => step.progress = Some(*progress),
+                    Err(_) => lost.push(fence.clone()),
+                }
+            }
+            Ok(lost)
+        })
+        .await
+    }
+
+    async fn save_checkpoint(
+        &self,
+        fence: &Fence,
+        checkpoint: &NewCheckpoint,
+    ) -> Result<u64, StoreError> {
+        self.write(|state, now| {
+            let rows = state.rows_mut(&fence.run)?;
+            rows.save_checkpoint(fence, (checkpoint, now))
+        })
+        .await
+    }
+
+    async fn refuse_checkpoint(&self, fence: &Fence) -> Result<(), StoreError> {
+        self.write(|state, now| state.rows_mut(&fence.run)?.refuse_checkpoint(fence, now))
+            .await
+    }
+
+    async fn allocate_generation(
+        &self,
+        fence: &Fence,
+        name: &str,
+        above: u32,
+    ) -> Result<u64, StoreError> {
+        self.write(|state, _| {
+            state.rows_mut(&fence.run)?.owned(fence)?;
+            let of_name = state.generations.entry(name.to_owned()).or_default();
+            if let Some((n, _)) = of_name.iter().find(|(_, run)| *run == fence.run) {
+                return Ok(*n);
+            }
+            let last = of_name.iter().map(|(n, _)| *n).max().unwrap_or_default();
+            let n = last.max(u64::from(above)) + 1;
+            of_name.push((n, fence.run.clone()));
+            Ok(n)
+        })
+        .await
+    }
+
+    async fn publish(
+        &self,
+        fence: &Fence,
+        name: &str,
+        generation: u64,
+    ) -> Result<PublicationMove, StoreError> {
+        self.write(|state, now| {
+            state.rows_mut(&fence.run)?.owned(fence)?;
+            let of_name = state.generations.get(name);
+            if !of_name.is_some_and(|of_name| of_name.iter().any(|(n, _)| *n == generation)) {
+                let why = format!("generation {generation} of {name} was never allocated");
+                return Err(StoreError::Corrupt(why));
+            }
+            let before = state.publications.get(name).copied();
+            if before.is_none_or(|(current, _)| current < generation) {
+                let previous = before.map(|(current, _)| current);
+                state
+                    .publications
+                    .insert(name.to_owned(), (generation, previous));
+                let data = json!({"name": name, "generation": generation, "previous": previous});
+                let event = Event {
+                    kind: "publication.moved".to_owned(),
+                    step: Some(fence.step.clone()),
+                    data,
+                };
+                state.rows_mut(&fence.run)?.event(event, now);
+            }
+            let (current, previous) = state.publications[name];
+            Ok(PublicationMove { previous, current })
+        })
+        .await
+    }
+
+    async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.read(|state| state.publications.get(name).map(|(current, _)| *current))
+            .await
+    }
+
+    async fn open_session(
+        &self,
+        id: &SessionId,
+        name: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        self.fate.on_the_way().await?;
+        let mut sessions = lock(&self.shared.sessions);
+        let lease = Lease {
+            opened: sessions.len(),
+            name: name.to_owned(),
+            until: self.shared.later(lease),
+        };
+        sessions.insert(id.clone(), lease);
+        Ok(())
+    }
+
+    async fn offer(&self, id: &SessionId, offer: &Capability) -> Result<(), StoreError> {
+        self.fate.on_the_way().await?;
+        lock(&self.shared.offers).insert(id.clone(), offer.clone());
+        Ok(())
+    }
+
+    async fn offers(&self) -> Result<Vec<Capability>, StoreError> {
+        self.fate.on_the_way().await?;
+        Ok(lock(&self.shared.offers).values().cloned().collect())
+    }
+
+    async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
+        self.fate.on_the_way().await?;
+        let until = self.shared.later(lease);
+        let mut sessions = lock(&self.shared.sessions);
+        let session = sessions.get_mut(id);
+        Ok(session.map(|session| session.until = until).is_some())
+    }
+
+    async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, Life)>, StoreError> {
+        self.fate.on_the_way().await?;
+        let now = self.shared.now();
+        let sessions = lock(&self.shared.sessions);
+        let mut others: Vec<_> = sessions.iter().filter(|(id, _)| *id != except).collect();
+        others.sort_by_key(|(id, lease)| (lease.opened, (*id).clone()));
+        let others = others.into_iter().map(|(id, lease)| {
+            let life = match (lease.until - now).to_std() {
+                Ok(left) if !left.is_zero() => Life::Leased(left),
+                _ => Life::Lapsed,
+            };
+            let session = Session {
+                id: id.clone(),
+                name: lease.name.clone(),
+                expires_at: lease.until,
+            };
+            (session, life)
+        });
+        Ok(others.collect())
+    }
+
+    fn proof_within(&self) -> Option<Duration> {
+        None
+    }
+
+    async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError> {
+        let now = self.shared.now();
+        self.read(|state| {
+            let due = state.due().into_iter().filter(|(at, _)| *at <= now);
+            due.take(limit).map(|(_, due)| due).collect()
+        })
+        .await
+    }
+
+    async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
+        self.fate.on_the_way().await?;
+        let now = self.shared.now();
+        let first = lock(&self.shared.state).due().into_iter().next();
+        Ok(first.map(|(at, _)| (at - now).to_std().unwrap_or_default()))
+    }
+
+    async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
+        self.read(|state| state.runs.get(run).map(|rows| rows.run.clone()))
+            .await
+    }
+
+    async fn find_key(&self, key: &str) -> Result<Option<TakenKey>, StoreError> {
+        self.read(|state| state.keys.get(key).cloned()).await
+    }
+
+    async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError> {
+        self.read(|state| state.requests.get(fingerprint).cloned())
+            .await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.read(|state| {
+            let runs = state.runs.values().rev().map(|rows| &rows.run);
+            let fitting = runs.filter(|run| fits(run, filter));
+            fitting.take(filter.limit).cloned().collect()
+        })
+        .await
+    }
+
+    async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError> {
+        self.read(|state| state.rows(run).map(Rows::snapshot))
+            .await?
+    }
+
+    async fn events(
+        &self,
+        run: &RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read(|state| {
+            let rows = state.runs.get(run);
+            let events = rows.into_iter().flat_map(|rows| &rows.events);
+            let later = events.filter(|event| event.seq > after);
+            later.take(limit).cloned().collect()
+        })
+        .await
+    }
+
+    async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
+        self.read(|state| state.runs.get(run)?.plans.last().cloned())
+            .await
+    }
+
+    async fn change_counter(&self) -> Result<i64, StoreError> {
+        self.read(|state| state.commits).await
+    }
+}
+
+fn fits(run: &Run, filter: &RunFilter) -> bool {
+    let says = |value: Option<&Value>, hash: &str| {
+        value
+            .and_then(|value| value.get("hash"))
+            .and_then(Value::as_str)
+            == Some(hash)
+    };
+    filter.status.is_none_or(|status| status == run.status)
+        && filter
+            .workflow
+            .as_ref()
+            .is_none_or(|name| *name == run.workflow)
+        && filter
+            .label
+            .as_ref()
+            .is_none_or(|(name, value)| run.labels.get(name) == Some(value))
+        && filter
+            .hash
+            .as_ref()
+            .is_none_or(|hash| says(Some(&run.input), hash) || says(run.output.as_ref(), hash))
+        && filter
+            .created_after
+            .is_none_or(|after| run.created_at > after)
+        && filter.before.as_ref().is_none_or(|before| run.id < *before)
+}
+
+/// The only one of its moment.
+struct MemoryTransaction {
+    store: MemoryStore,
+    state: State,
+    now: DateTime<Utc>,
+    ended: Vec<SessionId>,
+    writing: OwnedMutexGuard<()>,
+}
+
+impl MemoryTransaction {
+    async fn make(mut self) -> Result<(), StoreError> {
+        let told = match self.store.fate.at_commit().await {
+            AtCommit::Failed(error) => return Err(error),
+            AtCommit::Unanswered(error) => Err(error),
+            AtCommit::Made => Ok(()),
+        };
+        self.state.commits += 1;
+        let shared = &self.store.shared;
+        *lock(&shared.state) = self.state;
+        lock(&shared.sessions).retain(|id, _| !self.ended.contains(id));
+        lock(&shared.offers).retain(|id, _| !self.ended.contains(id));
+        drop(self.writing);
+        self.store.fate.on_the_way_back().await;
+        told
+    }
+}
+
+#[async_trait]
+impl Transaction for MemoryTransaction {
+    async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(self.now)
+    }
+
+    async fn take_key(&mut self, key: &RequestKey, run: &RunId) -> Result<TakenKey, StoreError> {
+        let taken = TakenKey {
+            run: run.clone(),
+            digest: key.digest.clone(),
+        };
+        Ok(self
+            .state
+            .keys
+            .entry(key.key.clone())
+            .or_insert(taken)
+            .clone())
+    }
+
+    async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError> {
+        let taken = TakenKey {
+            run: run.clone(),
+            digest: key.digest.clone(),
+        };
+        self.state.keys.insert(key.key.clone(), taken);
+        Ok(())
+    }
+
+    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
+        let mut created = Vec::new();
+        for (new, force) in new {
+            let requests = &mut self.state.requests;
+            if let Some(run) = requests.get(&new.fingerprint).filter(|_| !force) {
+                created.push(Created::Existing(run.clone()));
+                continue;
+            }
+            requests.insert(new.fingerprint.clone(), new.id.clone());
+            created.push(Created::New);
+        }
+        Ok(created)
+    }
+
+    async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
+        let there = runs.iter().filter_map(|run| self.state.runs.get(run));
+        Ok(there.map(|rows| rows.view()).collect())
+    }
+
+    async fn load_steps(
+        &mut self,
+        wanted: &[(RunId, StepSet)],
+    ) -> Result<Vec<(RunId, Step)>, StoreError> {
+        let mut steps = Vec::new();
+        for (run, which) in wanted {
+            let rows = self.state.runs.get(run);
+            let of_run = rows.map(|rows| rows.load(which)).unwrap_or_default();
+            steps.extend(of_run.into_iter().map(|step| (run.clone(), step)));
+        }
+        Ok(steps)
+    }
+
+    async fn load_outputs(
+        &mut self,
+        wanted: &[(RunId, Vec<String>)],
+    ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError> {
+        let mut outputs = BTreeMap::new();
+        for (run, nodes) in wanted {
+            let Some(rows) = self.state.runs.get(run) else {
+                continue;
+            };
+            let known = nodes.iter().filter(|node| rows.has_node(node));
+            let of_run = known.map(|node| (node.clone(), rows.output(node)));
+            outputs.insert(run.clone(), of_run.collect());
+        }
+        Ok(outputs)
+    }
+
+    async fn load_checkpoints(
+        &mut self,
+        steps: &[(RunId, StepId)],
+    ) -> Result<Vec<(RunId, StepId, Checkpoint)>, StoreError> {
+        let found = steps.iter().filter_map(|(run, step)| {
+            let checkpoint = self.state.runs.get(run)?.checkpoint(step)?;
+            Some((run.clone(), step.clone(), checkpoint.clone()))
+        });
+        Ok(found.collect())
+    }
+
+    async fn waiting(
+        &mut self,
+        run: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        Ok(self.state.waiting(run, limit))
+    }
+
+    async fn session_is_live(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+        Ok(self.store.shared.lives(session) == Some(true))
+    }
+
+    async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError> {
+        let runs = self.state.runs.values();
+        Ok(runs.flat_map(|rows| rows.running_of(session)).collect())
+    }
+
+    async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+        Ok(self.store.shared.lives(session) == Some(false))
+    }
+
+    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+        let mut runs = self.state.runs.values();
+        if runs.any(|rows| !rows.running_of(session).is_empty()) {
+            let why = format!("{session} cannot end while it runs something");
+            return Err(StoreError::Corrupt(why));
+        }
+        self.ended.push(session.clone());
+        Ok(())
+    }
+
+    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
+        for (run, changes) in changes {
+            let now = self.now;
+            if let (true, Some(new)) = (changes.created, &changes.run) {
+                if !self.state.definitions.contains_key(&new.definition) {
+                    let why = format!("there is no definition {}", new.definition);
+                    return Err(StoreError::Corrupt(why));
+                }
+                let rows = Arc::new(Rows::new(new, &changes.nodes));
+                self.state.runs.insert(run.clone(), rows);
+            }
+            self.state.rows_mut(run)?.apply(changes, now);
+        }
+        Ok(())
+    }
+
+    async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {
+        Ok(self.state.rows(run)?.snapshot())
+    }
+
+    async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError> {
+        self.state.rows_mut(&plan.job)?.save_plan(plan);
+        Ok(())
+    }
+
+    async fn load_plan(&mut self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
+        let rows = self.state.runs.get(run);
+        Ok(rows.and_then(|rows| rows.plans.last().cloned()))
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        (*self).make().await
+    }
+}

@@ -1,0 +1,353 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use telecine_engine::activity::{ErrorClass, Usage};
+use telecine_engine::clock;
+use telecine_engine::committer::{CommitError, Committer};
+use telecine_engine::definitions::Definitions;
+use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
+use telecine_engine::id::SessionId;
+use telecine_engine::machine::Command;
+use telecine_engine::queue::Machine;
+use telecine_engine::run::Failure;
+use telecine_engine::services::{ServiceParts, Services};
+use telecine_engine::store::{
+    Claim, ClaimRequest, Content, NewCheckpoint, Outcome, Store, StoreError,
+};
+use telecine_engine::worker::{Contact, Held, LEASE, report};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::fate::{Life, Phase, Way};
+use super::{FaintBell, Shared, lock};
+use crate::memory::MemoryStore;
+
+/// The activity of every step.
+const ACTIVITY: &str = "test.step@1";
+/// Attempts of a process at a time.
+const SLOTS: usize = 2;
+/// How often a session is renewed.
+const BEAT: Duration = Duration::from_millis(2500);
+/// How soon again, after it could not be.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// A process, as the others see it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) committer: Committer,
+    pub(super) life: Arc<Life>,
+    number: usize,
+    main: AbortHandle,
+    bell: Arc<FaintBell>,
+}
+
+impl Process {
+    pub(super) fn start(shared: &Arc<Shared>, number: usize) -> Self {
+        let life = Arc::<Life>::default();
+        let way = Arc::new(Way::new(shared, life.clone()));
+        let store: Arc<dyn Store> = Arc::new(shared.database.with_fate(way.clone()));
+        let bell = Arc::new(FaintBell {
+            shared: Arc::downgrade(shared),
+            here: InProcessDispatcher::default(),
+        });
+        let definitions = Arc::new(Definitions::new(store.clone()));
+        let committer = Committer::start(store.clone(), definitions, bell.clone());
+        let working = Working {
+            shared: shared.clone(),
+            store,
+            committer: committer.clone(),
+            bell: bell.clone(),
+            number,
+            way,
+        };
+        let main = tokio::spawn(working.live()).abort_handle();
+        Self {
+            committer,
+            life,
+            number,
+            main,
+            bell,
+        }
+    }
+
+    /// Kills a process, which is started again a little later.
+    pub(super) fn kill(shared: &Arc<Shared>, place: usize) {
+        let number = {
+            let processes = lock(&shared.processes);
+            let victim = &processes[place];
+            if victim.life.phase() == Phase::Dead {
+                return;
+            }
+            victim.life.end();
+            victim.main.abort();
+            victim.number
+        };
+        lock(&shared.told).killed += 1;
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            clock::sleep(shared.up_to(4000)).await;
+            let anew = Self::start(&shared, number + 10);
+            lock(&shared.processes)[place] = anew;
+        });
+    }
+}
+
+#[async_trait]
+impl Dispatcher for FaintBell {
+    fn ring(&self, _hints: &[Hint]) {
+        self.here.ring(&[]);
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let bells: Vec<_> = lock(&shared.processes)
+            .iter()
+            .map(|process| process.bell.clone())
+            .collect();
+        for bell in bells {
+            let rings = [0, 1, 1, 1, 2][shared.random().below(5)];
+            for _ in 0..rings {
+                let late = shared.up_to(300);
+                let bell = bell.clone();
+                tokio::spawn(async move {
+                    clock::sleep(late).await;
+                    bell.here.ring(&[]);
+                });
+            }
+        }
+    }
+
+    fn listen(&self) -> Box<dyn Bell> {
+        self.here.listen()
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
+/// The inside of a process.
+#[derive(Debug, Clone)]
+struct Working {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    committer: Committer,
+    bell: Arc<FaintBell>,
+    number: usize,
+    way: Arc<Way>,
+}
+
+/// One session of a process.
+#[derive(Debug, Clone)]
+struct Shift {
+    id: SessionId,
+    contact: Contact,
+    held: Held,
+    lost: CancellationToken,
+}
+
+type Attempts = JoinSet<Result<Vec<Claim>, CommitError>>;
+
+impl Working {
+    /// One session after the other.
+    async fn live(self) {
+        for number in 0.. {
+            let id = format!("session_{:03}_{number:03}", self.number);
+            let shift = Shift {
+                id: SessionId::from(id),
+                contact: Contact::default(),
+                held: Held::default(),
+                lost: CancellationToken::new(),
+            };
+            while self.store.open_session(&shift.id, "", LEASE).await.is_err() {
+                clock::sleep(AGAIN).await;
+            }
+            shift.contact.made();
+            self.shared.judge.begins(&shift.id);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(beat(self.store.clone(), shift.clone()));
+            let (store, committer) = (self.store.clone(), self.committer.clone());
+            tasks.spawn(shift.held.clone().watch(store, committer, shift.id.clone()));
+            let _services = Services::start(&ServiceParts {
+                store: self.store.clone(),
+                committer: self.committer.clone(),
+                dispatcher: self.bell.clone(),
+                session: shift.id.clone(),
+                contact: shift.contact.clone(),
+            });
+            self.work(&shift).await;
+            self.shared.judge.ends(&shift.id);
+        }
+    }
+
+    /// Claims and runs steps until the session is lost.
+    async fn work(&self, shift: &Shift) {
+        let mut bell = self.bell.listen();
+        let mut attempts = Attempts::new();
+        let mut claims: Vec<Claim> = Vec::new();
+        loop {
+            let free = SLOTS.saturating_sub(attempts.len() + claims.len());
+            let claimed = self.claim(shift, free).await;
+            let away = claimed.is_err();
+            claims.extend(claimed.unwrap_or_default());
+            for claim in claims.drain(..) {
+                self.shared.judge.runs(&shift.id, &claim.fence);
+                attempts.spawn(self.clone().attempt(claim, shift.clone()));
+            }
+            let full = attempts.len() >= SLOTS;
+            let patience = if away { AGAIN } else { self.bell.patience() };
+            tokio::select! {
+                biased;
+                () = shift.lost.cancelled() => return,
+                Some(ended) = attempts.join_next() => {
+                    if let Ok(Ok(next)) = ended {
+                        claims = next;
+                    }
+                }
+                () = bell.rung(), if !full && !away => {}
+                () = clock::sleep(patience), if !full => {}
+            }
+        }
+    }
+
+    fn request(&self, shift: &Shift, limit: usize) -> ClaimRequest {
+        ClaimRequest {
+            session: shift.id.clone(),
+            run: None,
+            machine: Machine::with_slots(SLOTS),
+            free: Machine::with_slots(limit).room(),
+            activities: vec![ACTIVITY.to_owned()],
+        }
+    }
+
+    async fn claim(&self, shift: &Shift, limit: usize) -> Result<Vec<Claim>, CommitError> {
+        let request = self.request(shift, limit);
+        if limit == 0 || self.store.waiting(None, 1).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claimed = self.committer.claim(request).await;
+        shift.held.note(&claimed);
+        claimed
+    }
+
+    async fn attempt(self, claim: Claim, shift: Shift) -> Result<Vec<Claim>, CommitError> {
+        lock(&self.shared.told).attempts += 1;
+        let fence = claim.fence.clone();
+        let ended = self.execute(&claim).await;
+        let Some(command) = ended else {
+            self.shared.judge.rests(&shift.id, &fence);
+            shift.held.remove(&fence);
+            return Ok(Vec::new());
+        };
+        let next = Some(self.request(&shift, 1));
+        let succeeds = matches!(command, Command::Complete { .. });
+        let reported = report(
+            &self.committer,
+            (&fence.run, command, next),
+            (&shift.lost, &shift.held),
+        );
+        let reported = reported.await;
+        if succeeds && reported.is_ok() {
+            self.shared.judge.completed(&fence);
+        }
+        self.shared.judge.rests(&shift.id, &fence);
+        shift.held.remove(&fence);
+        match reported {
+            Err(CommitError::Rejected(_)) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Does what an attempt does; answers how it ended, or nothing if the step is somebody else's.
+    async fn execute(&self, claim: &Claim) -> Option<Command> {
+        let fence = &claim.fence;
+        let limited = self.shared.random().chance(20);
+        if limited {
+            let deadline = self.shared.up_to(30_000);
+            // Without one it takes longer.
+            let _ = self.store.set_deadline(fence, deadline).await;
+        }
+        let parts = self.shared.random().below(4);
+        for _ in 0..parts {
+            clock::sleep(self.shared.up_to(3000)).await;
+            self.way.up().await;
+            let saves = self.shared.random().chance(40);
+            if saves {
+                let checkpoint = NewCheckpoint {
+                    content: Content::Whole(json!({"fence": fence.fence})),
+                    covers: None,
+                    compat: String::new(),
+                    artifacts: Vec::new(),
+                };
+                let saved = self.store.save_checkpoint(fence, &checkpoint).await;
+                if matches!(saved, Err(StoreError::Fenced { .. })) {
+                    return None;
+                }
+            }
+        }
+        Some(self.ending(claim))
+    }
+
+    fn ending(&self, claim: &Claim) -> Command {
+        let (step, fence) = (claim.fence.step.clone(), claim.fence.fence);
+        let mut random = self.shared.random();
+        let usage = Usage::default();
+        match random.below(20) {
+            0 => Command::Release { step, fence, usage },
+            luck @ 1..=4 => Command::Fail {
+                step,
+                fence,
+                error: Failure {
+                    class: if luck == 4 {
+                        ErrorClass::Input
+                    } else {
+                        ErrorClass::Transient
+                    },
+                    code: "simulated".to_owned(),
+                    message: "the simulation wants it".to_owned(),
+                    step: None,
+                },
+                usage,
+                warnings: Vec::new(),
+            },
+            _ => Command::Complete {
+                step,
+                fence,
+                outcome: Outcome {
+                    output: json!({"list": vec![1; random.below(3)]}),
+                    ..Outcome::default()
+                },
+            },
+        }
+    }
+}
+
+/// Renews a session until it turns out to be lost.
+async fn beat(store: Arc<dyn Store>, shift: Shift) {
+    let mut pause = BEAT;
+    loop {
+        clock::sleep(pause).await;
+        pause = match store.renew_session(&shift.id, LEASE).await {
+            Ok(true) => {
+                shift.contact.made();
+                BEAT
+            }
+            Ok(false) => {
+                shift.lost.cancel();
+                return;
+            }
+            Err(_) => {
+                shift.contact.broken();
+                AGAIN
+            }
+        };
+    }
+}
+
+impl Shared {
+    /// The database as somebody outside sees it.
+    pub(super) fn database(&self) -> &MemoryStore {
+        &self.database
+    }
+}

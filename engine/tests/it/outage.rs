@@ -1,0 +1,214 @@
+//! Processes that stand still, and a database that goes away.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
+use telecine_engine::id::RunId;
+use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, StepStatus};
+use telecine_engine::worker::LEASE;
+
+use crate::stage::{Home, Stage, on_every_store};
+
+/// What ending a session takes besides its lease: a look, and a commit on a machine that is busy.
+const SWEEP: Duration = Duration::from_secs(4);
+
+on_every_store! {
+    a_blocked_runtime_loses_its_steps_within_a_lease
+    a_runtime_that_is_busy_for_five_seconds_loses_nothing
+    a_blocked_committer_loses_its_steps_within_a_lease
+}
+
+fn is_running(snapshot: &Snapshot) -> bool {
+    snapshot.steps[0].step.status == StepStatus::Running
+}
+
+fn outcomes(snapshot: &Snapshot) -> Vec<Option<AttemptOutcome>> {
+    let attempts = snapshot.steps.iter().flat_map(|record| &record.attempts);
+    attempts.map(|attempt| attempt.outcome).collect()
+}
+
+const LOST_AND_DONE: [Option<AttemptOutcome>; 2] =
+    [Some(AttemptOutcome::Lost), Some(AttemptOutcome::Succeeded)];
+
+/// A process on a thread of its own, whose runtime stops turning once its step runs, until it is told to
+/// go on.
+fn blocked_process(home: Home) -> (RunId, mpsc::Sender<()>, std::thread::JoinHandle<()>) {
+    let (says, hears) = mpsc::channel();
+    let (go_on, waits) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let stage = Stage::on(home).await;
+            let _worker = stage.work().await;
+            let run = stage
+                .submit("  a: {activity: test.act@1, with: {what: hang, times: 1}}")
+                .await;
+            stage.until(&run, is_running).await;
+            says.send(run).unwrap();
+            waits.recv().unwrap();
+        });
+    });
+    (hears.recv().unwrap(), go_on, thread)
+}
+
+async fn a_blocked_runtime_loses_its_steps_within_a_lease(home: Home) {
+    let (run, go_on, thread) = blocked_process(home.clone());
+    let began = Instant::now();
+    let other = Stage::on(home).await;
+    let worker = other.work().await;
+    let snapshot = other.stopped(&run).await;
+    let took = began.elapsed();
+    assert!(took < LEASE + SWEEP, "it took {took:?}");
+    assert_eq!(outcomes(&snapshot), LOST_AND_DONE);
+    go_on.send(()).unwrap();
+    thread.join().unwrap();
+    worker.stop().await;
+}
+
+async fn a_runtime_that_is_busy_for_five_seconds_loses_nothing(home: Home) {
+    let (mine, watch) = (home.clone(), home);
+    let busy = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let stage = Stage::on(mine).await;
+            let worker = stage.work().await;
+            let run = stage
+                .submit("  a: {activity: test.act@1, with: {what: block, value: 5}}")
+                .await;
+            let snapshot = stage.stopped(&run).await;
+            worker.stop().await;
+            snapshot
+        })
+    });
+    let other = Stage::on(watch).await;
+    let session = other.idle().await;
+    let snapshot = tokio::task::spawn_blocking(|| busy.join().unwrap()).await;
+    assert_eq!(
+        outcomes(&snapshot.unwrap()),
+        [Some(AttemptOutcome::Succeeded)]
+    );
+    drop(session);
+}
+
+/// A doorbell that blocks whoever rings it.
+#[derive(Debug)]
+struct Stuck {
+    bell: InProcessDispatcher,
+    blocks: AtomicBool,
+    freed: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Dispatcher for Stuck {
+    fn ring(&self, hints: &[Hint]) {
+        self.bell.ring(hints);
+        if self.blocks.load(Ordering::Acquire) {
+            let _: Result<(), _> = self.freed.lock().unwrap().recv();
+        }
+    }
+
+    fn listen(&self) -> Box<dyn Bell> {
+        self.bell.listen()
+    }
+
+    fn patience(&self) -> Duration {
+        self.bell.patience()
+    }
+}
+
+/// Of a process with several threads: its runtime turns on.
+async fn a_blocked_committer_loses_its_steps_within_a_lease(home: Home) {
+    let (free, freed) = mpsc::channel();
+    let bell = Arc::new(Stuck {
+        bell: InProcessDispatcher::default(),
+        blocks: AtomicBool::new(false),
+        freed: Mutex::new(freed),
+    });
+    let stuck = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (stage_home, stage_bell) = (home.clone(), bell.clone());
+    let (says, hears) = tokio::sync::oneshot::channel();
+    stuck.spawn(async move {
+        let stage = Stage::with_bell(stage_home, stage_bell.clone()).await;
+        let _worker = stage.work().await;
+        let steps = "  a: {activity: test.act@1, with: {what: hang, times: 1}}";
+        let run = stage.submit(steps).await;
+        stage.until(&run, is_running).await;
+        stage_bell.blocks.store(true, Ordering::Release);
+        says.send(run).unwrap();
+        // Its commit makes a step ready, which rings.
+        stage
+            .submit("  b: {activity: test.act@1, for_each: \"[1,2,3]\", with: {what: hang}}")
+            .await;
+    });
+    let run = hears.await.unwrap();
+    let began = Instant::now();
+    let other = Stage::on(home).await;
+    let worker = other.work().await;
+    let snapshot = other.stopped(&run).await;
+    let took = began.elapsed();
+    assert!(took < LEASE + SWEEP, "it took {took:?}");
+    assert_eq!(outcomes(&snapshot), LOST_AND_DONE);
+    drop(free);
+    worker.abandon();
+    stuck.shutdown_background();
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_a_lease_costs_nobody_an_attempt() {
+    let home = Home::postgres_behind_a_proxy().await;
+    let (one, other) = (Stage::on(home.clone()).await, Stage::on(home.clone()).await);
+    let workers = [one.work().await, other.work().await];
+    // More than both can run, with retries that would count.
+    let run = one
+        .submit(
+            "  a: {activity: test.act@1, for_each: \"[1,2,3,4,5]\", with: {what: tick, value: 10}}",
+        )
+        .await;
+    one.until(&run, |snapshot| {
+        let checkpoints = snapshot
+            .steps
+            .iter()
+            .filter(|s| s.step.checkpoint.is_some());
+        checkpoints.count() == 4
+    })
+    .await;
+    home.proxy().cut();
+    tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
+    home.proxy().mend();
+    let snapshot = one.stopped(&run).await;
+    assert_eq!(snapshot.run.status, RunStatus::Succeeded);
+    let errors: Vec<_> = snapshot.steps.iter().flat_map(|s| &s.attempts).collect();
+    assert_eq!(
+        outcomes(&snapshot),
+        [Some(AttemptOutcome::Succeeded); 5],
+        "{errors:#?}"
+    );
+    let [one, other] = workers;
+    one.stop().await;
+    other.stop().await;
+}
+
+/// Statements of a process that has nothing to do, within so long.
+const IDLE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn an_idle_process_asks_the_database_less_than_once_a_second() {
+    let home = Home::postgres_behind_a_proxy().await;
+    let stage = Stage::with_patience(home.clone(), Duration::from_secs(5)).await;
+    let worker = stage.work().await;
+    let before = home.proxy().asked().len();
+    tokio::time::sleep(IDLE).await;
+    let asked = home.proxy().asked().split_off(before);
+    assert!(asked.len() < 10, "{} statements: {asked:#?}", asked.len());
+    worker.stop().await;
+}
