@@ -2,10 +2,10 @@
 //! description that the same server gives of itself.
 
 mod access;
-mod client;
+pub(crate) mod client;
 mod description;
 mod jobs;
-mod process;
+pub(crate) mod process;
 mod processes;
 mod queues;
 mod refusals;

@@ -12,4 +12,5 @@ mod kill;
 mod product;
 mod repository;
 mod s3;
+mod soak;
 mod sources;

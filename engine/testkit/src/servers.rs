@@ -54,6 +54,19 @@ impl PostgresSchema {
     }
 }
 
+impl PostgresSchema {
+    /// The text that a query answers; `None` without a row, or while the server cannot be reached.
+    pub async fn text(&self, sql: &str) -> Option<String> {
+        let options: PgConnectOptions = self.url.parse().ok()?;
+        let options = options.disable_statement_logging();
+        let mut connection = PgConnection::connect_with(&options).await.ok()?;
+        let text = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+        let text = text.fetch_one(&mut connection).await.ok();
+        let _ = connection.close().await;
+        text
+    }
+}
+
 impl Drop for PostgresSchema {
     fn drop(&mut self) {
         let drop_it = format!("drop schema {} cascade", self.name);

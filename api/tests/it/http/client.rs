@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request in the making.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
@@ -23,14 +23,14 @@ pub(super) struct Request {
 
 /// An answer, read to its end.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(super) fn new(method: &str, path: &str) -> Self {
+    pub(crate) fn new(method: &str, path: &str) -> Self {
         Self {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -39,21 +39,21 @@ impl Request {
         }
     }
 
-    pub(super) fn get(path: &str) -> Self {
+    pub(crate) fn get(path: &str) -> Self {
         Self::new("GET", path)
     }
 
-    pub(super) fn post(path: &str, body: &Value) -> Self {
+    pub(crate) fn post(path: &str, body: &Value) -> Self {
         let json = Self::new("POST", path).header("content-type", "application/json");
         json.body(body.to_string())
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
@@ -72,7 +72,7 @@ impl Request {
     }
 
     /// Sends it and reads the answer, which has to be as the server describes it.
-    pub(super) fn send(&self, server: SocketAddr) -> Answer {
+    pub(crate) fn send(&self, server: SocketAddr) -> Answer {
         let (status, headers, mut reader) = self.open(server);
         let mut body = Vec::new();
         // A server that refuses a body may close before it has read all of it.
@@ -121,7 +121,7 @@ impl Request {
     }
 
     /// Sends it and follows the stream of events that it is answered with.
-    pub(super) fn stream(&self, server: SocketAddr) -> Stream {
+    pub(crate) fn stream(&self, server: SocketAddr) -> Stream {
         let request = self.clone().header("accept", "text/event-stream");
         request
             .try_stream(server)
@@ -129,7 +129,7 @@ impl Request {
     }
 
     /// Sends it; the stream of events that it is answered with, or else the answer.
-    pub(super) fn try_stream(&self, server: SocketAddr) -> Result<Stream, Answer> {
+    pub(crate) fn try_stream(&self, server: SocketAddr) -> Result<Stream, Answer> {
         let (status, headers, mut reader) = self.open(server);
         if status == 200 && headers["content-type"] == "text/event-stream" {
             return Ok(Stream { reader });
@@ -145,17 +145,17 @@ impl Request {
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("JSON, not {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// Fails unless it is this problem.
-    pub(super) fn assert_problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn assert_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.json();
@@ -188,7 +188,7 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
 
 /// Server-sent events as they come.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     reader: BufReader<TcpStream>,
 }
 

@@ -15,19 +15,19 @@ const LISTENING: &str = "listening on http://";
 
 /// A process that listens; killed with its children when dropped.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Server {
     /// `telecine dev`.
-    pub(super) fn development(place: &Workplace) -> Self {
+    pub(crate) fn development(place: &Workplace) -> Self {
         Self::start(place.telecine(&["dev", "--listen", "127.0.0.1:0"]))
     }
 
     /// `telecine serve` in a mode, with SQLite unless the command says otherwise.
-    pub(super) fn command(place: &Workplace, mode: &str) -> Command {
+    pub(crate) fn command(place: &Workplace, mode: &str) -> Command {
         let directory = |name: &str| {
             let directory = place.path().join(name);
             std::fs::create_dir_all(&directory).expect("a directory");
@@ -43,7 +43,7 @@ impl Server {
     }
 
     /// Starts a command that will listen.
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         command.stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.spawn().expect("the command starts");
         let mut notes = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -62,17 +62,17 @@ impl Server {
         Self { address, child }
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         kill_process(pid, signal).expect("the process can be signalled");
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for its end.
-    pub(super) fn ended(mut self, within: Duration) -> ExitStatus {
+    pub(crate) fn ended(mut self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child to wait for") {
@@ -97,7 +97,7 @@ impl Drop for Server {
 }
 
 /// Makes a clip of so many seconds in the directory of sources of `telecine dev`, or of a server.
-pub(super) fn clip(place: &Workplace, (directory, name): (&str, &str), seconds: u32) {
+pub(crate) fn clip(place: &Workplace, (directory, name): (&str, &str), seconds: u32) {
     let directory = place.path().join(directory);
     std::fs::create_dir_all(&directory).expect("a directory");
     let picture = format!("testsrc2=size=320x180:rate=25:duration={seconds}");

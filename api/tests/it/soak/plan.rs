@@ -1,0 +1,121 @@
+//! What is to be done, and what is to fail.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Something that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// A worker and its children are killed, and another one is started.
+    Kill,
+    /// A worker is told to stop, and another one is started.
+    Stop,
+    /// A worker stands still for longer than its lease, and then goes on.
+    Pause,
+    /// The object store has too much to do for a while.
+    BusyStore,
+    /// The object store is slow for a while.
+    SlowStore,
+    /// The object store ends connections.
+    LostStore,
+    /// The database restarts, without an end to what it was doing.
+    RestartPostgres,
+}
+
+impl FromStr for Trouble {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "kill" => Self::Kill,
+            "stop" => Self::Stop,
+            "pause" => Self::Pause,
+            "busy-store" => Self::BusyStore,
+            "slow-store" => Self::SlowStore,
+            "lost-store" => Self::LostStore,
+            "restart-postgres" => Self::RestartPostgres,
+            other => return Err(format!("there is no trouble {other}")),
+        })
+    }
+}
+
+/// What everything but a restart of the database is: that needs a server of its own.
+const TROUBLES: &str = "kill,stop,pause,busy-store,slow-store,lost-store";
+
+/// Each member is set by a variable.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// `TELECINE_SOAK_SEED`: what fails when.
+    pub(super) seed: u64,
+    /// `TELECINE_SOAK_SECONDS`: how long jobs are submitted and things fail.
+    pub(super) time: Duration,
+    /// `TELECINE_SOAK_EVERY`: seconds from one trouble to the next.
+    pub(super) every: Duration,
+    /// `TELECINE_SOAK_TROUBLES`: names with commas in between.
+    pub(super) troubles: Vec<Trouble>,
+    /// `TELECINE_SOAK_WORKERS`: workers at a time.
+    pub(super) workers: usize,
+    /// `TELECINE_SOAK_JOBS`: so many jobs, all submitted at once. Without it, a few are always under
+    /// way.
+    pub(super) jobs: Option<usize>,
+    /// `TELECINE_SOAK_CLIPS`: a directory of videos, each the source of every so-many-th job.
+    pub(super) clips: Option<PathBuf>,
+    /// `TELECINE_SOAK_WORKFLOW`.
+    pub(super) workflow: String,
+}
+
+impl Plan {
+    pub(super) fn from_environment() -> Self {
+        let seconds = |name, otherwise| Duration::from_secs(number(name).unwrap_or(otherwise));
+        let troubles = variable("TELECINE_SOAK_TROUBLES").unwrap_or_else(|| TROUBLES.to_owned());
+        let trouble = |name: &str| name.parse().unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            seed: number("TELECINE_SOAK_SEED").unwrap_or(1),
+            time: seconds("TELECINE_SOAK_SECONDS", 20),
+            every: seconds("TELECINE_SOAK_EVERY", 3),
+            troubles: troubles.split(',').map(trouble).collect(),
+            workers: number("TELECINE_SOAK_WORKERS").unwrap_or(2),
+            jobs: number("TELECINE_SOAK_JOBS"),
+            clips: variable("TELECINE_SOAK_CLIPS").map(PathBuf::from),
+            workflow: variable("TELECINE_SOAK_WORKFLOW")
+                .unwrap_or_else(|| "video:transcode".to_owned()),
+        }
+    }
+
+    /// Whether no more jobs are to be submitted.
+    pub(super) fn is_all(&self, accepted: usize) -> bool {
+        self.jobs.is_some_and(|jobs| accepted >= jobs)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+fn number<T: FromStr>(name: &str) -> Option<T> {
+    let text = variable(name)?;
+    let number = text.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{name} has to be a number, not {text}")))
+}
+
+/// Chance that a seed repeats (SplitMix64).
+#[derive(Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).expect("an index")
+    }
+
+    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}

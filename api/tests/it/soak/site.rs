@@ -1,0 +1,348 @@
+//! The processes, the servers that they use, and the jobs that they were given.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use telecine_engine::objects::ObjectStore as _;
+use telecine_object_stores::{S3Credentials, S3Options, S3Store};
+use telecine_testkit::faults::{Fault, FaultProxy};
+use telecine_testkit::servers::{PostgresSchema, S3Place};
+use tokio::runtime::Runtime;
+
+use super::plan::{Dice, Plan, Trouble};
+use crate::ffmpeg;
+use crate::http::client::Request;
+use crate::http::process::Server;
+use crate::product::Workplace;
+
+/// Says how the database of a soak is restarted.
+const RESTART_POSTGRES: &str = "TELECINE_SOAK_RESTART_POSTGRES";
+/// Jobs under way while no number of them is set.
+const UNDER_WAY: usize = 4;
+/// Longer than a lease, the sweep that finds it over, and whatever a busy machine adds.
+const PAUSE: Duration = Duration::from_secs(12);
+/// Requests that a fault of the object store hits.
+const FAULTY_REQUESTS: usize = 20;
+/// A job that has to be retried more often than this never ends.
+const MOST_RETRIES: u32 = 20;
+/// A worker that was told to stop has reached a checkpoint by then.
+const STOP: Duration = Duration::from_secs(120);
+
+/// A worker that is there no more.
+#[derive(Debug)]
+pub(super) struct Loss {
+    /// Its session, if it had one.
+    pub(super) session: Option<String>,
+    pub(super) at: DateTime<Utc>,
+    pub(super) trouble: Trouble,
+}
+
+pub(super) struct Site {
+    place: Workplace,
+    pub(super) runtime: Runtime,
+    pub(super) database: PostgresSchema,
+    source: S3Place,
+    media: S3Place,
+    proxy: FaultProxy,
+    servers: Vec<Server>,
+    workers: Vec<Server>,
+    paused: Vec<(Instant, Server)>,
+    workers_started: usize,
+    clips: Vec<String>,
+    /// Address of each job that was accepted, by the key of its request.
+    pub(super) jobs: BTreeMap<String, String>,
+    ended: BTreeMap<String, Value>,
+    retries: BTreeMap<String, u32>,
+    pub(super) losses: Vec<Loss>,
+}
+
+impl Site {
+    pub(super) fn open(plan: &Plan) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let (database, source, media) = runtime.block_on(async {
+            let database = PostgresSchema::create().await;
+            (database, S3Place::create().await, S3Place::create().await)
+        });
+        let mut site = Self {
+            place: Workplace::new(),
+            proxy: FaultProxy::start(&media.endpoint()),
+            runtime,
+            database,
+            source,
+            media,
+            servers: Vec::new(),
+            workers: Vec::new(),
+            paused: Vec::new(),
+            workers_started: 0,
+            clips: Vec::new(),
+            jobs: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            losses: Vec::new(),
+        };
+        site.clips = site.upload(plan);
+        for _ in 0..2 {
+            let server = Server::start(site.command("server"));
+            site.servers.push(server);
+        }
+        for _ in 0..plan.workers {
+            site.start_worker();
+        }
+        site
+    }
+
+    /// Puts the clips into the store of sources; answers their keys.
+    fn upload(&self, plan: &Plan) -> Vec<String> {
+        let mut files = match &plan.clips {
+            Some(directory) => files(directory),
+            None => vec![self.clip()],
+        };
+        files.sort();
+        let options = S3Options {
+            endpoint: Some(self.source.endpoint()),
+            region: None,
+            credentials: Some(S3Credentials {
+                access_key: self.source.access_key(),
+                secret_key: self.source.secret_key(),
+            }),
+        };
+        let store = S3Store::new(&self.source.url(), options).expect("an address of a bucket");
+        let upload = |file: PathBuf| {
+            let key = file.file_name().and_then(|name| name.to_str());
+            let key = key.expect("a name in UTF-8").to_owned();
+            let put = store.put_file(&key, &file);
+            self.runtime.block_on(put).expect("the clip is stored");
+            key
+        };
+        files.into_iter().map(upload).collect()
+    }
+
+    /// Twelve seconds with sound: two segments of each rendition.
+    fn clip(&self) -> PathBuf {
+        let path = self.place.path().join("clip.mp4");
+        let file = path.to_str().expect("a path in UTF-8");
+        ffmpeg::ffmpeg(&[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=320x180:rate=25:duration=12",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=440:duration=12",
+            "-c:v",
+            "libx264",
+            "-g",
+            "25",
+            "-c:a",
+            "aac",
+            file,
+        ]);
+        path
+    }
+
+    fn command(&self, mode: &str) -> Command {
+        let mut command = self.place.telecine(&["serve", "--mode", mode]);
+        command
+            .env("TELECINE_LISTEN", "127.0.0.1:0")
+            .env("TELECINE_WORKER_METRICS_PORT", "0")
+            .env("TELECINE_WORKER_CONCURRENCY", "2")
+            .env("TELECINE_DATABASE_URL", self.database.url());
+        let endpoints = [
+            ("SOURCE", &self.source, self.source.endpoint()),
+            ("MEDIA", &self.media, self.proxy.url()),
+        ];
+        for (role, place, endpoint) in endpoints {
+            let set = [
+                ("URL", place.url()),
+                ("S3_ENDPOINT", endpoint),
+                ("S3_ACCESS_KEY", place.access_key()),
+                ("S3_SECRET_KEY", place.secret_key()),
+            ];
+            command.envs(set.map(|(name, value)| (format!("TELECINE_{role}_{name}"), value)));
+        }
+        command
+    }
+
+    fn start_worker(&mut self) {
+        self.workers_started += 1;
+        let scratch = format!("scratch-{}", self.workers_started);
+        let mut command = self.command("worker");
+        command
+            .env("TELECINE_SCRATCH_DIR", self.place.path().join(scratch))
+            .env("TELECINE_WORKER_METRICS_PORT", free_port().to_string());
+        self.workers.push(Server::start(command));
+    }
+
+    /// Submits what is to be under way now. What was not answered is sent again under the same key.
+    pub(super) fn submit(&mut self, plan: &Plan) {
+        let wanted = plan.jobs.unwrap_or(self.ended.len() + UNDER_WAY);
+        while self.jobs.len() < wanted {
+            let n = self.jobs.len();
+            let request = json!({
+                "type": plan.workflow,
+                "source": self.clips[n % self.clips.len()],
+                "hash": format!("soak{n:08}"),
+            });
+            let key = format!("job-{n}");
+            let request = Request::post("/api/jobs", &request).header("idempotency-key", &key);
+            let answer = request.send(self.servers[n % self.servers.len()].address);
+            if answer.status != 202 && answer.status != 200 {
+                eprintln!("{key}: {} {}", answer.status, answer.text());
+                return;
+            }
+            let job = answer.json()["id"].as_str().map(str::to_owned);
+            let job = job.unwrap_or_else(|| panic!("no job: {}", answer.text()));
+            self.jobs.insert(key, job);
+        }
+    }
+
+    pub(super) fn accepted(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Jobs that have not ended, as far as they can be asked.
+    pub(super) fn unfinished(&mut self) -> usize {
+        let open: Vec<_> = self
+            .jobs
+            .values()
+            .filter(|job| !self.ended.contains_key(*job))
+            .cloned()
+            .collect();
+        for job in open {
+            let answer = self.get(&format!("/api/jobs/{job}"));
+            let Some(document) = answer else { continue };
+            match document["status"].as_str().unwrap_or_default() {
+                "queued" | "running" | "waiting" => {}
+                "failed" | "held" => self.retry(&job, &document),
+                _ => drop(self.ended.insert(job, document)),
+            }
+        }
+        self.jobs.len() - self.ended.len()
+    }
+
+    /// Does what whoever runs the service would do: a store or a database that failed too often is
+    /// tried again, and so is a step whose workers were killed too often. Anything else is a fault
+    /// of ours.
+    fn retry(&mut self, job: &str, document: &Value) {
+        let class = document["error"]["class"].as_str().unwrap_or_default();
+        let excused = ["dependency", "transient", "lost"].contains(&class);
+        assert!(excused || document["status"] == "held", "{document:#}");
+        let retries = self.retries.entry(job.to_owned()).or_default();
+        *retries += 1;
+        assert!(*retries <= MOST_RETRIES, "{document:#}");
+        let retry = Request::post(&format!("/api/jobs/{job}/retry"), &json!({}));
+        let answer = retry.send(self.servers[0].address);
+        // It may be on its way already.
+        assert!(
+            [202, 409, 503].contains(&answer.status),
+            "{}",
+            answer.text()
+        );
+    }
+
+    /// How often jobs were retried by hand.
+    pub(super) fn retries(&self) -> u32 {
+        self.retries.values().sum()
+    }
+
+    /// Jobs as they ended.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &Value> {
+        self.ended.values()
+    }
+
+    /// What a server answers, if it answers well.
+    pub(super) fn get(&self, path: &str) -> Option<Value> {
+        let answer = Request::get(path).send(self.servers[0].address);
+        (answer.status == 200).then(|| answer.json())
+    }
+
+    pub(super) fn suffer(&mut self, trouble: Trouble, dice: &mut Dice) {
+        self.wake();
+        match trouble {
+            Trouble::Kill => {
+                let victim = self.workers.remove(dice.below(self.workers.len()));
+                self.lose(&victim, trouble);
+                drop(victim);
+                self.start_worker();
+            }
+            Trouble::Stop => {
+                let victim = self.workers.remove(dice.below(self.workers.len()));
+                self.lose(&victim, trouble);
+                victim.signal(Signal::TERM);
+                self.start_worker();
+                assert_eq!(
+                    victim.ended(STOP).code(),
+                    Some(0),
+                    "a worker that was told to stop"
+                );
+            }
+            Trouble::Pause => {
+                let victim = self.workers.remove(dice.below(self.workers.len()));
+                self.lose(&victim, trouble);
+                victim.signal(Signal::STOP);
+                self.paused.push((Instant::now(), victim));
+                if self.workers.is_empty() {
+                    self.start_worker();
+                }
+            }
+            Trouble::BusyStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::slow_down()),
+            Trouble::SlowStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::Slow(200_000)),
+            Trouble::LostStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::HangUp),
+            Trouble::RestartPostgres => restart_postgres(),
+        }
+    }
+
+    fn lose(&mut self, victim: &Server, trouble: Trouble) {
+        let (pid, at) = (victim.pid(), Utc::now());
+        let session = format!("select id from session where name ~ '\\m{pid}$'");
+        let session = self.runtime.block_on(self.database.text(&session));
+        self.losses.push(Loss {
+            session,
+            at,
+            trouble,
+        });
+    }
+
+    /// Lets those go on that stood still for long enough: they find out that their steps went to
+    /// others, and begin anew.
+    fn wake(&mut self) {
+        let rested = |(since, _): &mut (Instant, Server)| since.elapsed() > PAUSE;
+        for (_, paused) in self.paused.extract_if(.., rested) {
+            paused.signal(Signal::CONT);
+            self.workers.push(paused);
+        }
+    }
+
+    /// Nothing fails from now on.
+    pub(super) fn calm(&mut self) {
+        self.proxy.clear();
+        while !self.paused.is_empty() {
+            std::thread::sleep(Duration::from_millis(100));
+            self.wake();
+        }
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("a directory of clips");
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+/// A port that was free a moment ago: a worker's own listener takes no other.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn restart_postgres() {
+    let command = std::env::var(RESTART_POSTGRES);
+    let command = command.unwrap_or_else(|_| panic!("{RESTART_POSTGRES} is not set"));
+    let status = Command::new("sh").args(["-c", &command]).status();
+    assert!(status.expect("a shell").success(), "{command}");
+}
