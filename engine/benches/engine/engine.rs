@@ -41,9 +41,32 @@ steps:
 output: {n: '${{ steps.c.output.n }}'}
 ";
 
+const FAN_OUT: &str = "
+workflow: bench:fan-out
+version: 1
+input: {type: object, properties: {n: {type: integer}}}
+steps:
+  list: {activity: bench.list@1, with: {n: '${{ input.n }}'}}
+  each: {activity: bench.leaf@1, for_each: steps.list.output.items, with: {n: '${{ each }}'}}
+output: {}
+";
+
 /// Gives back what it is given.
 #[derive(Debug)]
 struct Echo;
+
+/// The same under a name that not every worker has.
+#[derive(Debug)]
+struct Leaf;
+
+/// Lists the numbers below one.
+#[derive(Debug)]
+struct List;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Numbers {
+    items: Vec<i64>,
+}
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Number {
@@ -62,12 +85,50 @@ impl Activity for Echo {
     }
 }
 
+impl Activity for Leaf {
+    const NAME: &'static str = "bench.leaf";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Gives back what it is given.";
+    type Input = Number;
+    type Output = Number;
+
+    async fn run(&self, _: &Context, number: Number) -> Result<Number, ActivityError> {
+        Ok(number)
+    }
+}
+
+impl Activity for List {
+    const NAME: &'static str = "bench.list";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Lists the numbers below one.";
+    type Input = Number;
+    type Output = Numbers;
+
+    async fn run(&self, _: &Context, number: Number) -> Result<Numbers, ActivityError> {
+        Ok(Numbers {
+            items: (0..number.n).collect(),
+        })
+    }
+}
+
+/// What a worker has.
+fn registry(with_leaf: bool) -> Registry {
+    let mut registry = Registry::default();
+    registry.register(Echo).unwrap();
+    registry.register(List).unwrap();
+    if with_leaf {
+        registry.register(Leaf).unwrap();
+    }
+    registry
+}
+
 type Waiting = Arc<Mutex<HashMap<RunId, oneshot::Sender<()>>>>;
 
 /// A running engine.
 pub(crate) struct Engine {
     coordinator: Coordinator,
     definition: Arc<Definition>,
+    fan_out: Arc<Definition>,
     waiting: Waiting,
     stop: CancellationToken,
     worker: JoinHandle<Result<(), WorkerError>>,
@@ -77,31 +138,36 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) async fn on_sqlite(directory: &Path) -> Self {
+    /// `with_leaf`: whether the worker can run the steps of a fan-out.
+    pub(crate) async fn on_sqlite(directory: &Path, with_leaf: bool) -> Self {
         let store = SqliteStore::open(directory).await.unwrap();
-        Self::start(Arc::new(store), Arc::new(InProcessDispatcher::default())).await
+        let dispatcher = Arc::new(InProcessDispatcher::default());
+        Self::start(Arc::new(store), dispatcher, with_leaf).await
     }
 
-    pub(crate) async fn on_postgres(url: &str) -> Self {
+    pub(crate) async fn on_postgres(url: &str, with_leaf: bool) -> Self {
         let store = PostgresStore::open(url).await.unwrap();
         let dispatcher = PostgresDispatcher::start(url).unwrap();
-        Self::start(Arc::new(store), Arc::new(dispatcher)).await
+        Self::start(Arc::new(store), Arc::new(dispatcher), with_leaf).await
     }
 
-    async fn start(store: Arc<dyn Store>, dispatcher: Arc<dyn Dispatcher>) -> Self {
+    async fn start(
+        store: Arc<dyn Store>,
+        dispatcher: Arc<dyn Dispatcher>,
+        with_leaf: bool,
+    ) -> Self {
         let definitions = Arc::new(Definitions::new(store.clone()));
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
         let objects = Arc::new(FsStores);
-        let mut registry = Registry::default();
-        registry.register(Echo).unwrap();
-        let definition = Arc::new(validate(WORKFLOW, &registry).unwrap());
+        let define = |text| Arc::new(validate(text, &registry(true)).unwrap());
+        let (definition, fan_out) = (define(WORKFLOW), define(FAN_OUT));
         let scratch = tempfile::tempdir().unwrap();
         let parts = WorkerParts {
             store: store.clone(),
             committer: committer.clone(),
             definitions: definitions.clone(),
             dispatcher: dispatcher.clone(),
-            registry: Arc::new(registry),
+            registry: Arc::new(registry(with_leaf)),
             objects: objects.clone(),
             scratch: PathBuf::from(scratch.path()),
         };
@@ -131,6 +197,7 @@ impl Engine {
                 large_source_bytes: u64::MAX,
             },
             definition,
+            fan_out,
             waiting,
             worker: tokio::spawn(worker.run(stop.clone())),
             stop,
@@ -147,7 +214,7 @@ impl Engine {
         for n in 0..workflows {
             let slot = slots.clone().acquire_owned().await.unwrap();
             let (coordinator, waiting) = (self.coordinator.clone(), self.waiting.clone());
-            let submission = self.submission(&json!({"n": n}));
+            let submission = submission(&self.definition, &json!({"n": n}));
             running.spawn(async move {
                 let _slot = slot;
                 let started = Instant::now();
@@ -159,24 +226,41 @@ impl Engine {
         running.join_all().await
     }
 
-    fn submission(&self, input: &Value) -> Submission {
-        Submission {
-            definition: self.definition.clone(),
-            input: input.clone(),
-            stores: StoreUrls {
-                source: "file:///".to_owned(),
-                media: "file:///".to_owned(),
-            },
-            queue: None,
-            priority: 0,
-            labels: Default::default(),
-            force: true,
-        }
+    /// Submits a fan-out.
+    pub(crate) async fn fan_out(&self, input: &Value) -> RunId {
+        let submission = submission(&self.fan_out, input);
+        self.coordinator.submit(submission).await.unwrap().run
+    }
+
+    /// How many steps can be claimed.
+    pub(crate) async fn waiting_steps(&self) -> u64 {
+        let waiting = self.coordinator.store.count_waiting().await.unwrap();
+        waiting.iter().map(|(_, steps)| steps).sum()
+    }
+
+    /// Waits for the end of a run.
+    pub(crate) async fn wait(&self, run: &RunId) {
+        wait(&self.coordinator, &self.waiting, run).await;
     }
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.worker.await.unwrap().unwrap();
+    }
+}
+
+fn submission(definition: &Arc<Definition>, input: &Value) -> Submission {
+    Submission {
+        definition: definition.clone(),
+        input: input.clone(),
+        stores: StoreUrls {
+            source: "file:///".to_owned(),
+            media: "file:///".to_owned(),
+        },
+        queue: None,
+        priority: 0,
+        labels: Default::default(),
+        force: true,
     }
 }
 

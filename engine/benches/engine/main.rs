@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 mod engine;
+mod fan_out;
 mod server;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ struct Figures {
 fn main() {
     let rounds = number("TELECINE_BENCH_ROUNDS").unwrap_or(3);
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(fan_outs());
     println!(
         "store     in flight  workflows/s  CPU ms/wf  commits/wf  syncs/wf  WAL B/wf  p50 ms  p99 ms"
     );
@@ -58,10 +60,10 @@ fn main() {
         for load in LOADS {
             runtime.block_on(async {
                 let directory = tempfile::tempdir().unwrap();
-                let engine = Engine::on_sqlite(directory.path()).await;
+                let engine = Engine::on_sqlite(directory.path(), true).await;
                 print("sqlite", load, &measure(engine, load, None).await);
                 if let Some(server) = Server::named() {
-                    let engine = Engine::on_postgres(&server.schema().await).await;
+                    let engine = Engine::on_postgres(&server.schema().await, true).await;
                     print(
                         "postgres",
                         load,
@@ -71,6 +73,20 @@ fn main() {
             });
         }
     }
+}
+
+async fn fan_outs() {
+    fan_out::header();
+    let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let idle = Engine::on_sqlite(places[0].path(), false).await;
+    let busy = Engine::on_sqlite(places[1].path(), true).await;
+    fan_out::measure("sqlite", idle, busy).await;
+    if let Some(server) = Server::named() {
+        let idle = Engine::on_postgres(&server.schema().await, false).await;
+        let busy = Engine::on_postgres(&server.schema().await, true).await;
+        fan_out::measure("postgres", idle, busy).await;
+    }
+    println!();
 }
 
 fn number(name: &str) -> Option<usize> {

@@ -108,3 +108,17 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     let (_, fields) = text.rsplit_once(") ")?;
     Some(fields.split(' ').map(str::to_owned).collect())
 }
+
+/// Forgets how much memory this process once had.
+pub(crate) fn forget_peak() {
+    // Where it cannot be forgotten, the peak is that of all that was measured so far.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most memory that this process has had, in MiB.
+pub(crate) fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next());
+    kib.unwrap().parse::<u64>().unwrap() / 1024
+}
