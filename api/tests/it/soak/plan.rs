@@ -21,6 +21,12 @@ pub(super) enum Trouble {
     LostStore,
     /// The database restarts, without an end to what it was doing.
     RestartPostgres,
+    /// Redis forgets everything.
+    FlushRedis,
+    /// Redis answers nobody for half a minute.
+    PauseRedis,
+    /// Redis is gone for a while.
+    RestartRedis,
 }
 
 impl FromStr for Trouble {
@@ -35,12 +41,15 @@ impl FromStr for Trouble {
             "slow-store" => Self::SlowStore,
             "lost-store" => Self::LostStore,
             "restart-postgres" => Self::RestartPostgres,
+            "flush-redis" => Self::FlushRedis,
+            "pause-redis" => Self::PauseRedis,
+            "restart-redis" => Self::RestartRedis,
             other => return Err(format!("there is no trouble {other}")),
         })
     }
 }
 
-/// What everything but a restart of the database is: that needs a server of its own.
+/// Those that need no database and no Redis of their own.
 const TROUBLES: &str = "kill,stop,pause,busy-store,slow-store,lost-store";
 
 /// Each member is set by a variable.

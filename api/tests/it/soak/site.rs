@@ -1,6 +1,8 @@
 //! The processes, the servers that they use, and the jobs that they were given.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +24,10 @@ use crate::product::Workplace;
 
 /// Says how the database of a soak is restarted.
 const RESTART_POSTGRES: &str = "TELECINE_SOAK_RESTART_POSTGRES";
+/// The socket of the Redis of a soak. Without it there is none.
+const REDIS: &str = "TELECINE_SOAK_REDIS";
+/// Says how it is started again.
+const START_REDIS: &str = "TELECINE_SOAK_START_REDIS";
 /// Jobs under way while no number of them is set.
 const UNDER_WAY: usize = 4;
 /// Longer than a lease, the sweep that finds it over, and whatever a busy machine adds.
@@ -153,6 +159,9 @@ impl Site {
             .env("TELECINE_WORKER_METRICS_PORT", "0")
             .env("TELECINE_WORKER_CONCURRENCY", "2")
             .env("TELECINE_DATABASE_URL", self.database.url());
+        if let Ok(socket) = std::env::var(REDIS) {
+            command.env("TELECINE_REDIS_URL", format!("redis+unix://{socket}"));
+        }
         let endpoints = [
             ("SOURCE", &self.source, self.source.endpoint()),
             ("MEDIA", &self.media, self.proxy.url()),
@@ -294,7 +303,13 @@ impl Site {
             Trouble::BusyStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::slow_down()),
             Trouble::SlowStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::Slow(200_000)),
             Trouble::LostStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::HangUp),
-            Trouble::RestartPostgres => restart_postgres(),
+            Trouble::RestartPostgres => shell(RESTART_POSTGRES),
+            Trouble::FlushRedis => redis("FLUSHALL"),
+            Trouble::PauseRedis => redis("CLIENT PAUSE 30000 ALL"),
+            Trouble::RestartRedis => {
+                redis("SHUTDOWN NOSAVE");
+                shell(START_REDIS);
+            }
         }
     }
 
@@ -340,9 +355,18 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-fn restart_postgres() {
-    let command = std::env::var(RESTART_POSTGRES);
-    let command = command.unwrap_or_else(|_| panic!("{RESTART_POSTGRES} is not set"));
+/// Runs the command that a variable holds.
+fn shell(variable: &str) {
+    let command = std::env::var(variable);
+    let command = command.unwrap_or_else(|_| panic!("{variable} is not set"));
     let status = Command::new("sh").args(["-c", &command]).status();
     assert!(status.expect("a shell").success(), "{command}");
+}
+
+/// Tells Redis something; it may be paused or gone already.
+fn redis(command: &str) {
+    let socket = std::env::var(REDIS).unwrap_or_else(|_| panic!("{REDIS} is not set"));
+    if let Ok(mut stream) = UnixStream::connect(socket) {
+        let _ = stream.write_all(format!("{command}\r\n").as_bytes());
+    }
 }
