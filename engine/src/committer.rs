@@ -20,6 +20,7 @@ use ::metrics::{counter, gauge, histogram};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
+use self::claims::Wish;
 use crate::definitions::Definitions;
 use crate::dispatch::{Dispatcher, Hint};
 use crate::id::{RunId, SessionId};
@@ -80,6 +81,24 @@ enum Work {
     },
     /// Steps for a worker.
     Claim(ClaimRequest),
+}
+
+impl Work {
+    /// A command without the claim that came with it, if one did.
+    fn without_claim(&self) -> Option<Self> {
+        match self {
+            Self::Fold {
+                run,
+                command,
+                next: Some(_),
+            } => Some(Self::Fold {
+                run: run.clone(),
+                command: command.clone(),
+                next: None,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// Something that gets a transaction of its own.
@@ -523,10 +542,25 @@ impl Writer {
         }
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            let alone = self.transact(Job::Together(std::slice::from_ref(work)));
-            answers.push(alone.await.and_then(|mut answers| answers.remove(0)));
+            answers.push(self.answer_one(work).await);
         }
         answers
+    }
+
+    async fn answer_one(&self, work: &Work) -> Answered {
+        let alone = |work| self.transact(Job::Together(std::slice::from_ref(work)));
+        let answered = match alone(work).await {
+            // What was to be claimed with it may be what cannot be read: the report counts for more.
+            Err(CommitError::Store(error)) if matches!(*error, StoreError::Corrupt(_)) => {
+                let Some(report) = work.without_claim() else {
+                    return Err(CommitError::Store(error));
+                };
+                tracing::error!(%error, "nothing could be claimed with the end of an attempt");
+                self.transact(Job::Together(&[report])).await
+            }
+            answered => answered,
+        };
+        answered.and_then(|mut answers| answers.remove(0))
     }
 
     /// Does a job in one transaction, and again while other transactions come in between.
@@ -558,13 +592,15 @@ impl Writer {
 
     async fn commit(&self, works: &[Work]) -> Result<Vec<Answered>, StoreError> {
         let mut batch = Batch::begin(self, works.len()).await?;
-        let wishes = batch.live(claims::wishes(works)).await?;
+        let mut wishes = batch.live(claims::wishes(works)).await?;
         batch.create(works).await?;
         let candidates = batch.candidates(&wishes).await?;
         batch.open(works, &candidates).await?;
         batch.fold().await?;
-        batch.claim(&wishes, &candidates).await?;
-        batch.commit(self).await
+        batch.claim(&mut wishes, &candidates).await?;
+        let answers = batch.commit(self).await?;
+        wishes.into_iter().for_each(Wish::settle);
+        Ok(answers)
     }
 
     async fn do_alone(&self, chore: &Chore) -> Result<Vec<Answered>, StoreError> {

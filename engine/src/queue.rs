@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use lines::{Lines, Turns};
-pub use room::{Capability, Machine, Room};
+pub use room::{Capability, Free, Machine, Room};
 
 use crate::definition::{Gpu, Requires};
 use crate::id::{RunId, StepId};

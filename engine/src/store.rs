@@ -15,7 +15,7 @@ use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, 
 use crate::id::{RunId, SessionId, StepId};
 use crate::machine::Changes;
 use crate::objects::Artifact;
-use crate::queue::{Capability, Kind, Machine, Room, Waiting};
+use crate::queue::{Capability, Free, Kind, Machine, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::run::{
     AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls,
@@ -100,8 +100,8 @@ pub struct ClaimRequest {
     pub run: Option<RunId>,
     /// The worker's machine.
     pub machine: Machine,
-    /// What is free of it. The request owns it: nobody else fills it meanwhile.
-    pub free: Room,
+    /// What is free of it; shared by all requests of the worker.
+    pub free: Free,
     /// Activities that the worker has, as `name@version`; others stay unclaimed.
     pub activities: Vec<String>,
 }

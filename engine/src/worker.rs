@@ -32,7 +32,7 @@ use crate::id::{RunId, SessionId};
 use crate::machine::Command;
 use crate::metrics;
 use crate::objects::ObjectStores;
-use crate::queue::{Capability, Machine, Turns};
+use crate::queue::{Capability, Free, Machine, Turns};
 use crate::store::{Claim, ClaimRequest, Store, StoreError};
 
 pub use contact::Contact;
@@ -41,7 +41,7 @@ pub use held::Held;
 pub use outage::report;
 pub use scratch::ATTEMPTS;
 pub use session::{LEASE, Session};
-use slots::{Offer, Slots};
+use slots::Slots;
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost
 /// their step; bounds how long the attempts of a cancelled run go on. Each time is a transaction that
@@ -135,7 +135,7 @@ impl Worker {
             session: session.id().clone(),
             run: options.run.clone(),
             machine: options.machine,
-            free: room,
+            free: Free::default(),
             activities,
         });
         Ok(Self {
@@ -180,7 +180,8 @@ impl Worker {
         }
         signals.cancelled.cancel();
         while let Some(ended) = attempts.join_next().await {
-            self.give_back(settle(ended).unwrap_or_default()).await;
+            let claims = settle(ended).ok().flatten();
+            self.give_back(claims.unwrap_or_default()).await;
         }
         if result.is_ok() {
             self.parts
@@ -199,40 +200,33 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<(), WorkerError> {
         let mut bell = self.parts.dispatcher.listen();
-        let mut waiting: Option<Waiting> = None;
+        let mut waiting: Option<Awaited> = None;
         let (mut look, mut away) = (true, false);
         let stopped = loop {
-            if waiting.is_none() && !self.slots.are_taken() {
+            if waiting.is_none() {
                 waiting = Some(self.wait().await?);
             }
-            if look && let Some(waiting) = &waiting {
-                look = false;
-                away = self.look(waiting).await?;
+            if std::mem::take(&mut look) {
+                away = self.look().await?;
             }
-            let has_room = waiting.is_some();
+            let has_room = !self.slots.are_taken();
             let claims = tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 () = self.session.lost() => break Err(WorkerError::LeaseLost),
                 Some(ended) = attempts.join_next() => {
                     let claims = settle(ended)?;
-                    if claims.is_empty() {
-                        // More is free than what is waited with.
-                        self.parts.committer.withdraw(self.session.id()).await;
-                    }
-                    claims
+                    // Nobody has looked what fits into what it left.
+                    look = claims.is_none();
+                    claims.unwrap_or_default()
                 }
                 claimed = claims(&mut waiting) => {
                     signals.held.note(&claimed);
-                    let waited = waiting.take();
+                    waiting = None;
                     if claimed.as_ref().is_err_and(outage::Passing::passes) {
                         away = true;
                         continue;
                     }
-                    let claims = claimed.map_err(fatal)?;
-                    if let Some(Waiting { offer, .. }) = waited {
-                        offer.settle(&claims);
-                    }
-                    claims
+                    claimed.map_err(fatal)?
                 }
                 // A full worker does not listen: whoever rings for one rings for another then.
                 () = bell.rung(), if has_room && !away => { look = true; continue }
@@ -255,15 +249,9 @@ impl Worker {
     }
 
     /// Waits for steps that fit into what is free.
-    async fn wait(&self) -> Result<Waiting, WorkerError> {
-        let offer = self.slots.offer();
-        let request = offer.request();
-        let awaited = self.parts.committer.wait(request.clone()).await;
-        Ok(Waiting {
-            offer,
-            request,
-            awaited: awaited.map_err(fatal)?,
-        })
+    async fn wait(&self) -> Result<Awaited, WorkerError> {
+        let awaited = self.parts.committer.wait(self.slots.request()).await;
+        awaited.map_err(fatal)
     }
 
     /// How long to wait before looking again by itself.
@@ -276,8 +264,8 @@ impl Worker {
 
     /// Claims what is ready already. Most looks end without a transaction. Answers whether the
     /// database is away.
-    async fn look(&self, waiting: &Waiting) -> Result<bool, WorkerError> {
-        match self.is_awaited(&waiting.request).await {
+    async fn look(&self) -> Result<bool, WorkerError> {
+        match self.is_awaited(&self.slots.request()).await {
             Ok(true) => self.parts.committer.look().await,
             Ok(false) => {}
             Err(error) if error.passes() => {
@@ -290,30 +278,34 @@ impl Worker {
     }
 
     /// Waits no more. What was claimed in the last moment is given back: nobody else would run it.
-    async fn give_up(&self, mut waiting: Waiting) {
+    async fn give_up(&self, mut waiting: Awaited) {
         self.parts.committer.withdraw(self.session.id()).await;
-        if let Ok(claims) = waiting.awaited.claims().await {
+        if let Ok(claims) = waiting.claims().await {
             self.give_back(claims).await;
         }
     }
 
     /// Whether a step waits that the request could get.
     async fn is_awaited(&self, request: &ClaimRequest) -> Result<bool, StoreError> {
-        if request.free.attempts() == 0 {
+        let free = request.free.now();
+        if free.attempts() == 0 {
             return Ok(false);
         }
         // The first of each kind is enough to know.
-        let limit = request.run.as_ref().map_or(1, |_| request.looks_at());
+        let limit = request.run.as_ref().map_or(1, |_| request.looks_at(free));
         let waiting = self.parts.store.waiting(request.run.as_ref(), limit);
         let waiting = waiting.await?;
-        Ok(!request.choose(waiting, &mut Turns::default()).is_empty())
+        Ok(!request
+            .choose(free, waiting, &mut Turns::default())
+            .is_empty())
     }
 
     async fn drain(&self, attempts: &mut Attempts, signals: &attempt::Signals) {
         signals.draining.cancel();
         let all = async {
             while let Some(ended) = attempts.join_next().await {
-                self.give_back(settle(ended).unwrap_or_default()).await;
+                let claims = settle(ended).ok().flatten();
+                self.give_back(claims.unwrap_or_default()).await;
             }
         };
         if tokio::time::timeout(self.options.grace, all).await.is_err() {
@@ -344,40 +336,34 @@ async fn save(board: board::Board, store: Arc<dyn Store>) {
     }
 }
 
-/// A wait for steps, with what is free for them.
-struct Waiting {
-    offer: Offer,
-    request: ClaimRequest,
-    awaited: Awaited,
-}
-
 /// What was waited for; never, if nothing is.
-async fn claims(waiting: &mut Option<Waiting>) -> Result<Vec<Claim>, CommitError> {
+async fn claims(waiting: &mut Option<Awaited>) -> Result<Vec<Claim>, CommitError> {
     match waiting {
-        Some(waiting) => waiting.awaited.claims().await,
+        Some(waiting) => waiting.claims().await,
         None => std::future::pending().await,
     }
 }
 
-/// What was claimed when an attempt ended, or why its end could not be recorded.
-type Report = Result<Vec<Claim>, CommitError>;
+/// What was claimed when an attempt ended (`None` if there was nothing to claim with), or why its end
+/// could not be recorded.
+type Report = Result<Option<Vec<Claim>>, CommitError>;
 type Attempts = JoinSet<Report>;
 type Ended = Result<Report, tokio::task::JoinError>;
 
 /// What the end of an attempt means for its worker: the next step, if one was claimed. Only a store
 /// that cannot be written is fatal.
-fn settle(ended: Ended) -> Result<Vec<Claim>, WorkerError> {
+fn settle(ended: Ended) -> Result<Option<Vec<Claim>>, WorkerError> {
     match ended {
         Ok(Ok(claims)) => Ok(claims),
-        Ok(Err(CommitError::Rejected(_))) => Ok(Vec::new()),
+        Ok(Err(CommitError::Rejected(_))) => Ok(None),
         Ok(Err(CommitError::Store(error))) if matches!(*error, StoreError::Corrupt(_)) => {
             tracing::error!(%error, "the end of an attempt could not be recorded");
-            Ok(Vec::new())
+            Ok(None)
         }
         Ok(Err(error)) => Err(fatal(error)),
         Err(error) => {
             tracing::error!(%error, "the task of an attempt ended unexpectedly");
-            Ok(Vec::new())
+            Ok(None)
         }
     }
 }

@@ -202,8 +202,10 @@ impl Batch {
             Work::Fold { run, .. } => Some(run),
             _ => None,
         });
-        let runs = folded.chain(candidates.iter().map(|(run, _)| run));
-        self.lock(runs.cloned().collect()).await?;
+        let wanted: BTreeSet<RunId> = folded.cloned().collect();
+        let runs = candidates.iter().map(|(run, _)| run.clone());
+        let runs = runs.chain(wanted.iter().cloned()).collect();
+        self.lock(runs, |run| wanted.contains(run)).await?;
         for (index, work) in works.iter().enumerate() {
             if let Work::Fold { run, command, .. } = work {
                 self.queue(run, (Some(index), (**command).clone()));
@@ -212,15 +214,26 @@ impl Batch {
         Ok(())
     }
 
-    /// Runs that were made in this transaction are locked and at hand already.
-    async fn lock(&mut self, mut runs: BTreeSet<RunId>) -> Result<(), StoreError> {
+    /// Runs that were made in this transaction are locked and at hand already. One whose definition
+    /// cannot be read is left out unless it is wanted: it must not keep others from their steps.
+    async fn lock(
+        &mut self,
+        mut runs: BTreeSet<RunId>,
+        wanted: impl Fn(&RunId) -> bool,
+    ) -> Result<(), StoreError> {
         runs.retain(|run| !self.runs.contains_key(run));
         if runs.is_empty() {
             return Ok(());
         }
         for rows in self.tx.load_views(&runs).await? {
-            let definition = self.definitions.get(&rows.run.definition).await?;
             let run = rows.run.id.clone();
+            let definition = match self.definitions.get(&rows.run.definition).await {
+                Err(error @ StoreError::Corrupt(_)) if !wanted(&run) => {
+                    tracing::error!(%error, run.id = %run, "the steps of a run cannot be claimed");
+                    continue;
+                }
+                definition => definition?,
+            };
             self.runs
                 .insert(run, Folding::new(View::new(rows, definition)));
         }
@@ -399,8 +412,8 @@ impl Batch {
     /// Takes from a session what it ran, and ends it.
     pub(super) async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
         let running = self.tx.running_of(session).await?;
-        self.lock(running.iter().map(|fence| fence.run.clone()).collect())
-            .await?;
+        let runs = running.iter().map(|fence| fence.run.clone()).collect();
+        self.lock(runs, |_| true).await?;
         for fence in running {
             let (step, fence, run) = (fence.step, fence.fence, fence.run);
             self.queue(&run, (None, Command::Lose { step, fence }));
@@ -417,7 +430,7 @@ impl Batch {
         run: &RunId,
         verdicts: &Verdicts,
     ) -> Result<(), StoreError> {
-        self.lock(BTreeSet::from([run.clone()])).await?;
+        self.lock(BTreeSet::from([run.clone()]), |_| true).await?;
         self.plan(run, verdicts).await
     }
 

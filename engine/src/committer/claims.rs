@@ -17,8 +17,12 @@ const OF_ONE_RUN: usize = 256;
 /// What works ask for that ask alike: a request for all of them, with all that is free.
 pub(super) struct Wish {
     request: ClaimRequest,
-    /// Numbers of the works, with what is free for each.
-    works: Vec<(usize, Room)>,
+    /// Numbers of the works.
+    works: Vec<usize>,
+    /// What was free, and is not promised to anybody else; goes back where it came from.
+    room: Room,
+    /// What the steps take that were claimed for it.
+    spent: Room,
 }
 
 /// The wishes of works, as a rule one: that of this process's worker.
@@ -33,19 +37,24 @@ pub(super) fn wishes(works: &[Work]) -> Vec<Wish> {
         else {
             continue;
         };
-        let share = (index, request.free);
         match wishes.iter_mut().find(|wish| wish.is_like(request)) {
-            Some(wish) => {
-                wish.request.free += request.free;
-                wish.works.push(share);
-            }
+            Some(wish) => wish.works.push(index),
             None => wishes.push(Wish {
                 request: request.clone(),
-                works: vec![share],
+                works: vec![index],
+                room: request.free.take(),
+                spent: Room::default(),
             }),
         }
     }
+    wishes.retain(|wish| wish.room.attempts() > 0);
     wishes
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        self.request.free.give(self.room);
+    }
 }
 
 impl Wish {
@@ -56,28 +65,37 @@ impl Wish {
             && mine.activities == other.activities
             && mine.machine == other.machine
     }
+
+    /// What was claimed is durable: its room is taken.
+    pub(super) fn settle(mut self) {
+        self.room -= self.spent;
+    }
 }
 
 impl ClaimRequest {
-    /// How many steps are looked at so that no step that could be claimed is missed.
+    /// How many steps are looked at so that no step that could be claimed into `free` is missed.
     #[must_use]
-    pub fn looks_at(&self) -> usize {
-        let attempts = self.free.attempts();
+    pub fn looks_at(&self, free: Room) -> usize {
+        let attempts = free.attempts();
         match self.run {
             Some(_) if attempts > 0 => attempts.max(OF_ONE_RUN),
             _ => attempts,
         }
     }
 
-    /// The steps that go next, of those that wait.
+    /// The steps that go next, of those that wait and fit into `free`.
     #[must_use]
-    pub fn choose(&self, waiting: Vec<Waiting>, turns: &mut Turns) -> Vec<(RunId, StepId)> {
+    pub fn choose(
+        &self,
+        mut free: Room,
+        waiting: Vec<Waiting>,
+        turns: &mut Turns,
+    ) -> Vec<(RunId, StepId)> {
         let mut lines = Lines::default();
         for waiting in waiting {
             lines.add(waiting);
         }
         let mut lines = lines.only(&self.activities, self.run.as_ref());
-        let mut free = self.free;
         let take = || lines.take((self.machine, &mut free), turns);
         std::iter::from_fn(take)
             .map(|(_, run, step)| (run, step))
@@ -105,13 +123,13 @@ impl Batch {
         wishes: &[Wish],
     ) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let mut candidates = Vec::new();
-        for Wish { request, .. } in wishes {
-            let limit = request.looks_at();
+        for Wish { request, room, .. } in wishes {
+            let limit = request.looks_at(*room);
             if limit == 0 {
                 continue;
             }
             let waiting = self.tx.waiting(request.run.as_ref(), limit).await?;
-            candidates.extend(request.choose(waiting, &mut self.turns.clone()));
+            candidates.extend(request.choose(*room, waiting, &mut self.turns.clone()));
         }
         Ok(candidates)
     }
@@ -120,13 +138,13 @@ impl Batch {
     /// runs are locked, and of the steps that became ready in this transaction.
     pub(super) async fn claim(
         &mut self,
-        wishes: &[Wish],
+        wishes: &mut [Wish],
         candidates: &[(RunId, StepId)],
     ) -> Result<(), StoreError> {
         if wishes.is_empty() {
             return Ok(());
         }
-        let most = wishes.iter().map(|wish| wish.request.free.attempts()).sum();
+        let most = wishes.iter().map(|wish| wish.room.attempts()).sum();
         let lines = self.ready(candidates, most).await?;
         for wish in wishes {
             let mut claims = self.take(wish, &lines)?;
@@ -169,9 +187,11 @@ impl Batch {
         Ok(lines)
     }
 
-    fn take(&mut self, wish: &Wish, lines: &Lines) -> Result<Vec<Claim>, StoreError> {
-        let mut free = self.free(wish);
-        let request = &wish.request;
+    fn take(&mut self, wish: &mut Wish, lines: &Lines) -> Result<Vec<Claim>, StoreError> {
+        if self.accepted(wish).is_none() {
+            return Ok(Vec::new());
+        }
+        let (request, mut free) = (&wish.request, wish.room);
         let mut mine = lines
             .clone()
             .only(&request.activities, request.run.as_ref());
@@ -195,6 +215,7 @@ impl Batch {
                 .map_err(|why| StoreError::Corrupt(why.to_string()))?;
             claims.extend(claim(&folding.view, (&step, kind), &facts));
         }
+        wish.spent = wish.room - free;
         Ok(claims)
     }
 
@@ -206,13 +227,10 @@ impl Batch {
         step.is_some_and(|step| step.status == StepStatus::Ready)
     }
 
-    /// What is free for the works together, but for those whose command was refused: they get none.
-    fn free(&self, wish: &Wish) -> Room {
-        let accepted = wish
-            .works
-            .iter()
-            .filter(|(work, _)| self.answers[*work].is_ok());
-        accepted.fold(Room::default(), |all, (_, free)| all + *free)
+    /// The first work of a wish that was not refused: those whose command was refused get nothing.
+    fn accepted(&self, wish: &Wish) -> Option<usize> {
+        let mut works = wish.works.iter();
+        works.find(|work| self.answers[**work].is_ok()).copied()
     }
 
     async fn add_checkpoints(&mut self, claims: &mut [Claim]) -> Result<(), StoreError> {
@@ -238,16 +256,18 @@ impl Batch {
         Ok(())
     }
 
-    /// Gives each work that was not refused its share: what they left is put together by whoever
-    /// asked, so it does not matter which of them gets what.
+    /// Gives the claims to one of the works, and none to the others: all of them are the same
+    /// worker's.
     fn hand_out(&mut self, wish: &Wish, claims: Vec<Claim>) {
-        let mut claims = claims.into_iter();
-        for (work, free) in &wish.works {
+        let Some(accepted) = self.accepted(wish) else {
+            return;
+        };
+        for work in &wish.works {
             if self.answers[*work].is_ok() {
-                let share = claims.by_ref().take(free.attempts()).collect();
-                self.answers[*work] = Ok(Answer::Claimed(share));
+                self.answers[*work] = Ok(Answer::Claimed(Vec::new()));
             }
         }
+        self.answers[accepted] = Ok(Answer::Claimed(claims));
     }
 }
 

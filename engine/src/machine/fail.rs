@@ -92,7 +92,7 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
     row.error = Some(error.clone());
     row.charged = step.charged.saturating_sub(1);
     row.losses = step.losses + 1;
-    if row.losses >= limits::LOSSES_IN_A_ROW {
+    if row.losses > limits::LOSSES_IN_A_ROW {
         return hold(view, id, &error, facts);
     }
     requeue(view, id)?;

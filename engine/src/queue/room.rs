@@ -1,6 +1,7 @@
 //! What machines have and steps take.
 
 use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,7 @@ use super::{Kind, Queue, Waiting};
 use crate::definition::{Gpu, Requires};
 use crate::id::RunId;
 
-/// Amounts of a machine: all of them, those that are free, or those that an attempt takes. An amount
-/// that is free may be below zero for a moment, while what two attempts left is put together.
+/// Amounts of a machine: all of them, those that are free, or those that an attempt takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Room {
     /// Attempts at a time.
@@ -98,6 +98,41 @@ impl AddAssign for Room {
 impl SubAssign for Room {
     fn sub_assign(&mut self, other: Self) {
         *self = *self - other;
+    }
+}
+
+/// What is free of one worker's machine, shared by everybody who fills and empties it: whoever claims
+/// takes all there is and gives back what was not used, attempts that end give back theirs. What is
+/// free is therefore in one place at any time, and never promised twice.
+#[derive(Debug, Clone, Default)]
+pub struct Free(Arc<Mutex<Room>>);
+
+impl Free {
+    /// So much.
+    #[must_use]
+    pub fn new(room: Room) -> Self {
+        Self(Arc::new(Mutex::new(room)))
+    }
+
+    /// What is here now; others may take it at any moment.
+    #[must_use]
+    pub fn now(&self) -> Room {
+        *self.lock()
+    }
+
+    /// Takes all of it.
+    #[must_use]
+    pub fn take(&self) -> Room {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// Gives room back.
+    pub fn give(&self, room: Room) {
+        *self.lock() += room;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Room> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

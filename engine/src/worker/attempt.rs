@@ -17,7 +17,7 @@ use super::held::Held;
 use super::outage::{report, wait_out};
 use super::port::{FencedPort, Latest};
 use super::scratch::Scratch;
-use super::slots::{Offer, Seat};
+use super::slots::Seat;
 use super::source::SubmittedSource;
 use crate::activity::{
     ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, Progress,
@@ -76,12 +76,13 @@ enum Ending {
 }
 
 /// Runs a claimed step and reports how it ended, whatever happens in between; answers what was
-/// claimed `next` with that report. Errors are those of the report.
+/// claimed `next` with that report, or `None` if there was none to claim with. Errors are those of the
+/// report.
 pub(super) async fn run(
     parts: WorkerParts,
     (claim, seat): (Claim, Seat),
     signals: Signals,
-) -> Result<Vec<Claim>, CommitError> {
+) -> Result<Option<Vec<Claim>>, CommitError> {
     let (committer, fence) = (parts.committer.clone(), claim.fence.clone());
     let measured = Measured::begin(&claim.activity);
     let ended = tokio::spawn(attempt(parts, claim, signals.clone())).await;
@@ -90,7 +91,7 @@ pub(super) async fn run(
         Ok(Some(command)) => command,
         Ok(None) => {
             signals.held.remove(&fence);
-            return Ok(Vec::new());
+            return Ok(None);
         }
         Err(error) => {
             let error = ActivityError::bug("panic", format!("the attempt panicked: {error}"));
@@ -105,18 +106,14 @@ pub(super) async fn run(
     };
     // A worker that stops takes nothing more.
     let stops = signals.draining.is_cancelled() || signals.cancelled.is_cancelled();
-    let offer = (!stops).then(|| seat.offer());
-    let next = offer.as_ref().map(Offer::request);
+    let next = Some(seat.leave()).filter(|_| !stops);
     let (unwanted, held) = (&signals.cancelled, &signals.held);
     let reported = report(&committer, (&fence.run, command, next), (unwanted, held)).await;
     held.remove(&fence);
-    if let (Some(offer), Ok(claims)) = (offer, &reported) {
-        offer.settle(claims);
-    }
     match reported {
         // The run was cancelled, or the lease ended, while the result was on its way.
-        Err(CommitError::Rejected(_)) => Ok(Vec::new()),
-        other => other,
+        Err(CommitError::Rejected(_)) => Ok(None),
+        other => other.map(Some),
     }
 }
 

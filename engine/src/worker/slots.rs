@@ -1,89 +1,42 @@
 //! What is free of a worker's machine, and who holds the rest.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use crate::queue::{Machine, Room};
+use crate::queue::{Free, Room};
 use crate::store::{Claim, ClaimRequest};
 
-/// Shared by a worker and its attempts. Room is handed on, never counted twice: a request for steps
-/// owns what is free while it is on its way, and what it did not use comes back.
+/// Shared by a worker, its attempts, and the committer that claims for it: see [`Free`].
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
-    /// What the worker can run, with nothing free.
-    template: Arc<ClaimRequest>,
-    free: Arc<Mutex<Room>>,
+    request: ClaimRequest,
 }
 
 impl Slots {
-    /// All of the machine that `template` names is free.
-    pub(super) fn new(template: ClaimRequest) -> Self {
+    /// All of the machine that the request names is free.
+    pub(super) fn new(request: ClaimRequest) -> Self {
         Self {
-            free: Arc::new(Mutex::new(template.machine.room())),
-            template: Arc::new(ClaimRequest {
-                free: Room::default(),
-                ..template
-            }),
+            request: ClaimRequest {
+                free: Free::new(request.machine.room()),
+                ..request
+            },
         }
+    }
+
+    /// A request for steps that fit into what is free when it is looked at.
+    pub(super) fn request(&self) -> ClaimRequest {
+        self.request.clone()
     }
 
     /// Whether no attempt can begin.
     pub(super) fn are_taken(&self) -> bool {
-        self.lock().attempts() == 0
+        self.request.free.now().attempts() == 0
     }
 
-    /// All that is free.
-    pub(super) fn offer(&self) -> Offer {
-        Offer {
-            slots: self.clone(),
-            free: std::mem::take(&mut self.lock()),
-        }
-    }
-
-    /// The seat of a step that was claimed into an offer of these slots.
+    /// The seat of a step that was claimed by a request of these slots.
     pub(super) fn seat(&self, claim: &Claim) -> Seat {
+        let cost = self.request.machine.cost(&claim.kind);
         Seat {
             slots: self.clone(),
-            held: self.cost(claim),
+            held: cost.unwrap_or_default(),
         }
-    }
-
-    fn cost(&self, claim: &Claim) -> Room {
-        let machine: Machine = self.template.machine;
-        machine.cost(&claim.kind).unwrap_or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Room> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Room that is on its way into a request; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Offer {
-    slots: Slots,
-    free: Room,
-}
-
-impl Offer {
-    /// A request for steps that fit.
-    pub(super) fn request(&self) -> ClaimRequest {
-        ClaimRequest {
-            free: self.free,
-            ..(*self.slots.template).clone()
-        }
-    }
-
-    /// Takes from it what was claimed; the seats of those claims hold it from now on.
-    pub(super) fn settle(mut self, claims: &[Claim]) {
-        for claim in claims {
-            self.free -= self.slots.cost(claim);
-        }
-    }
-}
-
-impl Drop for Offer {
-    fn drop(&mut self) {
-        *self.slots.lock() += self.free;
     }
 }
 
@@ -95,17 +48,14 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The seat, which is free now, with everything else that is.
-    pub(super) fn offer(mut self) -> Offer {
-        let held = std::mem::take(&mut self.held);
-        let mut offer = self.slots.offer();
-        offer.free += held;
-        offer
+    /// Gives it back, and asks for steps that fit into all that is free then.
+    pub(super) fn leave(self) -> ClaimRequest {
+        self.slots.request()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        *self.slots.lock() += self.held;
+        self.slots.request.free.give(self.held);
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use telecine_engine::id::RunId;
-use telecine_engine::queue::Machine;
+use telecine_engine::machine::Command;
+use telecine_engine::queue::{Free, Machine, Room};
 use telecine_engine::run::{RunStatus, StepStatus};
-use telecine_engine::store::{Claim, ClaimRequest};
+use telecine_engine::store::{Claim, ClaimRequest, Outcome};
 use telecine_engine::worker::Session;
 
 use crate::stage::{Home, Stage, on_every_store};
@@ -14,6 +15,7 @@ on_every_store! {
     who_waits_gets_the_first_step_with_the_submission
     who_waits_gets_what_was_ready_before_by_looking
     a_wait_that_was_withdrawn_or_given_up_claims_nothing
+    what_is_free_is_promised_once_whoever_asks
 }
 
 const STEP: &str = "  only: {activity: test.act@1, with: {what: succeed, value: 1}}";
@@ -25,7 +27,7 @@ fn request(session: &Session) -> ClaimRequest {
         session: session.id().clone(),
         run: None,
         machine,
-        free: machine.room(),
+        free: Free::new(machine.room()),
         activities: vec!["test.act@1".to_owned()],
     }
 }
@@ -83,5 +85,60 @@ async fn a_wait_that_was_withdrawn_or_given_up_claims_nothing(home: Home) {
     drop(committer.wait(request(&session)).await.unwrap());
     let run = stage.submit(STEP).await;
     assert_eq!(states(&stage, &run).await.1, StepStatus::Ready);
+    committer.end_session(session.id()).await.unwrap();
+}
+
+/// A machine with 8 GiB and slots enough, one of whose attempts takes two of them.
+async fn what_is_free_is_promised_once_whoever_asks(home: Home) {
+    const GIB: i64 = 1 << 30;
+    let stage = Stage::on(home).await;
+    let session = Session::open(stage.parts.store.clone(), &stage.parts.committer)
+        .await
+        .unwrap();
+    let committer = &stage.parts.committer;
+    let machine = Machine::new(Room {
+        slots: 4,
+        memory_bytes: 8 * GIB,
+        disk_bytes: GIB,
+        ..Room::default()
+    });
+    let request = ClaimRequest {
+        machine,
+        free: Free::new(machine.room()),
+        ..request(&session)
+    };
+    let takes = |memory: &str| {
+        format!(
+            "  only: {{activity: test.act@1, requires: {{memory: {memory}}}, with: {{what: succeed, value: \"{memory}\"}}}}"
+        )
+    };
+    let first = stage.submit(&takes("2GiB")).await;
+    let claims = committer.claim(request.clone()).await.unwrap();
+    assert_eq!(runs(&claims), [&first]);
+    assert_eq!(request.free.now().memory_bytes, 6 * GIB);
+    let mut awaited = committer.wait(request.clone()).await.unwrap();
+
+    // It ends, and its report asks beside the one who waits: seven of the eight go to one of them.
+    let second = stage.submit(&takes("7GiB")).await;
+    assert_eq!(states(&stage, &second).await.1, StepStatus::Ready);
+    request.free.give(machine.cost(&claims[0].kind).unwrap());
+    let fence = claims[0].fence.clone();
+    let report = Command::Complete {
+        step: fence.step,
+        fence: fence.fence,
+        outcome: Outcome::default(),
+    };
+    let next = committer.fold_and_claim(&fence.run, report, Some(request.clone()));
+    let next = next.await.unwrap();
+    assert_eq!(runs(&next), [&second]);
+    assert_eq!(request.free.now().memory_bytes, GIB);
+
+    // Whoever waits knows what is left, and no more.
+    let third = stage.submit(&takes("5GiB")).await;
+    assert_eq!(states(&stage, &third).await.1, StepStatus::Ready);
+    let fourth = stage.submit(&takes("1GiB")).await;
+    assert_eq!(runs(&awaited.claims().await.unwrap()), [&fourth]);
+    assert_eq!(request.free.now().memory_bytes, 0);
+    assert_eq!(request.free.now().slots, 2);
     committer.end_session(session.id()).await.unwrap();
 }

@@ -33,7 +33,7 @@ use telecine_engine::definition::{
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
 use telecine_engine::objects::Artifact;
-use telecine_engine::queue::{Kind, Machine, Queue, Ticket, Turns};
+use telecine_engine::queue::{Free, Kind, Machine, Queue, Ticket, Turns};
 use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StepStatus, StoreUrls};
 use telecine_engine::store::{
     Claim, ClaimRequest, Created, DefinitionRecord, Fence, NewRun, Outcome, StepSet, Store,
@@ -241,7 +241,7 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
     if !tx.session_is_live(&request.session).await.unwrap() {
         return Vec::new();
     }
-    let limit = request.looks_at();
+    let limit = request.looks_at(request.free.now());
     let waiting = match limit {
         0 => Vec::new(),
         _ => tx.waiting(request.run.as_ref(), limit).await.unwrap(),
@@ -250,7 +250,7 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
         .iter()
         .map(|it| ((it.run.clone(), it.step.clone()), it.ticket.kind.clone()))
         .collect();
-    let found = request.choose(waiting, &mut Turns::default());
+    let found = request.choose(request.free.now(), waiting, &mut Turns::default());
     let runs: BTreeSet<RunId> = found.iter().map(|(run, _)| run.clone()).collect();
     let views = tx.load_views(&runs).await.unwrap();
     let mut views: BTreeMap<RunId, View> = views
@@ -488,7 +488,7 @@ fn request(session: &SessionId, limit: usize) -> ClaimRequest {
         session: session.clone(),
         run: None,
         machine: Machine::with_slots(limit),
-        free: Machine::with_slots(limit).room(),
+        free: Free::new(Machine::with_slots(limit).room()),
         activities: vec![ACTIVITY.to_owned()],
     }
 }

@@ -10,7 +10,7 @@ use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::SessionId;
 use telecine_engine::machine::Command;
-use telecine_engine::queue::Machine;
+use telecine_engine::queue::{Free, Machine};
 use telecine_engine::run::Failure;
 use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::{
@@ -216,7 +216,7 @@ impl Working {
             session: shift.id.clone(),
             run: None,
             machine: Machine::with_slots(SLOTS),
-            free: Machine::with_slots(limit).room(),
+            free: Free::new(Machine::with_slots(limit).room()),
             activities: vec![ACTIVITY.to_owned()],
         }
     }
