@@ -6,9 +6,10 @@ use super::{Kind, Machine, Queue, Room, Waiting};
 use crate::id::{RunId, StepId};
 
 /// A step that has no room yet may be overtaken by those whose rank is at most this much higher, in
-/// milliseconds; then the machine is left to run empty until it fits. Without overtaking, a step that
-/// wants much memory would keep processors idle; without an end to it, it would never get that memory.
-/// Ten minutes are a few attempts of an encode.
+/// milliseconds; then nothing more is given of what it lacks until it fits. Without overtaking, a step
+/// that wants much memory would keep processors idle; without an end to it, it would never get that
+/// memory. Ten minutes are a few attempts of an encode. What takes nothing of what it lacks never holds
+/// it up: processors do not wait for a graphics processor that is busy for hours.
 const OVERTAKE_MS: i64 = 10 * 60_000;
 
 /// Whose turn it is among the queues, over all that this process claims: of ten free slots, `critical`
@@ -122,13 +123,15 @@ impl Lines {
                 })
             })
             .collect();
-        let has_no_room = heads.iter().filter(|head| !head.fits);
-        let first_without = has_no_room.map(|head| head.place.0).min();
-        if let Some(rank) = first_without {
-            for head in &mut heads {
-                let urgent = head.kind.queue == Queue::Critical;
-                head.fits &= urgent || head.place.0 <= rank.saturating_add(OVERTAKE_MS);
-            }
+        let without = heads.iter().filter(|head| !head.fits);
+        let without: Vec<(i64, Room)> = without.map(|head| (head.place.0, head.cost)).collect();
+        for head in &mut heads {
+            let held_back = |(rank, wanted): &(i64, Room)| {
+                head.place.0 > rank.saturating_add(OVERTAKE_MS)
+                    && free.is_held_up(*wanted, head.cost)
+            };
+            let urgent = head.kind.queue == Queue::Critical;
+            head.fits &= urgent || !without.iter().any(held_back);
         }
         heads
     }

@@ -42,17 +42,18 @@ impl Room {
     /// Whether all that `other` takes is here. What it does not take may be missing.
     #[must_use]
     pub fn holds(self, other: Self) -> bool {
-        let enough = |(have, take): (i64, i64)| take == 0 || have >= take;
-        [
-            (self.slots, other.slots),
-            (self.large_slots, other.large_slots),
-            (self.cpus, other.cpus),
-            (self.memory_bytes, other.memory_bytes),
-            (self.disk_bytes, other.disk_bytes),
-            (self.gpus, other.gpus),
-        ]
-        .into_iter()
-        .all(enough)
+        self.lack(other) == Self::default()
+    }
+
+    /// Whether `taken` has some of an amount of which too little is here for `wanted`.
+    pub(super) fn is_held_up(self, wanted: Self, taken: Self) -> bool {
+        let both = |lack, take| i64::from(lack > 0 && take > 0);
+        self.lack(wanted).with(taken, both) != Self::default()
+    }
+
+    /// 1 for each amount that `other` takes and of which less than that is here.
+    fn lack(self, other: Self) -> Self {
+        self.with(other, |have, take| i64::from(take != 0 && have < take))
     }
 
     /// Attempts that could begin in it, if they took nothing but a slot.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::definition::Requires;
+use crate::definition::{Gpu, Requires};
 use crate::queue::{PRIORITY_POINT_MS, Ticket};
 
 const GIB: u64 = 1 << 30;
@@ -146,6 +146,24 @@ fn who_has_no_room_is_overtaken_for_a_while_and_then_waited_for() {
     let mut free = machine.room();
     let (_, run, _) = lines.take((machine, &mut free), &mut turns).unwrap();
     assert_eq!(run.as_str(), "job_000000", "an empty machine takes it");
+}
+
+#[test]
+fn who_waits_for_graphics_holds_up_nobody_who_takes_none() {
+    let machine = Machine::new(Room {
+        gpus: 1,
+        ..machine(4, 0).room()
+    });
+    let mut graphics = waiting(0, (Queue::Default, 0), 0);
+    graphics.ticket.kind.requires.gpu = Gpu::Required;
+    let mut lines = Lines::default();
+    lines.add(graphics);
+    lines.add(waiting(1, (Queue::Default, OVERTAKE_MS + 1), GIB));
+    // One attempt has the graphics processor.
+    let (mut free, mut turns) = (machine.room(), Turns::default());
+    free.gpus = 0;
+    let (_, run, _) = lines.take((machine, &mut free), &mut turns).unwrap();
+    assert_eq!(run.as_str(), "job_000001");
 }
 
 #[test]
