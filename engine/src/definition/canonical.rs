@@ -18,6 +18,7 @@ use super::parse::{self, words};
 use super::units::{format_duration, format_size};
 use super::yaml::Node;
 use super::{Backoff, Definition, Requires, RetryPolicy, RetryRule, StepDef, Timeouts};
+use crate::queue::Queue;
 
 /// A stored definition that this release cannot read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +51,8 @@ impl Definition {
     }
 
     /// Reads a canonical form. Activities are not looked up: a definition of which one is no
-    /// longer installed can still be shown.
+    /// longer installed can still be shown. A queue that this release does not know is read as
+    /// `default`: earlier releases took any name.
     ///
     /// # Errors
     /// If the text was not made by [`Definition::canonical`].
@@ -64,13 +66,25 @@ impl Definition {
     }
 }
 
-fn from_json(value: Value) -> Result<Definition, InvalidDefinition> {
+fn from_json(mut value: Value) -> Result<Definition, InvalidDefinition> {
+    replace_unknown_queues(&mut value);
     let mut problems = Problems::default();
     let definition = parse::definition(&Node::from_json(value), "", None, &mut problems);
     if problems.is_empty() {
         Ok(definition)
     } else {
         Err(InvalidDefinition(problems.into_diagnostics("")))
+    }
+}
+
+fn replace_unknown_queues(definition: &mut Value) {
+    let steps = definition.get_mut("steps").and_then(Value::as_object_mut);
+    for step in steps.into_iter().flat_map(Map::values_mut) {
+        if let Some(Value::String(queue)) = step.get_mut("queue")
+            && Queue::parse(queue).is_none()
+        {
+            *queue = Queue::Default.to_string();
+        }
     }
 }
 

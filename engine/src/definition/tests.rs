@@ -707,6 +707,14 @@ fn a_stored_definition_is_read_without_its_activities() {
     assert!(Definition::from_canonical("nonsense").is_err());
 }
 
+#[test]
+fn a_stored_definition_may_name_a_queue_of_another_release() {
+    let stored = full().canonical().replace("video:large", "gpu-farm");
+    assert!(stored.contains("gpu-farm"));
+    let definition = Definition::from_canonical(&stored).unwrap();
+    assert_eq!(definition.steps["encode"].queue, Some(Queue::Default));
+}
+
 fn check(schema: &str, input: Value) -> Result<Value, Vec<(String, String)>> {
     let text = format!(
         "workflow: t\nversion: 1\ninput: {schema}\nsteps: {{a: {{activity: media.any@1}}}}\n"
