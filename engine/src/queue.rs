@@ -10,6 +10,7 @@ mod room;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Once;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,23 @@ impl Kind {
             },
         };
         words.next().is_none().then_some(kind)
+    }
+
+    /// As [`parse`](Self::parse), for a step that waits in a store: `None` for one that a newer release
+    /// has written and will run, and a warning when the first of them is met.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        static WARNING: Once = Once::new();
+        let kind = Self::parse(text);
+        if kind.is_none() {
+            WARNING.call_once(|| {
+                tracing::warn!(
+                    kind = text,
+                    "a step waits that only a newer release can run"
+                );
+            });
+        }
+        kind
     }
 }
 

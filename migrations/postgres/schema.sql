@@ -124,6 +124,23 @@ create table ready (
 
 CREATE INDEX ready_order ON ready USING btree (kind, rank, run, "position", item);
 
+CREATE OR REPLACE FUNCTION ready_ticket()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    select
+        run.queue || ' ' || new.activity || ' 1 0 0 none',
+        floor(extract(epoch from run.created_at) * 1000)::bigint - run.priority * 60000
+    into new.kind, new.rank
+    from run
+    where run.id = new.run;
+    return new;
+end
+$function$;
+
+CREATE TRIGGER ready_ticket BEFORE INSERT ON ready FOR EACH ROW WHEN ((new.kind IS NULL)) EXECUTE FUNCTION ready_ticket();
+
 create table request (
     fingerprint text collate "C" not null,
     run text collate "C" not null,

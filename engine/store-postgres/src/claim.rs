@@ -9,7 +9,8 @@ use telecine_engine::store::StoreError;
 use crate::error::Error;
 use crate::rows::{Cells, StepKeys, count};
 
-/// Ready steps: of each kind the first, or of a run.
+/// Ready steps: of each kind the first, or of a run. Those of kinds that only a newer release knows are
+/// left out.
 pub(crate) async fn waiting(
     db: &mut PgConnection,
     run: Option<&RunId>,
@@ -20,17 +21,26 @@ pub(crate) async fn waiting(
         None => sqlx::query(include_str!("sql/waiting.sql")),
     };
     let rows = query.bind(count(limit as u64)).fetch_all(db).await?;
-    rows.iter().map(|row| Cells(row).waiting()).collect()
+    rows.iter()
+        .filter_map(|row| Cells(row).waiting().transpose())
+        .collect()
 }
 
-/// How many steps wait, by kind.
+/// How many steps wait, by kind, but for kinds that only a newer release knows.
 pub(crate) async fn count_waiting(db: &mut PgConnection) -> Result<Vec<(Kind, u64)>, Error> {
     let rows = sqlx::query(include_str!("sql/count_waiting.sql"))
         .fetch_all(db)
         .await?;
     rows.iter()
-        .map(|row| Ok((Cells(row).kind()?, Cells(row).number("steps")?)))
+        .filter_map(|row| counted(&Cells(row)).transpose())
         .collect()
+}
+
+fn counted(row: &Cells<'_>) -> Result<Option<(Kind, u64)>, Error> {
+    let Some(kind) = row.kind()? else {
+        return Ok(None);
+    };
+    Ok(Some((kind, row.number("steps")?)))
 }
 
 /// Says what a session can run.
@@ -47,7 +57,8 @@ pub(crate) async fn offer(
     Ok(())
 }
 
-/// What sessions can run.
+/// What sessions can run. One that cannot be read is an error and not left out: it may fit what no other
+/// does.
 pub(crate) async fn offers(db: &mut PgConnection) -> Result<Vec<Capability>, Error> {
     let offers: Vec<String> =
         sqlx::query_scalar("select offer from session where offer is not null")
@@ -105,6 +116,7 @@ fn grow(checkpoints: &mut [(RunId, StepId, Checkpoint)], row: &Cells<'_>) -> Res
 #[cfg(test)]
 mod tests {
     use sqlx::postgres::PgPool;
+    use telecine_engine::queue::{PRIORITY_POINT_MS, Queue};
     use telecine_testkit::servers::PostgresSchema;
 
     use crate::{connect, schema};
@@ -122,18 +134,56 @@ mod tests {
         (place, connect::pool(1, connect::pinned(&options)))
     }
 
+    /// Ready steps as three releases write them: one that knows of no kinds, this one, and one that tells
+    /// steps apart by another word.
+    const OF_THREE_RELEASES: &str = "
+        insert into definition (digest, name, version, canonical) values ('d', 'n', 1, '{}');
+        insert into run (id, workflow, version, definition, status, round, revision, nodes, input,
+            fingerprint, source_store, media_store, labels, created_at, queue, priority)
+        values ('r', 'n', 1, 'd', 'running', 1, 1, '[]', '{}', 'f', 's', 'm', '{}',
+            '1970-01-01 00:10:00Z', 'critical', 2);
+        insert into ready (run, node, item, position, activity) values ('r', 'a', 0, 0, 'x.y@1');
+        insert into ready (run, node, item, position, activity, kind, rank)
+        values ('r', 'a', 1, 0, 'x.y@1', 'default x.y@1 1 0 0 none', 7),
+            ('r', 'a', 2, 0, 'x.y@1', 'default x.y@1 1 0 0 none hot', 7)";
+
+    #[tokio::test]
+    async fn steps_of_an_older_release_wait_with_others_and_those_of_a_newer_one_are_left_to_it() {
+        let (_place, database) = database().await;
+        sqlx::raw_sql(OF_THREE_RELEASES)
+            .execute(&database)
+            .await
+            .unwrap();
+        let mut connection = database.acquire().await.unwrap();
+        let waiting = super::waiting(&mut connection, None, 4).await.unwrap();
+        let waiting: Vec<_> = waiting
+            .iter()
+            .map(|it| (it.step.item, it.ticket.kind.queue, it.ticket.rank))
+            .collect();
+        let older = (Some(0), Queue::Critical, 600_000 - 2 * PRIORITY_POINT_MS);
+        assert_eq!(waiting, [older, (Some(1), Queue::Default, 7)]);
+        let counts = super::count_waiting(&mut connection).await.unwrap();
+        assert_eq!(counts.iter().map(|(_, steps)| steps).sum::<u64>(), 2);
+    }
+
     /// What the plan of a look for the first four of each kind did, line by line.
     async fn plan(database: &PgPool) -> Vec<String> {
+        let mut connection = database.acquire().await.unwrap();
         let statement = format!(
             "prepare look (bigint) as {}",
             include_str!("sql/waiting.sql")
         );
         let statement = sqlx::AssertSqlSafe(statement);
-        sqlx::raw_sql(statement).execute(database).await.unwrap();
+        sqlx::raw_sql(statement)
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         let explain = "explain (analyze, costs off, timing off, summary off) execute look (4)";
-        let lines = sqlx::query_scalar(explain).fetch_all(database).await;
+        let lines = sqlx::query_scalar(explain)
+            .fetch_all(&mut *connection)
+            .await;
         sqlx::raw_sql("deallocate look")
-            .execute(database)
+            .execute(&mut *connection)
             .await
             .unwrap();
         lines.unwrap()

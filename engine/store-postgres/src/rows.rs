@@ -240,20 +240,25 @@ impl Cells<'_> {
         }))
     }
 
-    pub(crate) fn kind(&self) -> Result<Kind, Error> {
-        self.name("kind", Kind::parse)
+    /// `None` for one that only a newer release knows.
+    pub(crate) fn kind(&self) -> Result<Option<Kind>, Error> {
+        Ok(Kind::stored(self.0.try_get("kind")?))
     }
 
-    pub(crate) fn waiting(&self) -> Result<Waiting, Error> {
-        Ok(Waiting {
+    /// `None` for a step of a kind that only a newer release knows.
+    pub(crate) fn waiting(&self) -> Result<Option<Waiting>, Error> {
+        let Some(kind) = self.kind()? else {
+            return Ok(None);
+        };
+        Ok(Some(Waiting {
             run: self.run_id()?,
             step: self.step_id()?,
             position: self.small("position")?,
             ticket: Ticket {
-                kind: self.kind()?,
+                kind,
                 rank: self.0.try_get("rank")?,
             },
-        })
+        }))
     }
 
     pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {

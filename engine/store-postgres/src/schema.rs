@@ -139,7 +139,8 @@ mod tests {
     use super::*;
     use crate::connect::options;
 
-    /// Every table with its columns, constraints and settings, and every index, as statements.
+    /// Every table with its columns, constraints and settings, every index and every trigger, as
+    /// statements.
     const DUMP: &str = "
         with tables as (
             select c.oid, c.relname, c.reloptions
@@ -186,6 +187,16 @@ mod tests {
             inner join tables as t on t.oid = x.indrelid
             inner join pg_class as i on i.oid = x.indexrelid
             where not exists (select 1 from pg_constraint where conindid = x.indexrelid)
+            union all
+            select
+                t.relname, g.tgname,
+                replace(
+                    rtrim(pg_get_functiondef(g.tgfoid), E'\n') || E';\n\n' || pg_get_triggerdef(g.oid) || ';',
+                    current_schema() || '.', ''
+                )
+            from pg_trigger as g
+            inner join tables as t on t.oid = g.tgrelid
+            where not g.tgisinternal
         )
         select statement from statements order by relname collate \"C\", name collate \"C\"";
 

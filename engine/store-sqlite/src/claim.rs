@@ -9,7 +9,8 @@ use telecine_engine::store::StoreError;
 use crate::error::Error;
 use crate::rows::{Cells, FullKey, count};
 
-/// Ready steps: of each kind the first, or of a run.
+/// Ready steps: of each kind the first, or of a run. Those of kinds that only a newer release knows are
+/// left out.
 pub(crate) async fn waiting(
     db: &mut SqliteConnection,
     run: Option<&RunId>,
@@ -20,17 +21,26 @@ pub(crate) async fn waiting(
         None => sqlx::query(include_str!("sql/waiting.sql")),
     };
     let rows = query.bind(count(limit as u64)).fetch_all(db).await?;
-    rows.iter().map(|row| Cells(row).waiting()).collect()
+    rows.iter()
+        .filter_map(|row| Cells(row).waiting().transpose())
+        .collect()
 }
 
-/// How many steps wait, by kind.
+/// How many steps wait, by kind, but for kinds that only a newer release knows.
 pub(crate) async fn count_waiting(db: &mut SqliteConnection) -> Result<Vec<(Kind, u64)>, Error> {
     let rows = sqlx::query(include_str!("sql/count_waiting.sql"))
         .fetch_all(db)
         .await?;
     rows.iter()
-        .map(|row| Ok((Cells(row).kind()?, Cells(row).number("steps")?)))
+        .filter_map(|row| counted(&Cells(row)).transpose())
         .collect()
+}
+
+fn counted(row: &Cells<'_>) -> Result<Option<(Kind, u64)>, Error> {
+    let Some(kind) = row.kind()? else {
+        return Ok(None);
+    };
+    Ok(Some((kind, row.number("steps")?)))
 }
 
 /// Says what a session can run.
@@ -47,7 +57,8 @@ pub(crate) async fn offer(
     Ok(())
 }
 
-/// What sessions can run.
+/// What sessions can run. One that cannot be read is an error and not left out: it may fit what no other
+/// does.
 pub(crate) async fn offers(db: &mut SqliteConnection) -> Result<Vec<Capability>, Error> {
     let offers: Vec<String> =
         sqlx::query_scalar("select offer from session where offer is not null")

@@ -60,7 +60,17 @@ pub(crate) async fn bring_up_to_date(database: &SqlitePool) -> Result<(), Error>
         .run_direct(None, &mut *transaction, false)
         .await
         .map_err(refused)?;
+    give_tickets(&mut transaction).await?;
     Ok(transaction.commit().await?)
+}
+
+/// Lets steps be found that a process of an older release has made ready since the schema was brought up
+/// to date.
+pub(crate) async fn give_tickets(connection: &mut SqliteConnection) -> Result<(), Error> {
+    sqlx::query(include_str!("sql/give_tickets.sql"))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// An empty database will be ours; any other says whose it is.
@@ -111,8 +121,10 @@ mod tests {
     use std::path::Path;
 
     use sqlx::sqlite::SqlitePoolOptions;
+    use telecine_engine::queue::{PRIORITY_POINT_MS, Queue};
 
     use super::*;
+    use crate::claim;
 
     async fn in_memory() -> SqlitePool {
         SqlitePoolOptions::new()
@@ -203,6 +215,49 @@ mod tests {
         assert_eq!(kept, [first, second]);
         let broken = sqlx::query("pragma foreign_key_check").fetch_all(&database);
         assert!(broken.await.unwrap().is_empty());
+    }
+
+    /// Three ready steps: one that an older release wrote while this one was at work, one of this release,
+    /// and one of a release that tells steps apart by another word.
+    const OF_THREE_RELEASES: &str = "
+        insert into definition values ('d', 'n', 1, '{}', 0);
+        insert into run (id, workflow, version, definition, status, round, revision, input,
+            fingerprint, source_store, media_store, labels, created_at, queue, priority)
+        values ('r', 'n', 1, 'd', 'running', 1, 1, '{}', 'f', 's', 'm', '{}', 600000, 'critical', 2);
+        insert into node values ('r', 'a', 0, 'ready', 3, 0, 0, 0, null);
+        insert into step (run, node, item, position, activity, status, fence, attempts, charged,
+            losses, checkpoint_failures, warnings, round, kind, rank)
+        values ('r', 'a', 0, 0, 'x.y@1', 'ready', 0, 0, 0, 0, 0, '[]', 1, null, null),
+            ('r', 'a', 1, 0, 'x.y@1', 'ready', 0, 0, 0, 0, 0, '[]', 1, 'default x.y@1 1 0 0 none', 7),
+            ('r', 'a', 2, 0, 'x.y@1', 'ready', 0, 0, 0, 0, 0, '[]', 1, 'default x.y@1 1 0 0 none hot', 7);";
+
+    /// Item, queue and rank of what waits.
+    async fn waiting(database: &SqlitePool) -> Vec<(Option<u32>, Queue, i64)> {
+        let mut connection = database.acquire().await.unwrap();
+        let waiting = claim::waiting(&mut connection, None, 4).await.unwrap();
+        let told = waiting.into_iter().map(|it| {
+            let ticket = it.ticket;
+            (it.step.item, ticket.kind.queue, ticket.rank)
+        });
+        told.collect()
+    }
+
+    #[tokio::test]
+    async fn steps_of_an_older_release_wait_with_others_and_those_of_a_newer_one_are_left_to_it() {
+        let database = in_memory().await;
+        bring_up_to_date(&database).await.unwrap();
+        sqlx::raw_sql(OF_THREE_RELEASES)
+            .execute(&database)
+            .await
+            .unwrap();
+        let mine = (Some(1), Queue::Default, 7);
+        assert_eq!(waiting(&database).await, [mine]);
+        bring_up_to_date(&database).await.unwrap();
+        let older = (Some(0), Queue::Critical, 600_000 - 2 * PRIORITY_POINT_MS);
+        assert_eq!(waiting(&database).await, [older, mine]);
+        let mut connection = database.acquire().await.unwrap();
+        let counts = claim::count_waiting(&mut connection).await.unwrap();
+        assert_eq!(counts.iter().map(|(_, steps)| steps).sum::<u64>(), 2);
     }
 
     async fn version(database: &SqlitePool) -> i64 {

@@ -8,11 +8,11 @@ use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::SessionId;
 use telecine_engine::store::{Life, Session, StoreError};
 
-use crate::clock;
 use crate::error::Error;
 use crate::locks::SessionLocks;
 use crate::rows::Cells;
 use crate::save::Writing;
+use crate::{clock, schema};
 
 /// Takes the lock of a new session.
 pub(crate) fn lock(
@@ -103,7 +103,9 @@ impl Writing<'_> {
         Ok(done.rows_affected() > 0)
     }
 
+    /// What an older release made ready and leaves behind is for the others now.
     pub(crate) async fn end_session(&mut self, id: &SessionId) -> Result<(), Error> {
+        schema::give_tickets(self.connection).await?;
         sqlx::query("delete from session where id = $1")
             .bind(id.as_str())
             .execute(&mut *self.connection)

@@ -507,6 +507,7 @@ mod tests {
             assert!(!plan.contains("B-TREE"), "{plan}");
         }
         for sql in [
+            include_str!("sql/give_tickets.sql"),
             include_str!("sql/load_checkpoints.sql"),
             include_str!("sql/due.sql"),
             include_str!("sql/next_due.sql"),

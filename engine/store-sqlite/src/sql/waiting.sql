@@ -2,7 +2,9 @@
 -- lists. The kinds are found by skipping from one to the next in the index, and the steps of each are
 -- read in its order: however many wait, no more rows are read than are answered.
 with recursive kinds (kind) as (
-    select (select kind from step where status = 'ready' order by kind limit 1)
+    select (
+        select kind from step where status = 'ready' and kind is not null order by kind limit 1
+    )
     union all
     select (
         select step.kind
