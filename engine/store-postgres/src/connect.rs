@@ -1,7 +1,8 @@
 //! Connections, by what they are for.
 
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -69,5 +70,55 @@ pub(crate) fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .before_acquire(|_, connection| Box::pin(async move { Ok(is_trusted(connection.age)) }))
         .connect_lazy_with(options)
+}
+
+/// When a server was last found to take no writes.
+static DISTRUSTED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Lets pools give up every connection that they have now. A server takes no writes when it is not the
+/// primary, or no longer; a connection to it would stay good, and would be given to one caller after the
+/// other. Whichever it was: there are ten of them, and new ones are cheap.
+pub(crate) fn distrust() {
+    *DISTRUSTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+}
+
+/// Whether a connection of that age was opened after the last such moment.
+fn is_trusted(age: Duration) -> bool {
+    let distrusted = *DISTRUSTED.lock().unwrap_or_else(PoisonError::into_inner);
+    distrusted.is_none_or(|at| age < at.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use telecine_testkit::servers::PostgresSchema;
+
+    use super::*;
+    use crate::error::Error;
+
+    #[tokio::test]
+    async fn a_connection_that_takes_no_writes_is_reported_as_away_and_never_used_again() {
+        let place = PostgresSchema::create().await;
+        let pool = pool(1, options(place.url()).unwrap());
+        let run = async |sql: &'static str| {
+            let done = sqlx::raw_sql(sql).execute(&pool).await;
+            done.map(drop)
+                .map_err(|error| StoreError::from(Error::from(error)))
+        };
+        run("set default_transaction_read_only = on").await.unwrap();
+        let refused = run("create table t (x int)").await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unreachable(_)), "{refused}");
+        run("create table t (x int)").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_took_too_long_is_tried_again() {
+        let place = PostgresSchema::create().await;
+        let options = options(place.url()).unwrap();
+        let pool = pool(1, options.options([("statement_timeout", "20")]));
+        let late = sqlx::raw_sql("select pg_sleep(60)").execute(&pool).await;
+        let late = StoreError::from(Error::from(late.unwrap_err()));
+        assert!(matches!(late, StoreError::Contended(_)), "{late}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use telecine_engine::store::StoreError;
 
+use crate::connect;
+
 /// Why a statement, or the reading of its rows, failed.
 #[derive(Debug)]
 pub(crate) enum Error {
@@ -61,9 +63,14 @@ fn by_meaning(error: &sqlx::Error) -> StoreError {
 /// By SQLSTATE, of which the first two characters are the class.
 fn by_code(code: &str, message: String) -> StoreError {
     match (code, code.get(..2).unwrap_or_default()) {
-        // Serialisation failure, deadlock, lock timeout.
-        ("40001" | "40P01" | "55P03", _) => StoreError::Contended(message),
+        // Serialisation failure, deadlock, lock timeout, statement timeout.
+        ("40001" | "40P01" | "55P03" | "57014", _) => StoreError::Contended(message),
         ("53100", _) => StoreError::Full(message),
+        // This one is not the primary, or no longer: another one is, or will be, at the same address.
+        ("25006", _) => {
+            connect::distrust();
+            StoreError::Unreachable(message)
+        }
         // It is being stopped, started or restarted, or takes no more connections for now; or it has
         // ended a connection that was silent within a transaction.
         ("57P01" | "57P02" | "57P03" | "53300" | "25P03", _) | (_, "08") => {
