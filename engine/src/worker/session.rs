@@ -46,7 +46,7 @@ impl Session {
     /// What the store says.
     pub async fn open(store: Arc<dyn Store>, committer: &Committer) -> Result<Self, StoreError> {
         let id = SessionId::generate();
-        let name = format!("pid {}", std::process::id());
+        let name = name_of_process();
         let vitals = Vitals {
             runtime: Arc::default(),
             committer: committer.pulse().clone(),
@@ -106,6 +106,13 @@ impl Drop for Session {
             let _ = thread.join();
         }
     }
+}
+
+/// Its machine and its process, for people who look for it: `encoder-3 pid 4711`.
+fn name_of_process() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host} pid {}", std::process::id())
 }
 
 /// When runtime and committer moved last.
@@ -222,5 +229,20 @@ impl Beat {
                 Renewed::Failed
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_session_is_named_after_its_machine_and_its_process() {
+        let host = Command::new("uname").arg("-n").output().unwrap().stdout;
+        let host = String::from_utf8(host).unwrap();
+        let name = format!("{} pid {}", host.trim(), std::process::id());
+        assert_eq!(name_of_process(), name);
     }
 }
