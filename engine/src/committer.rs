@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
 use self::claims::Wish;
+use crate::clock;
 use crate::definitions::Definitions;
 use crate::dispatch::{Dispatcher, Hint};
 use crate::id::{RunId, SessionId};
@@ -38,6 +39,9 @@ const CHANNEL_REQUESTS: usize = 1024;
 const BATCH_REQUESTS: usize = 256;
 /// Runs that stopped which a listener may fall behind.
 const STOPPED_RUNS: usize = 4096;
+/// How long a transaction may take. The longest, a fan-out of 100,000 steps, takes seconds; a network
+/// that swallows packets would let one wait for a quarter of an hour.
+const TRANSACTION: Duration = Duration::from_secs(60);
 /// Times that a transaction is tried while others come in between.
 const CONTENDED_TRIES: u32 = 20;
 
@@ -569,10 +573,7 @@ impl Writer {
         loop {
             let began = Instant::now();
             let going_on = self.pulse.transaction();
-            let done = match job {
-                Job::Together(works) => self.commit(works).await,
-                Job::Alone(chore) => self.do_alone(chore).await,
-            };
+            let done = self.attempt(job).await;
             drop(going_on);
             measure(job, began.elapsed(), &done);
             match done {
@@ -588,6 +589,22 @@ impl Writer {
                 Ok(done) => return Ok(done),
             }
         }
+    }
+
+    /// One transaction, in time. What has become of one that took too long is not known.
+    async fn attempt(&self, job: Job<'_>) -> Result<Vec<Answered>, StoreError> {
+        let transaction = async {
+            match job {
+                Job::Together(works) => self.commit(works).await,
+                Job::Alone(chore) => self.do_alone(chore).await,
+            }
+        };
+        let done = clock::timeout(TRANSACTION, transaction).await;
+        done.unwrap_or_else(|_| {
+            let seconds = TRANSACTION.as_secs();
+            let why = format!("a transaction took longer than {seconds} s");
+            Err(StoreError::Unreachable(why))
+        })
     }
 
     async fn commit(&self, works: &[Work]) -> Result<Vec<Answered>, StoreError> {

@@ -207,7 +207,11 @@ impl Worker {
                 waiting = Some(self.wait().await?);
             }
             if std::mem::take(&mut look) {
-                away = self.look().await?;
+                away = tokio::select! {
+                    () = stop.cancelled() => break Ok(()),
+                    () = self.session.lost() => break Err(WorkerError::LeaseLost),
+                    away = self.look() => away?,
+                };
             }
             let has_room = !self.slots.are_taken();
             let claims = tokio::select! {

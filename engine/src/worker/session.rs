@@ -182,12 +182,17 @@ impl Beat {
     async fn renew(&self) {
         let mut stood_for = self.vitals.origin;
         let mut due = tokio::time::Instant::now() + BEAT;
+        let mut stuck = false;
         loop {
             tokio::time::sleep_until(due).await;
             let began = tokio::time::Instant::now();
             let last = self.vitals.last();
             let left = LEASE.saturating_sub(last.elapsed());
-            if last <= stood_for || left.is_zero() {
+            if left.is_zero() != stuck {
+                stuck = left.is_zero();
+                self.tell(stuck);
+            }
+            if last <= stood_for || stuck {
                 due = began + AGAIN;
                 continue;
             }
@@ -199,6 +204,19 @@ impl Beat {
                 Renewed::Ended => return,
                 Renewed::Failed => tokio::time::Instant::now() + AGAIN,
             };
+        }
+    }
+
+    /// Tells that nothing moves any more, or that it does again.
+    fn tell(&self, stuck: bool) {
+        let seconds = LEASE.as_secs_f64();
+        match stuck {
+            true => tracing::error!(
+                session.id = %self.id,
+                "nothing has moved in this process for {seconds} s: its lease is not renewed, and its \
+                 steps will go to others"
+            ),
+            false => tracing::warn!(session.id = %self.id, "this process moves again"),
         }
     }
 
