@@ -34,7 +34,8 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let bytes = decode(text).ok_or(BadCursor)?;
         let text = String::from_utf8(bytes).map_err(|_| BadCursor)?;
-        let is_id = |id: &&str| id.starts_with(RunId::PREFIX) && id.is_ascii();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let is_id = |id: &&str| id.starts_with(RunId::PREFIX) && id.bytes().all(is_plain);
         match text.split_at_checked(1) {
             Some(("j", id)) if is_id(&id) => Ok(Self::Job(RunId::from(id.to_owned()))),
             Some(("e", seq)) => seq.parse().map(Self::Event).map_err(|_| BadCursor),
@@ -63,7 +64,18 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in ["", "6", "zz", "é", "6a", "6a6f6c64", "65", "6578", "7a31"] {
+        for text in [
+            "",
+            "6",
+            "zz",
+            "é",
+            "6a",
+            "6a6f6c64",
+            "65",
+            "6578",
+            "7a31",
+            "6a6a6f625f00",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(BadCursor), "{text}");
         }
     }

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Site;
 use super::jobs::{header, page_size};
-use super::request::{Named, Parameters, invalid_parameter};
+use super::request::{NamedJob, Parameters, invalid_parameter};
 use crate::auth::Reader;
 use crate::cursor::Cursor;
 use crate::error::{Code, Problem, ProblemDocument};
@@ -106,11 +106,10 @@ impl From<RecordedEvent> for EventDocument {
 pub(crate) async fn events(
     State(site): State<Arc<Site>>,
     _: Reader,
-    Named(id): Named,
+    NamedJob(job): NamedJob,
     Parameters(parameters): Parameters<EventParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = RunId::from(id);
     let after = match parameters.cursor.as_deref().map(str::parse) {
         None => 0,
         Some(Ok(Cursor::Event(seq))) => seq,

@@ -15,7 +15,7 @@ use telecine_engine::store::{RequestKey, RunFilter, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Site;
-use super::request::{Json, MaybeJson, Named, Parameters, invalid_parameter};
+use super::request::{Json, MaybeJson, NamedJob, Parameters, invalid_parameter};
 use super::submit::JobRequest;
 use crate::auth::{Caller, Reader, Writer};
 use crate::cursor::Cursor;
@@ -169,6 +169,7 @@ pub(crate) async fn list(
 impl ListParameters {
     /// The jobs of a page and one more, which tells whether there is a next one.
     fn filter(self) -> Result<RunFilter, Problem> {
+        self.check_texts()?;
         let status = match self.status.as_deref() {
             None => None,
             Some(text) => Some(RunStatus::parse(text).ok_or_else(|| {
@@ -196,6 +197,23 @@ impl ListParameters {
             before,
             limit: page_size(self.limit, PAGE)? + 1,
         })
+    }
+
+    /// Not every database takes every character.
+    fn check_texts(&self) -> Result<(), Problem> {
+        let texts = [
+            ("type", &self.r#type),
+            ("label", &self.label),
+            ("hash", &self.hash),
+        ];
+        for (name, text) in texts {
+            let text = text.as_deref().unwrap_or_default();
+            if text.chars().any(char::is_control) {
+                let detail = format!("{name} has a control character, and no job has one there");
+                return Err(invalid_parameter(&detail));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -228,10 +246,10 @@ pub(super) fn page_size(wanted: Option<usize>, most: usize) -> Result<usize, Pro
 pub(crate) async fn get(
     State(site): State<Arc<Site>>,
     _: Reader,
-    Named(id): Named,
+    NamedJob(job): NamedJob,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let sources = site.app.job(&RunId::from(id)).await?;
+    let sources = site.app.job(&job).await?;
     let document = JobDocument::complete(&sources).abridged();
     tagged(&document, &headers)
 }
@@ -318,11 +336,10 @@ impl CancelRequest {
 pub(crate) async fn cancel(
     State(site): State<Arc<Site>>,
     Writer(caller): Writer,
-    Named(id): Named,
+    NamedJob(job): NamedJob,
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Problem> {
     let request = CancelRequest::read(body)?;
-    let job = RunId::from(id);
     // A job that is not there is told from one that has ended.
     header(&site, &job).await?;
     let reason = request.reason.as_deref().map(str::trim);

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use telecine_engine::id::RunId;
 
 use crate::error::{Code, Problem};
 
@@ -110,6 +111,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
             invalid_parameter("the address is not UTF-8 with percent escapes")
         })?;
         Ok(Self(name))
+    }
+}
+
+/// The part of an address that names a job. What no id can look like is not asked of the database: some
+/// take no text that has a NUL.
+pub(crate) struct NamedJob(pub(crate) RunId);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Named(id) = Named::from_request_parts(parts, state).await?;
+        if id.chars().any(char::is_control) {
+            let detail = "there is no such job: no id has control characters";
+            return Err(Problem::new(Code::NoJob, detail));
+        }
+        Ok(Self(RunId::from(id)))
     }
 }
 

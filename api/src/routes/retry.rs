@@ -11,7 +11,7 @@ use telecine_engine::run::RunStatus;
 
 use super::Site;
 use super::jobs::{answer, header as job_header};
-use super::request::Named;
+use super::request::NamedJob;
 use crate::auth::{Reader, Writer};
 use crate::document::JobHeader;
 use crate::error::{Code, Problem, ProblemDocument};
@@ -33,9 +33,8 @@ use crate::error::{Code, Problem, ProblemDocument};
 pub(crate) async fn plan(
     State(site): State<Arc<Site>>,
     _: Reader,
-    Named(id): Named,
+    NamedJob(job): NamedJob,
 ) -> Result<Response, Problem> {
-    let job = RunId::from(id);
     let run = job_header(&site, &job).await?;
     let stopped = run.status.is_stopped() && run.status != RunStatus::Succeeded;
     let plan = match stopped {
@@ -68,9 +67,8 @@ pub(crate) async fn plan(
 pub(crate) async fn retry(
     State(site): State<Arc<Site>>,
     _: Writer,
-    Named(id): Named,
+    NamedJob(job): NamedJob,
 ) -> Result<Response, Problem> {
-    let job = RunId::from(id);
     let run = job_header(&site, &job).await?;
     if !run.status.is_stopped() || run.status == RunStatus::Succeeded {
         let detail = format!("{job} is {}: there is nothing to retry", run.status);

@@ -1,6 +1,7 @@
 //! Every way to ask wrongly, and what is answered.
 
 use serde_json::{Value, json};
+use telecine_testkit::servers::PostgresSchema;
 
 use super::client::{Answer, Request};
 use super::process::{Server, clip};
@@ -152,6 +153,37 @@ fn what_is_not_there_is_said_to_be_missing() {
         allowed.contains("GET") && allowed.contains("POST"),
         "{allowed}"
     );
+}
+
+/// Postgres takes no NUL in a text.
+#[test]
+fn what_a_database_cannot_be_asked_is_refused_before() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let database = runtime.block_on(PostgresSchema::create());
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 1);
+    let mut command = Server::command(&place, "server");
+    command.env("TELECINE_DATABASE_URL", database.url());
+    let server = Server::start(command);
+    for name in ["%00", "job_%00", "job_%0A"] {
+        let of_job = |rest: &str| format!("/api/jobs/{name}{rest}");
+        let cases = vec![
+            (Request::get(&of_job("")), 404, "no_job"),
+            (Request::get(&of_job("/events")), 404, "no_job"),
+            (Request::get(&of_job("/retry-plan")), 404, "no_job"),
+            (Request::new("POST", &of_job("/cancel")), 404, "no_job"),
+            (Request::new("POST", &of_job("/retry")), 404, "no_job"),
+        ];
+        assert_problems(&server, cases);
+    }
+    for (name, value) in [("type", "%00"), ("label", "a%3D%00"), ("hash", "a%1F")] {
+        let asked = Request::get(&format!("/api/jobs?{name}={value}")).send(server.address);
+        let problem = asked.assert_problem(400, "invalid_parameter");
+        let detail = problem["detail"].as_str().expect("a sentence");
+        assert!(detail.starts_with(name), "{detail}");
+    }
+    let cursor = Request::get("/api/jobs?cursor=6a6a6f625f00").send(server.address);
+    cursor.assert_problem(400, "invalid_parameter");
 }
 
 #[test]
