@@ -151,7 +151,34 @@ impl Doing<'_> {
         }
     }
 
+    /// What is told as if the request were wrong, and is right once it is sent again.
+    fn passing(self, answer: &Answer<'_>) -> Option<Meaning> {
+        let place = self.place();
+        let (code, why) = match (answer.code, answer.status) {
+            ("RequestTimeout", _) | (_, 408) => (
+                "store_timeout",
+                format!("{place} waited too long for its bytes"),
+            ),
+            ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "NoSuchUpload", _) => (
+                "store_broke_off",
+                format!("{place} did not get all of it as it was sent"),
+            ),
+            ("OperationAborted" | "ConditionalRequestConflict", _) => (
+                "store_busy",
+                format!("{place} was at work on it for another request"),
+            ),
+            _ => return None,
+        };
+        let why = why + &answer.quoted();
+        Some(Meaning::new(ErrorClass::Dependency, code, why))
+    }
+
     fn meaning(self, answer: &Answer<'_>) -> Meaning {
+        let passing = self.passing(answer);
+        passing.unwrap_or_else(|| self.by_code_and_status(answer))
+    }
+
+    fn by_code_and_status(self, answer: &Answer<'_>) -> Meaning {
         let (bucket, place) = (&self.address.bucket, self.place());
         let config = |code, why| Meaning::new(ErrorClass::Config, code, why);
         let dependency = |code, why| Meaning::new(ErrorClass::Dependency, code, why);
@@ -310,6 +337,19 @@ mod tests {
             (429, "", Dependency, "store_busy"),
             (500, "InternalError", Dependency, "store_failed"),
             (400, "InvalidRequest", Config, "store_refused"),
+            (400, "RequestTimeout", Dependency, "store_timeout"),
+            (408, "", Dependency, "store_timeout"),
+            (400, "BadDigest", Dependency, "store_broke_off"),
+            (400, "IncompleteBody", Dependency, "store_broke_off"),
+            (
+                400,
+                "XAmzContentSHA256Mismatch",
+                Dependency,
+                "store_broke_off",
+            ),
+            (404, "NoSuchUpload", Dependency, "store_broke_off"),
+            (409, "OperationAborted", Dependency, "store_busy"),
+            (409, "ConditionalRequestConflict", Dependency, "store_busy"),
         ] {
             let answer = Answer {
                 status,
