@@ -1,11 +1,12 @@
 use std::io;
 use std::path::Path;
 
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use telecine_engine::objects::ObjectError;
+use telecine_engine::objects::{ObjectError, ObjectStore as _};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 
 use super::client::upload_timeouts;
@@ -106,7 +107,7 @@ impl<'a> Upload<'a> {
             .try_collect()
             .await;
         let done = match sent {
-            Ok(parts) => self.complete(parts).await,
+            Ok(parts) => self.complete(parts, size).await,
             Err(error) => Err(error),
         };
         self.completed = true;
@@ -150,7 +151,9 @@ impl<'a> Upload<'a> {
             .build())
     }
 
-    async fn complete(&self, parts: Vec<CompletedPart>) -> Result<(), ObjectError> {
+    /// An answer may be lost after everything was put together. The client library asks again then, and
+    /// services that have forgotten the upload say that there is none.
+    async fn complete(&self, parts: Vec<CompletedPart>, size: u64) -> Result<(), ObjectError> {
         let Begun { store, name, id } = &self.begun;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
         let complete = store.client().await.complete_multipart_upload();
@@ -164,9 +167,19 @@ impl<'a> Upload<'a> {
             .config_override(upload_timeouts())
             .send()
             .await;
-        completed
-            .map(drop)
-            .map_err(|error| store.doing("write", self.key).failed(error))
+        let Err(error) = completed else { return Ok(()) };
+        let forgotten = error.code() == Some("NoSuchUpload");
+        if forgotten && self.is_there(size).await? {
+            return Ok(());
+        }
+        Err(store.doing("write", self.key).failed(error))
+    }
+
+    /// Whether the object is there in full. One that large has a name that no earlier attempt used, so
+    /// its size tells.
+    async fn is_there(&self, size: u64) -> Result<bool, ObjectError> {
+        let found = self.begun.store.head(self.key).await?;
+        Ok(found.is_some_and(|found| found.size == size))
     }
 }
 

@@ -155,6 +155,45 @@ async fn a_part_that_fails_is_sent_again() {
     assert!(!file.exists());
 }
 
+/// What a service says that has forgotten an upload.
+fn forgotten() -> Fault {
+    Fault::s3(404, "NoSuchUpload", "The upload may have been completed.")
+}
+
+/// The first line of the request that completes an upload has that, and no other.
+const COMPLETE: &str = "?uploadId=";
+
+#[tokio::test]
+async fn an_upload_whose_end_was_not_heard_of_has_ended() {
+    let (_place, proxy, store) = behind_proxy().await;
+    let scratch = tempfile::tempdir().unwrap();
+    proxy.next(1, COMPLETE, Fault::CutAnswer(1));
+    proxy.next(1, COMPLETE, forgotten());
+    let file = large_file(&scratch);
+    store.put_file("k", &file).await.unwrap();
+    assert_eq!(sent(&proxy, COMPLETE), 2);
+    assert_eq!(store.head("k").await.unwrap().unwrap().size, 17 << 20);
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn an_upload_that_was_forgotten_without_an_object_is_a_dependency() {
+    let (_place, proxy, store) = behind_proxy().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let file = large_file(&scratch);
+    for there in [None, Some(Bytes::from_static(b"an older one"))] {
+        if let Some(bytes) = there {
+            store.put_bytes("k", bytes).await.unwrap();
+        }
+        proxy.next(1, COMPLETE, forgotten());
+        let error = store.put_file("k", &file).await.unwrap_err();
+        let (class, code, sentence) = told(&error);
+        assert_eq!((class, code), (ErrorClass::Dependency, "store_broke_off"));
+        assert!(sentence.contains("NoSuchUpload"), "{sentence}");
+        assert!(file.exists());
+    }
+}
+
 #[tokio::test]
 async fn an_upload_that_fails_leaves_nothing_but_the_file() {
     let (place, proxy, store) = behind_proxy().await;
