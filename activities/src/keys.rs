@@ -173,6 +173,8 @@ pub fn attempt_file(stem: &str, tag: &str, extension: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use telecine_engine::objects::OWN_PREFIXES;
+
     use super::*;
 
     #[test]
@@ -197,6 +199,14 @@ mod tests {
         assert!(is_published("images/ab/ab12cd34/small.webp"));
         for text in ["videos/ab/ab12cd34/g3", "image/webp", "small.webp", ""] {
             assert!(!is_published(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn everything_is_where_what_never_ended_is_cleared_away() {
+        for key in [root("ab12cd34"), images("ab12cd34")] {
+            let is_own = OWN_PREFIXES.iter().any(|own| key.starts_with(own));
+            assert!(is_own, "{key}");
         }
     }
 

@@ -23,6 +23,10 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// media store. No key begins like that: it would have an empty segment.
 pub const MEDIA_SCHEME: &str = "media://";
 
+/// What the keys begin with of what telecine makes. In a bucket that is shared with others, nothing is
+/// cleared away beside that.
+pub const OWN_PREFIXES: [&str; 3] = ["cache/", "images/", "videos/"];
+
 /// An object that a step made: what it is called and what is in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
@@ -217,7 +221,8 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
     ) -> Result<Option<String>, ObjectError>;
 
     /// Removes what writes have left that never ended and began longer ago than `grace` by the store's
-    /// clock; answers the keys that they would have made, where the store knows them.
+    /// clock; answers the keys that they would have made, where the store knows them. A store that
+    /// cannot tell whose they are leaves those alone whose keys begin with none of [`OWN_PREFIXES`].
     async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError>;
 }
 

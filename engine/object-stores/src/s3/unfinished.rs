@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use telecine_engine::objects::ObjectError;
+use telecine_engine::objects::{OWN_PREFIXES, ObjectError};
 
 use super::{S3Store, listing};
 
@@ -19,11 +19,16 @@ pub(super) async fn remove_once(store: &S3Store) {
     store.inner.swept.get_or_init(sweep).await;
 }
 
-/// Aborts the uploads below the store's prefix that began longer ago than `grace`; answers their keys.
-/// Clocks of services and clients differ by minutes at most: beyond that requests are refused.
+/// Aborts the uploads of what telecine makes below the store's prefix that began longer ago than `grace`;
+/// answers their keys. A store may be a whole bucket that others write to as well. Clocks of services and clients differ by minutes at most: beyond that requests are refused.
 pub(super) async fn remove(store: &S3Store, grace: Duration) -> Result<Vec<String>, ObjectError> {
+    let before = Utc::now() - grace;
+    let mut found = Vec::new();
+    for own in OWN_PREFIXES {
+        found.extend(stale(store, own, before).await?);
+    }
     let mut removed = Vec::new();
-    for upload in stale(store, Utc::now() - grace).await? {
+    for upload in found {
         let doing = store.doing("remove an unfinished upload of", &upload.key);
         let abort = store.client().await.abort_multipart_upload();
         let abort = abort.bucket(store.bucket()).upload_id(upload.id);
@@ -43,13 +48,17 @@ struct Unfinished {
     id: String,
 }
 
-async fn stale(store: &S3Store, before: DateTime<Utc>) -> Result<Vec<Unfinished>, ObjectError> {
+async fn stale(
+    store: &S3Store,
+    own: &str,
+    before: DateTime<Utc>,
+) -> Result<Vec<Unfinished>, ObjectError> {
     let (mut found, mut key_marker, mut id_marker) = (Vec::new(), None, None);
     loop {
         let list = store.client().await.list_multipart_uploads();
         let page = list
             .bucket(store.bucket())
-            .prefix(&store.inner.address.prefix)
+            .prefix(store.inner.address.name(own))
             .set_key_marker(key_marker)
             .set_upload_id_marker(id_marker)
             .send()
