@@ -1,9 +1,11 @@
 //! What callers ask of runs: submit, cancel, retry, look.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use chrono::Utc;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -13,11 +15,15 @@ use crate::definition::{Definition, InputError};
 use crate::definitions::Definitions;
 use crate::id::RunId;
 use crate::machine::{self, Command};
-use crate::objects::{ObjectError, ObjectMeta, ObjectStores};
+use crate::objects::{Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStores};
 use crate::queue::Queue;
 use crate::retry::plan::{RetryPlan, Verdict, Verdicts};
 use crate::run::{Run, RunStatus, Snapshot, StoreUrls};
 use crate::store::{Created, RequestKey, Store, StoreError};
+
+/// How many artifacts are looked at at a time. A service far away takes some 20 ms for each: within the
+/// 30 s that a request over HTTP may take, that is 96,000 of them instead of 1,500.
+const LOOKS_AT_ONCE: usize = 64;
 
 /// A request to run a workflow.
 #[derive(Debug, Clone)]
@@ -310,16 +316,11 @@ impl Coordinator {
 
     async fn verdicts(&self, snapshot: &Snapshot) -> Result<Verdicts, ObjectError> {
         let media = self.objects.open(&snapshot.run.stores.media)?;
-        let mut verdicts = Verdicts::new();
-        for artifact in snapshot.steps.iter().flat_map(|record| &record.artifacts) {
-            let verdict = match media.head(&artifact.key).await? {
-                None => Verdict::Missing,
-                Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
-                Some(_) => Verdict::Present,
-            };
-            verdicts.insert(artifact.key.clone(), verdict);
-        }
-        Ok(verdicts)
+        let artifacts = snapshot.steps.iter().flat_map(|record| &record.artifacts);
+        let looks: Vec<_> = artifacts
+            .map(|artifact| look(media.as_ref(), artifact))
+            .collect();
+        collect(looks).await
     }
 
     /// Executes a plan: the run goes on in its next round.
@@ -339,10 +340,75 @@ impl Coordinator {
     }
 }
 
+/// What has become of an artifact, and its key.
+async fn look(
+    media: &dyn ObjectStore,
+    artifact: &Artifact,
+) -> Result<(String, Verdict), ObjectError> {
+    let verdict = match media.head(&artifact.key).await? {
+        None => Verdict::Missing,
+        Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
+        Some(_) => Verdict::Present,
+    };
+    Ok((artifact.key.clone(), verdict))
+}
+
+/// Takes [`LOOKS_AT_ONCE`] looks at a time. What they find counts in their order, whichever answer comes
+/// first: of two verdicts on one key the later, of two errors the earlier.
+async fn collect<F>(looks: Vec<F>) -> Result<Verdicts, ObjectError>
+where
+    F: Future<Output = Result<(String, Verdict), ObjectError>>,
+{
+    let looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
+    looks.try_collect().await
+}
+
 fn join(errors: &[InputError]) -> String {
     errors
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn as_many_artifacts_are_looked_at_at_once_as_may_be() {
+        // Nobody is answered before that many have asked.
+        let all_asked = Barrier::new(LOOKS_AT_ONCE);
+        let look = async |number: usize| {
+            all_asked.wait().await;
+            Ok((format!("k{number}"), Verdict::Present))
+        };
+        let looks: Vec<_> = (0..2 * LOOKS_AT_ONCE).map(look).collect();
+        let verdicts = tokio::time::timeout(Duration::from_secs(10), collect(looks)).await;
+        let verdicts = verdicts.expect("they are asked together").unwrap();
+        assert_eq!(verdicts.len(), 2 * LOOKS_AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn what_is_found_does_not_depend_on_which_answer_comes_first() {
+        let look = async |(key, turns, verdict): (&str, u32, Verdict)| {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            Ok((key.to_owned(), verdict))
+        };
+        let looks = [
+            ("a", 9, Verdict::Missing),
+            ("b", 3, Verdict::Corrupt),
+            ("a", 1, Verdict::Present),
+        ];
+        let verdicts = collect(looks.map(look).into()).await.unwrap();
+        let expected = [("a", Verdict::Present), ("b", Verdict::Corrupt)];
+        let expected = expected.map(|(key, verdict)| (key.to_owned(), verdict));
+        assert_eq!(verdicts, Verdicts::from(expected));
+    }
 }
