@@ -140,11 +140,14 @@ async fn send_by(
         match next {
             Ok(None) => return Ok(()),
             Ok(Some((queue, hint))) => {
-                let waiting: usize = redis::cmd("LLEN")
-                    .arg(link.config(queue).active_jobs_list())
+                // Apalis puts every task to those that are due later, and a worker moves it on.
+                let config = link.config(queue);
+                let (due, later): (usize, usize) = redis::pipe()
+                    .llen(config.active_jobs_list())
+                    .zcard(config.scheduled_jobs_set())
                     .query_async(&mut connection)
                     .await?;
-                if waiting < BACKLOG {
+                if due + later < BACKLOG {
                     link.storage(connection.clone(), queue).push(hint).await?;
                     counter!(HINTS.name, "result" => "sent").increment(1);
                 }
