@@ -12,15 +12,16 @@ use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
 use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::objects::ObjectStores;
+use telecine_engine::run::RunStatus;
 use telecine_engine::services::{self, ServiceParts, Services};
-use telecine_engine::store::{Store, StoreError};
+use telecine_engine::store::{Outline, Store, StoreError, Window};
 use telecine_engine::worker::{Contact, Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_store_sqlite::SqliteStore;
 
 use crate::builder::AppBuilder;
 use crate::config::{Config, Database};
-use crate::document::Sources;
+use crate::document::{Sources, Whole};
 use crate::machine::{self, Pools};
 
 /// What processes that share a Redis call their doorbell. Deployments that share one use databases of
@@ -31,17 +32,31 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A database, and the doorbell that comes with it.
-async fn open(database: &Database) -> Result<(Arc<dyn Store>, Arc<dyn Dispatcher>), StoreError> {
+/// A database, the same for those who look at it over HTTP, and the doorbell that comes with it.
+struct Opened {
+    store: Arc<dyn Store>,
+    visitors: Arc<dyn Store>,
+    dispatcher: Arc<dyn Dispatcher>,
+}
+
+async fn open(database: &Database) -> Result<Opened, StoreError> {
     Ok(match database {
-        Database::Directory(directory) => (
-            Arc::new(SqliteStore::open(directory).await?),
-            Arc::new(InProcessDispatcher::default()),
-        ),
-        Database::Postgres(url) => (
-            Arc::new(PostgresStore::open(url).await?),
-            Arc::new(PostgresDispatcher::start(url)?),
-        ),
+        Database::Directory(directory) => {
+            let store = SqliteStore::open(directory).await?;
+            Opened {
+                visitors: Arc::new(store.for_visitors()),
+                store: Arc::new(store),
+                dispatcher: Arc::new(InProcessDispatcher::default()),
+            }
+        }
+        Database::Postgres(url) => {
+            let store = PostgresStore::open(url).await?;
+            Opened {
+                visitors: Arc::new(store.for_visitors()),
+                store: Arc::new(store),
+                dispatcher: Arc::new(PostgresDispatcher::start(url)?),
+            }
+        }
     })
 }
 
@@ -52,6 +67,7 @@ async fn open(database: &Database) -> Result<(Arc<dyn Store>, Arc<dyn Dispatcher
 pub struct App {
     /// Accepts and changes jobs; holds the database, the definitions and the object stores.
     pub(crate) coordinator: Coordinator,
+    visitors: Arc<dyn Store>,
     dispatcher: Arc<dyn Dispatcher>,
 }
 
@@ -70,8 +86,7 @@ impl App {
         database: &Database,
         objects: Arc<dyn ObjectStores>,
     ) -> Result<Self, StoreError> {
-        let (store, dispatcher) = open(database).await?;
-        Ok(Self::new((store, dispatcher), objects))
+        Ok(Self::new(open(database).await?, objects))
     }
 
     /// The same with a doorbell on Redis, which its processes share.
@@ -83,16 +98,22 @@ impl App {
         redis: &str,
         objects: Arc<dyn ObjectStores>,
     ) -> Result<Self, StoreError> {
-        let (store, other) = open(database).await?;
-        let dispatcher = ApalisDispatcher::start(redis, DOORBELL, other)
+        let opened = open(database).await?;
+        let dispatcher = ApalisDispatcher::start(redis, DOORBELL, opened.dispatcher)
             .map_err(|error| StoreError::Incompatible(error.to_string()))?;
-        Ok(Self::new((store, Arc::new(dispatcher)), objects))
+        let opened = Opened {
+            dispatcher: Arc::new(dispatcher),
+            ..opened
+        };
+        Ok(Self::new(opened, objects))
     }
 
-    fn new(
-        (store, dispatcher): (Arc<dyn Store>, Arc<dyn Dispatcher>),
-        objects: Arc<dyn ObjectStores>,
-    ) -> Self {
+    fn new(opened: Opened, objects: Arc<dyn ObjectStores>) -> Self {
+        let Opened {
+            store,
+            visitors,
+            dispatcher,
+        } = opened;
         let definitions = Arc::new(Definitions::new(store.clone()));
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
         Self {
@@ -103,6 +124,7 @@ impl App {
                 objects,
                 large_source_bytes: u64::MAX,
             },
+            visitors,
             dispatcher,
         }
     }
@@ -140,6 +162,12 @@ impl App {
         &self.coordinator.store
     }
 
+    /// The database for those who look at it from outside: however many do, the engine does not wait for
+    /// them.
+    pub(crate) fn visitors(&self) -> &Arc<dyn Store> {
+        &self.visitors
+    }
+
     /// Ends the sessions of dead processes, so that what they ran can go on at once.
     ///
     /// # Errors
@@ -162,6 +190,38 @@ impl App {
             plan: self.store().load_plan(job).await?,
             now: chrono::Utc::now(),
             snapshot,
+            whole: None,
+        })
+    }
+
+    /// The same of some steps only, for a visitor.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRun`], or what the database says.
+    pub(crate) async fn part_of_job(
+        &self,
+        job: &RunId,
+        window: &Window,
+    ) -> Result<Sources, StoreError> {
+        let Outline {
+            snapshot,
+            total,
+            last,
+        } = self.visitors.outline(job, window).await?;
+        let definitions = &self.coordinator.definitions;
+        // A plan has a row for each step: it is read where it is shown.
+        let stopped = snapshot.run.status.is_stopped();
+        let shown =
+            stopped && snapshot.run.status != RunStatus::Succeeded && *window == Window::Head;
+        Ok(Sources {
+            definition: definitions.get(&snapshot.run.definition).await?,
+            plan: match shown {
+                true => self.visitors.load_plan(job).await?,
+                false => None,
+            },
+            now: chrono::Utc::now(),
+            snapshot,
+            whole: Some(Whole { total, last }),
         })
     }
 

@@ -43,13 +43,16 @@ impl Changes {
 
 async fn look(store: Arc<dyn Store>, changed: watch::Sender<u64>, wanted: Arc<Notify>) {
     let mut last = None;
+    let mut moved = false;
     loop {
         if changed.receiver_count() == 0 {
             wanted.notified().await;
         }
         let now = store.change_counter().await.ok();
-        // Whoever cannot be told that nothing happened has to look.
-        if now.is_none() || now != last {
+        // A commit counts a moment before others can see it: what was too early is looked at again. And
+        // whoever cannot be told that nothing happened has to look.
+        let again = std::mem::replace(&mut moved, now != last);
+        if now.is_none() || moved || again {
             changed.send_modify(|changes| *changes = changes.wrapping_add(1));
         }
         last = now;

@@ -42,8 +42,18 @@ pub(crate) struct Setting {
 }
 
 /// Settings whose values are never shown. They are no flags, because other users of the machine can
-/// read command lines; their variables have a second form that ends in `_FILE` and names a file.
+/// read command lines.
 const SECRETS: [&str; 3] = ["source_s3_secret_key", "media_s3_secret_key", "api_keys"];
+
+/// Settings whose variables have a second form that ends in `_FILE` and names a file: secrets, and
+/// addresses that may have a password in them.
+const IN_FILES: [&str; 5] = [
+    "source_s3_secret_key",
+    "media_s3_secret_key",
+    "api_keys",
+    "database_url",
+    "redis_url",
+];
 
 impl Setting {
     /// Its name in the environment.
@@ -498,6 +508,28 @@ mod tests {
         let secrets = resolved.filter(|it| SECRETS.contains(&it.name) && !it.value.is_empty());
         let secrets: Vec<_> = secrets.map(|secret| secret.value.as_str()).collect();
         assert_eq!(secrets, ["***", "***"]);
+    }
+
+    #[test]
+    fn the_address_of_the_database_may_be_in_a_file_and_its_password_is_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("url");
+        std::fs::write(&file, "postgres://u:hidden@h/d\n").unwrap();
+        let environment = [("TELECINE_DATABASE_URL_FILE", file.to_str().unwrap())];
+        let config = Config::load(&sources("", &environment, &[])).unwrap();
+        let url = "postgres://u:hidden@h/d".to_owned();
+        assert_eq!(config.database, Database::Postgres(url));
+        let shown = format!("{config:?}");
+        assert!(
+            shown.contains("u:***@h") && !shown.contains("hidden"),
+            "{shown}"
+        );
+        let both = [environment[0], ("TELECINE_DATABASE_URL", "postgres://h/d")];
+        let errors = Config::load(&sources("", &both, &[])).unwrap_err();
+        assert_eq!(
+            errors,
+            ["TELECINE_DATABASE_URL: it is set twice, by itself and as a file"]
+        );
     }
 
     #[test]

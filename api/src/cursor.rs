@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use telecine_engine::id::RunId;
+use telecine_engine::id::{RunId, StepId};
+use telecine_engine::store::FeedPlace;
 
 /// The place behind the last entry of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,12 @@ pub(crate) enum Cursor {
     Job(RunId),
     /// The number of an event, in the history of a job.
     Event(u64),
+    /// A place in the history of all jobs.
+    Feed(FeedPlace),
+    /// A step, among those of a job.
+    Step(StepId),
+    /// How many there were before, among the artifacts of a step.
+    Artifact(usize),
 }
 
 impl fmt::Display for Cursor {
@@ -19,6 +26,14 @@ impl fmt::Display for Cursor {
         let text = match self {
             Self::Job(job) => format!("j{job}"),
             Self::Event(seq) => format!("e{seq}"),
+            Self::Feed(FeedPlace {
+                commit,
+                entry,
+                part,
+                seq,
+            }) => format!("f{commit}.{entry}.{part}.{seq}"),
+            Self::Step(step) => format!("s{step}"),
+            Self::Artifact(before) => format!("a{before}"),
         };
         text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -39,9 +54,25 @@ impl FromStr for Cursor {
         match text.split_at_checked(1) {
             Some(("j", id)) if is_id(&id) => Ok(Self::Job(RunId::from(id.to_owned()))),
             Some(("e", seq)) => seq.parse().map(Self::Event).map_err(|_| BadCursor),
+            Some(("f", place)) => feed_place(place).map(Self::Feed).ok_or(BadCursor),
+            Some(("s", step)) if !step.chars().any(char::is_control) => {
+                step.parse().map(Self::Step).map_err(|_| BadCursor)
+            }
+            Some(("a", before)) => before.parse().map(Self::Artifact).map_err(|_| BadCursor),
             _ => Err(BadCursor),
         }
     }
+}
+
+fn feed_place(text: &str) -> Option<FeedPlace> {
+    let numbers: Result<Vec<u64>, _> = text.split('.').map(str::parse).collect();
+    let [commit, entry, part, seq] = numbers.ok()?.try_into().ok()?;
+    Some(FeedPlace {
+        commit,
+        entry,
+        part,
+        seq,
+    })
 }
 
 fn decode(hex: &str) -> Option<Vec<u8>> {
@@ -57,7 +88,19 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_it_was_given() {
-        for cursor in [Cursor::Job(RunId::generate()), Cursor::Event(7)] {
+        for cursor in [
+            Cursor::Job(RunId::generate()),
+            Cursor::Event(7),
+            Cursor::Feed(FeedPlace {
+                commit: 7,
+                entry: 8,
+                part: 9,
+                seq: u64::MAX,
+            }),
+            Cursor::Step(StepId::item("encode", 99)),
+            Cursor::Step(StepId::single("package")),
+            Cursor::Artifact(100),
+        ] {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
     }
@@ -75,6 +118,9 @@ mod tests {
             "6578",
             "7a31",
             "6a6a6f625f00",
+            "7300",
+            "73",
+            "61",
         ] {
             assert_eq!(text.parse::<Cursor>(), Err(BadCursor), "{text}");
         }

@@ -16,7 +16,7 @@ use telecine_engine::retry::plan::{Action, Reason, Summary};
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 use utoipa::ToSchema;
 
-pub(crate) use build::Sources;
+pub(crate) use build::{Sources, Whole};
 pub(crate) use progress::JobProgress;
 
 /// Entries of a long list (steps, artifacts of a step, planned steps) that a document carries
@@ -83,6 +83,9 @@ pub(crate) struct JobDocument {
     pub(crate) steps: Vec<StepDocument>,
     /// How many steps there are; `steps` may be shorter.
     pub(crate) steps_total: usize,
+    /// Where a server shows the steps behind these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) steps_next: Option<String>,
     pub(crate) output: Option<Value>,
     pub(crate) error: Option<ErrorDocument>,
     pub(crate) warnings: Vec<String>,
@@ -113,6 +116,9 @@ pub(crate) struct StepDocument {
     pub(crate) artifacts: Vec<Artifact>,
     /// How many artifacts there are; `artifacts` may be shorter.
     pub(crate) artifacts_total: usize,
+    /// Where a server shows the artifacts behind these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) artifacts_next: Option<String>,
 }
 
 /// One try of a step.

@@ -51,6 +51,7 @@ codes! {
     Forbidden = "forbidden", FORBIDDEN, "The API key does not have the scope that this needs.", "Use a key that has it.";
     NotFound = "not_found", NOT_FOUND, "There is nothing at this address.", "`/api/openapi.json` lists what there is.";
     NoJob = "no_job", NOT_FOUND, "There is no such job.", "Check the id.";
+    NoStep = "no_step", NOT_FOUND, "The job has no such step.", "`GET /api/jobs/{id}/steps` lists them.";
     NoPlan = "no_plan", NOT_FOUND, "Nothing of the job is to be retried.", "Nothing: it runs, or it succeeded.";
     NoWorkflow = "no_workflow", NOT_FOUND, "There is no such workflow.", "`GET /api/workflows` lists them.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The address is right, the method is not.", "`Allow` names those that are.";

@@ -69,6 +69,7 @@ mod config;
 mod cursor;
 mod document;
 mod error;
+mod fresh;
 mod machine;
 pub mod media;
 mod metrics;

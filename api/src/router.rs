@@ -16,7 +16,9 @@ use utoipa_axum::routes;
 
 use crate::auth::API_KEY;
 use crate::error::{Code, Problem};
-use crate::routes::{Site, activities, events, health, jobs, metrics, retry, workflows};
+use crate::routes::{
+    Site, activities, events, health, jobs, metrics, reference, retry, steps, workflows,
+};
 use crate::{openapi, trace};
 
 /// Bytes of the headers of one request.
@@ -56,7 +58,10 @@ fn described() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(steps::list))
+        .routes(routes!(steps::artifacts))
         .routes(routes!(events::events))
+        .routes(routes!(events::feed))
         .routes(routes!(retry::retry))
         .routes(routes!(retry::plan))
         .routes(routes!(workflows::list))
@@ -68,6 +73,7 @@ fn described() -> OpenApiRouter<Arc<Site>> {
 fn open() -> OpenApiRouter<Arc<Site>> {
     OpenApiRouter::new()
         .routes(routes!(openapi::document))
+        .routes(routes!(reference::reference))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::version))

@@ -5,8 +5,10 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod metrics;
+pub(crate) mod reference;
 mod request;
 pub(crate) mod retry;
+pub(crate) mod steps;
 mod submit;
 pub(crate) mod workflows;
 
@@ -23,6 +25,7 @@ use utoipa::openapi::OpenApi;
 use crate::app::App;
 use crate::auth::ApiKeys;
 use crate::changes::Changes;
+use crate::fresh::Fresh;
 
 /// Requests that are answered at once. Each may hold a megabyte of body and a database connection;
 /// waiting for one of few connections is no use to anybody.
@@ -53,7 +56,12 @@ pub(crate) struct Site {
     pub(crate) stopping: CancellationToken,
     /// What was measured.
     pub(crate) measured: PrometheusHandle,
+    /// That the steps were counted which wait.
+    counted: Fresh<()>,
+    /// What the process needs and does not get.
+    failing: Fresh<Vec<String>>,
     description: OnceLock<String>,
+    reference: OnceLock<String>,
 }
 
 /// What differs between the processes that serve.
@@ -71,7 +79,7 @@ impl Site {
     /// Starts to watch the database for whoever follows a job.
     pub(crate) fn new(parts: SiteParts, stopping: CancellationToken) -> Self {
         Self {
-            changes: Changes::watch(parts.app.store().clone()),
+            changes: Changes::watch(parts.app.visitors().clone()),
             app: parts.app,
             registry: parts.registry,
             workflows: parts.workflows,
@@ -81,14 +89,24 @@ impl Site {
             streams: Arc::new(Semaphore::new(STREAMS)),
             stopping,
             measured: parts.measured,
+            counted: Fresh::default(),
+            failing: Fresh::default(),
             description: OnceLock::new(),
+            reference: OnceLock::new(),
         }
     }
 
-    /// Sets what `/api/openapi.json` answers.
+    /// Sets what `/api/openapi.json` and `/docs` answer.
     pub(crate) fn describe(&self, description: &OpenApi) {
         self.description
             .get_or_init(|| serde_json::to_string_pretty(description).unwrap_or_default());
+        let description = serde_json::to_value(description).unwrap_or_default();
+        self.reference.get_or_init(|| reference::page(&description));
+    }
+
+    /// What `/docs` answers.
+    pub(crate) fn reference(&self) -> &str {
+        self.reference.get().map_or("", String::as_str)
     }
 
     /// What `/api/openapi.json` answers.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -65,6 +66,19 @@ id!(
     PlanId,
     "plan_"
 );
+
+impl RunId {
+    /// What sorts before every id that is made from then on, and behind those made before.
+    #[must_use]
+    pub fn first_of(at: DateTime<Utc>) -> Self {
+        let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
+        Self(format!(
+            "{}{}",
+            Self::PREFIX,
+            base32(Uuid::from_u128(millis << 80))
+        ))
+    }
+}
 
 /// A step of a run: a node of the definition, and which item of its fan-out.
 /// Written `package` or `encode[3]`.
@@ -158,6 +172,18 @@ mod tests {
         let ids: Vec<_> = (0..100).map(|_| RunId::generate()).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(ids.iter().all(|id| id.as_str().len() == 30));
+    }
+
+    #[test]
+    fn ids_of_a_moment_sort_behind_its_first() {
+        let id = RunId::generate();
+        let second = chrono::TimeDelta::seconds(1);
+        assert!(RunId::first_of(Utc::now() - second) < id);
+        assert!(RunId::first_of(Utc::now() + second) > id);
+        assert_eq!(
+            RunId::first_of(Utc::now()).as_str().len(),
+            id.as_str().len()
+        );
     }
 
     #[test]

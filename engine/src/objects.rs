@@ -23,6 +23,9 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// media store. No key begins like that: it would have an empty segment.
 pub const MEDIA_SCHEME: &str = "media://";
 
+/// An object that need not be there: whether a store can tell is what counts.
+const PROBE: &str = ".telecine-ready";
+
 /// What the keys begin with of what telecine makes. In a bucket that is shared with others, nothing is
 /// cleared away beside that.
 pub const OWN_PREFIXES: [&str; 3] = ["cache/", "images/", "videos/"];
@@ -159,6 +162,11 @@ pub enum Access {
 /// * Deleting what is not there succeeds.
 #[async_trait]
 pub trait ObjectStore: std::fmt::Debug + Send + Sync {
+    /// Whether the store answers now.
+    async fn ready(&self) -> Result<(), ObjectError> {
+        self.head(PROBE).await.map(drop)
+    }
+
     /// Size, etag and time of an object; `None` if there is none.
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError>;
 

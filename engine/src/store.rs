@@ -4,6 +4,10 @@
 //! what is in [`machine`](crate::machine). One conformance suite
 //! (`telecine-testkit::conformance::store`) defines the semantics for every implementation.
 
+mod feed;
+mod listing;
+mod outline;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -17,9 +21,11 @@ use crate::machine::Changes;
 use crate::objects::Artifact;
 use crate::queue::{Capability, Free, Kind, Machine, Waiting};
 use crate::retry::plan::RetryPlan;
-use crate::run::{
-    AttemptOutcome, Failure, Node, RecordedEvent, Run, RunStatus, Snapshot, Step, StoreUrls,
-};
+use crate::run::{AttemptOutcome, Failure, Node, RecordedEvent, Run, Snapshot, Step, StoreUrls};
+
+pub use feed::{FeedEvent, FeedPlace};
+pub use listing::{Look, Paging, Path, RUNS_LOOKED_AT, RunFilter, RunPage};
+pub use outline::{Cut, HEAD_STEPS, Outline, Stretch, Window};
 
 /// What went wrong, by meaning.
 #[derive(Debug, thiserror::Error)]
@@ -218,25 +224,6 @@ pub struct TakenKey {
     pub digest: String,
 }
 
-/// Filter of [`Store::list_runs`], newest first.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// Only this state.
-    pub status: Option<RunStatus>,
-    /// Only this workflow.
-    pub workflow: Option<String>,
-    /// Only runs with this label.
-    pub label: Option<(String, String)>,
-    /// Only runs whose input or output says that this is the identity of their media.
-    pub hash: Option<String>,
-    /// Only runs that were submitted later.
-    pub created_after: Option<DateTime<Utc>>,
-    /// Only runs older than this id.
-    pub before: Option<RunId>,
-    /// At most so many.
-    pub limit: usize,
-}
-
 /// Something whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
@@ -411,11 +398,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The latest run of a fingerprint.
     async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError>;
 
-    /// Headers of runs, newest first.
-    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
+    /// A page of headers of runs, newest first. However many runs there are, it looks at no more than
+    /// [`RUNS_LOOKED_AT`].
+    async fn list_runs(&self, filter: &RunFilter) -> Result<RunPage, StoreError>;
 
     /// A run with everything in it, as one transaction sees it.
     async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError>;
+
+    /// A run with the steps of a window, as one transaction sees it. Of others, nothing is read.
+    async fn outline(&self, run: &RunId, window: &Window) -> Result<Outline, StoreError>;
 
     /// Events of a run after `after`, in order, at most `limit`.
     async fn events(
@@ -424,6 +415,13 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         after: u64,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError>;
+
+    /// Events of all runs behind a place, at most `limit`, in an order that is the same for everybody: what
+    /// is committed later is behind what was shown before, and those of a run are in theirs.
+    async fn feed(&self, after: FeedPlace, limit: usize) -> Result<Vec<FeedEvent>, StoreError>;
+
+    /// The place behind all events that are shown now.
+    async fn feed_end(&self) -> Result<FeedPlace, StoreError>;
 
     /// The latest retry plan of a run.
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;

@@ -79,6 +79,15 @@ create table event (
     constraint event_seq CHECK ((seq >= 1))
 );
 
+create table feed (
+    after_xact bigint not null default GREATEST(((pg_snapshot_xmax(pg_current_snapshot()))::text)::bigint, (((pg_current_xact_id())::text)::bigint + 1)),
+    n bigint not null generated always as identity,
+    runs text[] collate "C" not null,
+    first bigint[] not null,
+    last bigint[] not null,
+    constraint feed_pk PRIMARY KEY (after_xact, n)
+);
+
 create table generation (
     name text not null,
     n bigint not null,
@@ -187,6 +196,86 @@ create table run (
     constraint run_round CHECK ((round >= 1)),
     constraint run_status CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'held'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text])))
 ) with (fillfactor=70, autovacuum_vacuum_scale_factor=0.02);
+
+CREATE OR REPLACE FUNCTION run_tags()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if tg_op = 'INSERT' then
+        insert into run_tag (tag, run)
+        select label.key || '=' || label.value, new.id
+        from json_each_text(
+            case when position('\u0000' in new.labels) = 0 then new.labels::json end
+        ) as label
+        on conflict do nothing;
+    else
+        delete from run_tag where tag = old.status and run = new.id;
+    end if;
+    insert into run_tag (tag, run)
+    select new.status, new.id
+    where new.status in ('held', 'failed', 'cancelled')
+    union all
+    select '=' || (said.hash #>> '{}'), new.id
+    from (values (new.input), (new.output)) as document (body)
+    cross join lateral (
+        select
+            case
+                when position('"hash"' in document.body) > 0 and position('\u0000' in document.body) = 0
+                    then document.body::json -> 'hash'
+            end as hash
+    ) as said
+    where json_typeof(said.hash) = 'string'
+    on conflict do nothing;
+    return null;
+end
+$function$;
+
+CREATE TRIGGER run_tags_of_changed AFTER UPDATE OF status, output ON run FOR EACH ROW WHEN ((((old.output IS NULL) AND (POSITION(('"hash"'::text) IN (new.output)) > 0)) OR ((old.status <> new.status) AND ((old.status = ANY (ARRAY['held'::text, 'failed'::text, 'cancelled'::text])) OR (new.status = ANY (ARRAY['held'::text, 'failed'::text, 'cancelled'::text])))))) EXECUTE FUNCTION run_tags();
+
+CREATE OR REPLACE FUNCTION run_tags()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if tg_op = 'INSERT' then
+        insert into run_tag (tag, run)
+        select label.key || '=' || label.value, new.id
+        from json_each_text(
+            case when position('\u0000' in new.labels) = 0 then new.labels::json end
+        ) as label
+        on conflict do nothing;
+    else
+        delete from run_tag where tag = old.status and run = new.id;
+    end if;
+    insert into run_tag (tag, run)
+    select new.status, new.id
+    where new.status in ('held', 'failed', 'cancelled')
+    union all
+    select '=' || (said.hash #>> '{}'), new.id
+    from (values (new.input), (new.output)) as document (body)
+    cross join lateral (
+        select
+            case
+                when position('"hash"' in document.body) > 0 and position('\u0000' in document.body) = 0
+                    then document.body::json -> 'hash'
+            end as hash
+    ) as said
+    where json_typeof(said.hash) = 'string'
+    on conflict do nothing;
+    return null;
+end
+$function$;
+
+CREATE TRIGGER run_tags_of_new AFTER INSERT ON run FOR EACH ROW WHEN (((new.labels <> '{}'::text) OR (POSITION(('"hash"'::text) IN (new.input)) > 0) OR (POSITION(('"hash"'::text) IN (new.output)) > 0) OR (new.status = ANY (ARRAY['held'::text, 'failed'::text, 'cancelled'::text])))) EXECUTE FUNCTION run_tags();
+
+CREATE INDEX run_workflow ON run USING btree (workflow, id);
+
+create table run_tag (
+    tag text collate "C" not null,
+    run text collate "C" not null,
+    constraint run_tag_pk PRIMARY KEY (tag, run)
+);
 
 create table session (
     id text collate "C" not null,

@@ -109,6 +109,15 @@ CREATE TABLE event (
     constraint event_seq check (seq >= 1)
 ) strict, without rowid;
 
+CREATE TABLE feed (
+    n     integer not null,
+    run   text    not null,
+    -- Numbers of the first and the last event.
+    first integer not null,
+    last  integer not null,
+    constraint feed_pk primary key (n)
+) strict;
+
 CREATE TABLE generation (
     name text    not null,
     n    integer not null,
@@ -215,6 +224,49 @@ constraint run_queue check (queue in ('critical', 'default', 'video:large')), pr
 ) strict;
 
 CREATE INDEX run_fingerprint on run (fingerprint, id);
+
+CREATE TRIGGER run_tags_of_new after insert on run
+when
+    new.labels <> '{}'
+    or instr(new.input, '"hash"') > 0
+    or instr(new.output, '"hash"') > 0
+    or new.status in ('held', 'failed', 'cancelled')
+begin
+    insert or ignore into run_tag (tag, run)
+    select key || '=' || value, new.id from json_each(new.labels);
+    insert or ignore into run_tag (tag, run)
+    select '=' || (new.input ->> '$.hash'), new.id where json_type(new.input, '$.hash') = 'text';
+    insert or ignore into run_tag (tag, run)
+    select '=' || (new.output ->> '$.hash'), new.id where json_type(new.output, '$.hash') = 'text';
+    insert or ignore into run_tag (tag, run)
+    select new.status, new.id where new.status in ('held', 'failed', 'cancelled');
+end;
+
+CREATE TRIGGER run_tags_of_changed after update of status, output on run
+when
+    (old.output is null and instr(new.output, '"hash"') > 0)
+    or (
+        old.status <> new.status
+        and (
+            old.status in ('held', 'failed', 'cancelled')
+            or new.status in ('held', 'failed', 'cancelled')
+        )
+    )
+begin
+    delete from run_tag where tag = old.status and run = new.id;
+    insert or ignore into run_tag (tag, run)
+    select '=' || (new.output ->> '$.hash'), new.id where json_type(new.output, '$.hash') = 'text';
+    insert or ignore into run_tag (tag, run)
+    select new.status, new.id where new.status in ('held', 'failed', 'cancelled');
+end;
+
+CREATE INDEX run_workflow on run (workflow, id);
+
+CREATE TABLE run_tag (
+    tag text not null,
+    run text not null,
+    constraint run_tag_pk primary key (tag, run)
+) strict, without rowid;
 
 CREATE TABLE session (
     id         text    not null,

@@ -191,16 +191,20 @@ fn nothing(command: &JobsCommand, session: &Session) -> Result<Exit, CliError> {
 }
 
 async fn list(app: &App, filter: RunFilter, session: &Session) -> Result<(), CliError> {
-    let limit = filter.limit;
-    // One more than is shown tells whether there are more.
-    let filter = RunFilter {
-        limit: limit.saturating_add(1),
-        ..filter
+    let (limit, mut filter) = (filter.limit, filter);
+    let mut headers: Vec<JobHeader> = Vec::new();
+    // A page of a filter that little fits may be empty and not the last.
+    let more = loop {
+        filter.limit = limit - headers.len();
+        let page = app.store().list_runs(&filter).await?;
+        headers.extend(page.runs.iter().map(JobHeader::from));
+        filter.before = page.before;
+        if filter.before.is_none() || headers.len() >= limit {
+            break filter.before.is_some();
+        }
     };
-    let runs = app.store().list_runs(&filter).await?;
-    let headers: Vec<JobHeader> = runs.iter().take(limit).map(JobHeader::from).collect();
     print_headers(&headers, session)?;
-    if runs.len() > limit {
+    if more {
         let note = format!("these are the latest {limit}; --limit shows more");
         session.console.note(&note);
     }
@@ -289,8 +293,8 @@ async fn beginning(app: &App, prefix: &str, limit: usize) -> Result<Vec<RunId>, 
         limit,
         ..RunFilter::default()
     };
-    let runs = app.store().list_runs(&filter).await?;
-    let ids = runs.into_iter().map(|run| run.id);
+    let page = app.store().list_runs(&filter).await?;
+    let ids = page.runs.into_iter().map(|run| run.id);
     Ok(ids.filter(|id| id.as_str().starts_with(&prefix)).collect())
 }
 

@@ -245,6 +245,7 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
             Err(error) if stores::may_pass(&error) => session.console.note(&error.to_string()),
             checked => checked.map_err(SubmitError::from)?,
         }
+        stores::make_directory(&urls.media).map_err(SubmitError::from)?;
     }
     let app = open(&plan, session)
         .await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::objects::{ObjectError, ObjectStore, ObjectStores};
 use telecine_engine::run::StoreUrls;
+use telecine_object_stores::FsStores;
 
 use crate::config::S3;
 
@@ -30,6 +31,23 @@ pub(super) async fn check(
         }
     }
     Ok(())
+}
+
+/// Makes the directory for results of a server, if that is what its address names: one that is missing
+/// later has gone away.
+///
+/// # Errors
+/// That it cannot be made.
+pub(super) fn make_directory(media: &str) -> Result<(), ObjectError> {
+    if media.starts_with(S3) {
+        return Ok(());
+    }
+    let directory = FsStores::directory(media)?;
+    std::fs::create_dir_all(&directory).map_err(|source| ObjectError::Io {
+        doing: "make",
+        key: directory.display().to_string(),
+        source,
+    })
 }
 
 /// Whether an error may be over by itself.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{SECRETS, SETTINGS, objects};
+use super::{IN_FILES, SETTINGS, objects};
 
 /// The file that is read from the working directory.
 const FILE: &str = "telecine.toml";
@@ -153,7 +153,7 @@ impl Sources {
             }
             match read_variable(&name, value) {
                 Ok(Some((setting, value))) => {
-                    if values.insert(setting, value).is_some() && SECRETS.contains(&setting) {
+                    if values.insert(setting, value).is_some() && IN_FILES.contains(&setting) {
                         let place = origin.place(setting);
                         let why = "it is set twice, by itself and as a file";
                         self.errors.push(format!("{place}: {why}"));
@@ -191,7 +191,7 @@ fn read_variable(name: &str, value: String) -> Result<Option<(&'static str, Stri
         return Ok(Some((setting.name, value)));
     }
     let secret = name.strip_suffix(SECRET_FILE).and_then(find);
-    match secret.filter(|setting| SECRETS.contains(&setting.name)) {
+    match secret.filter(|setting| IN_FILES.contains(&setting.name)) {
         Some(setting) => Ok(Some((setting.name, objects::secret(Path::new(&value))?))),
         None => Ok(None),
     }

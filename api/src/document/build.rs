@@ -11,6 +11,8 @@ use telecine_engine::run::{
     Attempt, CheckpointHead, Failure, Node, Run, RunStatus, Snapshot, StepRecord, StepStatus,
 };
 
+use crate::cursor::Cursor;
+
 use super::{
     AttemptDocument, CheckpointDocument, DefinitionRef, ErrorDocument, JobDocument, JobHeader,
     LIST_LIMIT, PlanDocument, PlannedStepDocument, StepDocument, StepProgress, progress,
@@ -27,6 +29,61 @@ pub(crate) struct Sources {
     pub(crate) plan: Option<RetryPlan>,
     /// When the snapshot was taken.
     pub(crate) now: DateTime<Utc>,
+    /// What the job is that the snapshot is a part of; `None` if it is all of it.
+    pub(crate) whole: Option<Whole>,
+}
+
+/// A job of which only some steps were read.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// How many steps it has.
+    pub(crate) total: usize,
+    /// The last step of those that were asked for, if others are behind it.
+    pub(crate) last: Option<StepId>,
+}
+
+impl Sources {
+    /// Whether steps are missing, of which only the counters of their nodes tell.
+    pub(super) fn is_partial(&self) -> bool {
+        let nodes = self.snapshot.nodes.iter();
+        let known: usize = nodes
+            .map(|node| node.total.unwrap_or_default() as usize)
+            .sum();
+        self.whole.is_some() && self.snapshot.steps.len() < known
+    }
+
+    /// The documents of the steps that were asked for, in the order of the definition.
+    pub(crate) fn shown(&self) -> Vec<StepDocument> {
+        let mut steps = steps(self);
+        let last = self.whole.as_ref().and_then(|whole| whole.last.as_ref());
+        if let Some(last) = last {
+            let nodes = &self.snapshot.nodes;
+            let place = |id: &StepId| {
+                let node = nodes.iter().position(|node| node.name == id.node);
+                (node, id.item)
+            };
+            let last = place(last);
+            steps.retain(|step| place(&step.id) <= last);
+        }
+        let job = &self.snapshot.run.id;
+        for step in &mut steps {
+            step.abridge();
+            if step.artifacts.len() < step.artifacts_total {
+                let cursor = Cursor::Artifact(step.artifacts.len());
+                let of = step.id.to_string().replace('[', "%5B").replace(']', "%5D");
+                step.artifacts_next = Some(format!(
+                    "/api/jobs/{job}/steps/{of}/artifacts?cursor={cursor}"
+                ));
+            }
+        }
+        steps
+    }
+
+    /// Where the page behind the steps that were asked for begins.
+    pub(crate) fn next(&self) -> Option<Cursor> {
+        let last = self.whole.as_ref()?.last.clone();
+        last.map(Cursor::Step)
+    }
 }
 
 impl From<&Run> for JobHeader {
@@ -72,8 +129,12 @@ impl JobDocument {
             priority: run.priority,
             labels: run.labels.clone(),
             progress: progress::of_job(sources),
-            steps_total: steps.len(),
+            steps_total: match &sources.whole {
+                Some(whole) if sources.is_partial() => whole.total,
+                _ => steps.len(),
+            },
             steps,
+            steps_next: None,
             output: run.output.clone(),
             error: run.error.as_ref().map(ErrorDocument::from),
             warnings: warnings(snapshot),
@@ -85,11 +146,25 @@ impl JobDocument {
         }
     }
 
+    /// What a server shows of a job: its first steps, and where to find the others.
+    pub(crate) fn linked(sources: &Sources) -> Self {
+        let job = &sources.snapshot.run.id;
+        let next = sources.next();
+        let whole = Self::complete(sources);
+        let steps_next = next.map(|cursor| format!("/api/jobs/{job}/steps?cursor={cursor}"));
+        Self {
+            steps: sources.shown(),
+            steps_next,
+            ..whole
+        }
+        .abridged()
+    }
+
     /// The same with at most [`LIST_LIMIT`] entries in each list.
     pub(crate) fn abridged(mut self) -> Self {
         self.steps.truncate(LIST_LIMIT);
         for step in &mut self.steps {
-            step.artifacts.truncate(LIST_LIMIT);
+            step.abridge();
         }
         if let Some(plan) = &mut self.retry_plan {
             plan.steps.truncate(LIST_LIMIT);
@@ -215,6 +290,14 @@ fn of_node(node: &Node, definition: &Definition) -> StepDocument {
         output: empty.then(|| Value::Array(Vec::new())),
         artifacts: Vec::new(),
         artifacts_total: 0,
+        artifacts_next: None,
+    }
+}
+
+impl StepDocument {
+    /// Leaves the first [`LIST_LIMIT`] artifacts.
+    pub(crate) fn abridge(&mut self) {
+        self.artifacts.truncate(LIST_LIMIT);
     }
 }
 
@@ -232,6 +315,7 @@ impl From<&StepRecord> for StepDocument {
             output: step.output.clone(),
             artifacts: record.artifacts.clone(),
             artifacts_total: record.artifacts.len(),
+            artifacts_next: None,
         }
     }
 }
@@ -384,6 +468,7 @@ mod tests {
             definition: Arc::new(definition),
             plan: None,
             now: DateTime::UNIX_EPOCH,
+            whole: None,
         }
     }
 

@@ -29,11 +29,11 @@ pub(crate) struct JobProgress {
 
 /// How far a job is, from the shares of its steps.
 pub(super) fn of_job(sources: &Sources) -> JobProgress {
-    let Sources { snapshot, now, .. } = sources;
+    let snapshot = &sources.snapshot;
     let percent = percent(sources);
     let eta_s = match snapshot.run.status {
         RunStatus::Succeeded => Some(0.0),
-        RunStatus::Running => time_left(snapshot, percent, worked_s(snapshot, *now)),
+        RunStatus::Running => time_left(snapshot, percent, worked_s(sources)),
         _ => None,
     };
     JobProgress {
@@ -76,6 +76,13 @@ fn percent(sources: &Sources) -> f64 {
     let mut started: BTreeMap<&str, f64> = BTreeMap::new();
     for record in &snapshot.steps {
         *started.entry(&record.step.id.node).or_default() += share(&record.step);
+    }
+    if sources.is_partial() {
+        for node in &snapshot.nodes {
+            let done = node.settled.saturating_sub(node.failed + node.held);
+            let started = started.entry(&node.name).or_default();
+            *started = started.max(f64::from(done));
+        }
     }
     let (mut done, mut all) = (0.0, 0.0);
     for node in &snapshot.nodes {
@@ -134,7 +141,13 @@ fn phase(snapshot: &Snapshot) -> Option<String> {
 
 /// Seconds in which at least one attempt ran. How long a lost attempt ran is not known: it ends when
 /// somebody notices.
-fn worked_s(snapshot: &Snapshot, now: DateTime<Utc>) -> f64 {
+fn worked_s(sources: &Sources) -> f64 {
+    let (snapshot, now) = (&sources.snapshot, sources.now);
+    if sources.is_partial() {
+        // Few of so many attempts are known, and somebody is always at it.
+        let since = snapshot.run.started_at.unwrap_or(now);
+        return (now - since).as_seconds_f64();
+    }
     let attempts = snapshot.steps.iter().flat_map(|record| &record.attempts);
     let attempts = attempts.chain(snapshot.former.iter().map(|(_, attempt)| attempt));
     let known = |attempt: &&Attempt| attempt.outcome != Some(AttemptOutcome::Lost);

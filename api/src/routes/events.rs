@@ -1,18 +1,16 @@
-use std::collections::VecDeque;
-use std::convert::Infallible;
+mod stream;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::run::RecordedEvent;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use telecine_engine::store::{FeedEvent, FeedPlace};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Site;
@@ -20,14 +18,11 @@ use super::jobs::{header, page_size};
 use super::request::{NamedJob, Parameters, invalid_parameter};
 use crate::auth::Reader;
 use crate::cursor::Cursor;
-use crate::error::{Code, Problem, ProblemDocument};
+use crate::error::{Problem, ProblemDocument};
+use stream::{OfAll, OfJob, stream};
 
 /// Events of one page, and events read at a time for a stream.
 const PAGE: usize = 1000;
-/// How long a stream may be silent before it says that it is still there.
-const ALIVE: Duration = Duration::from_secs(15);
-/// How long a caller waits for a stream when there are too many.
-const STREAM_AGAIN: Duration = Duration::from_secs(5);
 /// Where a stream that broke off goes on.
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -117,7 +112,8 @@ pub(crate) async fn events(
     };
     if wants_stream(&headers) {
         let after = last_event(&headers)?.unwrap_or(after);
-        return stream(site, job, after).await;
+        let followed = OfJob::begin(&site, job, after).await?;
+        return stream(site, followed).await;
     }
     let limit = page_size(parameters.limit, PAGE)?;
     let page = page(&site, &job, (after, limit)).await?;
@@ -131,13 +127,105 @@ async fn page(
 ) -> Result<EventPage, Problem> {
     // Asked before the events are read, so that none of a stopped job is missed.
     let stopped = header(site, job).await?.status.is_stopped();
-    let events = site.app.store().events(job, after, limit).await?;
+    let events = site.app.visitors().events(job, after, limit).await?;
     let last = events.last().map_or(after, |event| event.seq);
     let over = stopped && events.len() < limit;
     Ok(EventPage {
         next_cursor: (!over).then(|| Cursor::Event(last).to_string()),
         items: events.into_iter().map(EventDocument::from).collect(),
     })
+}
+
+/// Where a page of the feed, or a stream of it, begins.
+fn place(text: &str) -> Option<FeedPlace> {
+    match text.parse() {
+        Ok(Cursor::Feed(place)) => Some(place),
+        _ => None,
+    }
+}
+
+/// An event of the feed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FeedDocument {
+    /// Whose it is.
+    #[schema(value_type = String)]
+    job: RunId,
+    #[serde(flatten)]
+    event: EventDocument,
+}
+
+impl From<FeedEvent> for FeedDocument {
+    fn from(event: FeedEvent) -> Self {
+        Self {
+            job: event.run,
+            event: event.recorded.into(),
+        }
+    }
+}
+
+/// A page of the feed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FeedPage {
+    items: Vec<FeedDocument>,
+    /// For the next page, which may be empty until something happens.
+    next_cursor: String,
+}
+
+/// The history of all jobs.
+///
+/// In the order in which it was committed; that of each job in its own. As pages of JSON that begin with
+/// the oldest event; or, with `Accept: text/event-stream`, as a stream of server-sent events that begins
+/// with what happens next and never ends. `Last-Event-ID`, or a `cursor`, resumes either of them.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    tag = "jobs",
+    security(("api_key" = ["jobs:read"])),
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that a stream had."),
+        EventParameters,
+    ),
+    responses(
+        (status = 200, description = "Events.", content(
+            (FeedPage = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = "4XX", description = "A parameter cannot be used.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn feed(
+    State(site): State<Arc<Site>>,
+    _: Reader,
+    Parameters(parameters): Parameters<EventParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let other = || invalid_parameter("the cursor is of another list");
+    let asked = parameters.cursor.as_deref();
+    let asked = asked
+        .map(|text| place(text).ok_or_else(other))
+        .transpose()?;
+    if wants_stream(&headers) {
+        let last = headers.get(LAST_EVENT_ID).map(|id| id.to_str().ok());
+        let last = last.map(|id| id.and_then(|id| place(id.trim())).ok_or_else(not_an_event));
+        let after = match last.transpose()?.or(asked) {
+            Some(after) => after,
+            None => site.app.visitors().feed_end().await?,
+        };
+        return stream(site, OfAll(after)).await;
+    }
+    let limit = page_size(parameters.limit, PAGE)?;
+    let after = asked.unwrap_or_default();
+    let events = site.app.visitors().feed(after, limit).await?;
+    let last = events.last().map_or(after, |event| event.place);
+    let page = FeedPage {
+        next_cursor: Cursor::Feed(last).to_string(),
+        items: events.into_iter().map(FeedDocument::from).collect(),
+    };
+    Ok(axum::Json(page).into_response())
+}
+
+fn not_an_event() -> Problem {
+    invalid_parameter("Last-Event-ID is the id of no event here")
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
@@ -152,98 +240,5 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         return Ok(None);
     };
     let read = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-    read.map(Some)
-        .ok_or_else(|| invalid_parameter("Last-Event-ID is no number of an event"))
-}
-
-async fn stream(site: Arc<Site>, job: RunId, after: u64) -> Result<Response, Problem> {
-    let permit = site.streams.clone().try_acquire_owned().map_err(|_| {
-        let detail =
-            "the server streams to as many as it does; ask for pages instead, or try again";
-        Problem::new(Code::TooManyRequests, detail).retry_after(STREAM_AGAIN)
-    })?;
-    let changes = site.changes.listen();
-    let stopped = header(&site, &job).await?.status.is_stopped();
-    let mut follower = Follower {
-        changes,
-        site,
-        job,
-        after,
-        unsent: VecDeque::new(),
-        stopped,
-        over: false,
-        _permit: permit,
-    };
-    follower.look().await?;
-    if follower.over && follower.unsent.is_empty() {
-        // What browsers take for the end: they would ask again for ever.
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    let events = futures_util::stream::unfold(follower, async |mut follower| {
-        let event = follower.next().await?;
-        Some((Ok::<_, Infallible>(event), follower))
-    });
-    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE));
-    // Proxies that collect what they pass on would hold events back.
-    let unbuffered = [("x-accel-buffering", "no"), ("cache-control", "no-cache")];
-    Ok((unbuffered, stream).into_response())
-}
-
-/// One stream of events.
-struct Follower {
-    site: Arc<Site>,
-    job: RunId,
-    changes: watch::Receiver<u64>,
-    /// Number of the last event that was read.
-    after: u64,
-    unsent: VecDeque<RecordedEvent>,
-    /// The job had stopped when it was last looked at.
-    stopped: bool,
-    /// The job has stopped, and nothing is behind what was read.
-    over: bool,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Follower {
-    /// The next event; `None` when the job has stopped, the process stops, or the database fails:
-    /// the caller comes again, here or elsewhere.
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.unsent.pop_front() {
-                let event = EventDocument::from(event);
-                let id = event.seq.to_string();
-                return Event::default().id(id).json_data(event).ok();
-            }
-            if self.over {
-                return None;
-            }
-            tokio::select! {
-                () = self.site.stopping.cancelled() => return None,
-                changed = self.changes.changed() => changed.ok()?,
-            }
-            self.look().await.ok()?;
-        }
-    }
-
-    /// Reads what is new. A job stops with an event: as long as there is none, its state is not asked
-    /// for, so that a look for nothing costs one read.
-    async fn look(&mut self) -> Result<(), Problem> {
-        // Seen from now on: what happens while this looks is looked at again.
-        self.changes.borrow_and_update();
-        while self.unsent.len() < PAGE {
-            let store = self.site.app.store();
-            let page = store.events(&self.job, self.after, PAGE).await?;
-            let Some(last) = page.last() else {
-                // Nothing came after it was seen to have stopped.
-                self.over = self.stopped;
-                return Ok(());
-            };
-            self.after = last.seq;
-            self.unsent.extend(page);
-            self.stopped = header(&self.site, &self.job).await?.status.is_stopped();
-        }
-        // The rest is read when this was sent.
-        self.changes.mark_changed();
-        Ok(())
-    }
+    read.map(Some).ok_or_else(not_an_event)
 }

@@ -13,8 +13,6 @@ use crate::error::{Code, Problem, ProblemDocument};
 
 /// How long a dependency has to answer.
 const ANSWER: Duration = Duration::from_secs(2);
-/// An object that need not be there: whether a store can tell is what counts.
-const PROBE: &str = ".telecine-ready";
 
 /// That a process is well.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,10 +54,23 @@ pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> Result<Json<Health>
         let detail = "the server is about to stop";
         return Err(Problem::new(Code::ShuttingDown, detail));
     }
+    let failing = site.failing.get(failing(&site)).await;
+    if failing.is_empty() {
+        let degraded = site.app.doorbell_trouble();
+        return Ok(Json(Health {
+            status: "ready",
+            degraded: degraded.into_iter().collect(),
+        }));
+    }
+    Err(Problem::new(Code::NotReady, failing.join("; ")))
+}
+
+/// What does not answer, in sentences.
+async fn failing(site: &Site) -> Vec<String> {
     let stores = site.stores.as_ref();
     let objects = &site.app.coordinator.objects;
     let (database, source, media) = tokio::join!(
-        answers("the database", database(&site)),
+        answers("the database", database(site)),
         answers(
             "the source store",
             store(stores.map(|urls| objects.open_source(&urls.source)))
@@ -69,15 +80,7 @@ pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> Result<Json<Health>
             store(stores.map(|urls| objects.open(&urls.media)))
         ),
     );
-    let failing: Vec<String> = [database, source, media].into_iter().flatten().collect();
-    if failing.is_empty() {
-        let degraded = site.app.doorbell_trouble();
-        return Ok(Json(Health {
-            status: "ready",
-            degraded: degraded.into_iter().collect(),
-        }));
-    }
-    Err(Problem::new(Code::NotReady, failing.join("; ")))
+    [database, source, media].into_iter().flatten().collect()
 }
 
 /// What is wrong with a dependency, in a sentence that names it.
@@ -102,8 +105,8 @@ async fn database(site: &Site) -> Result<(), String> {
 
 async fn store(opened: Option<Result<Arc<dyn ObjectStore>, ObjectError>>) -> Result<(), String> {
     let Some(opened) = opened else { return Ok(()) };
-    let probe = async { opened?.head(PROBE).await };
-    probe.await.map(drop).map_err(|error| error.to_string())
+    let probe = async { opened?.ready().await };
+    probe.await.map_err(|error| error.to_string())
 }
 
 /// Which program this is.

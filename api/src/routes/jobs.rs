@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use telecine_engine::committer::CommitError;
+use telecine_engine::coordinator::{Submission, SubmitError, Submitted};
 use telecine_engine::id::RunId;
 use telecine_engine::limits;
+use telecine_engine::objects::OWN_PREFIXES;
 use telecine_engine::run::{Run, RunStatus};
-use telecine_engine::store::{RequestKey, RunFilter, StoreError};
+use telecine_engine::store::{RequestKey, RunFilter, StoreError, Window};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Site;
@@ -24,6 +26,8 @@ use crate::error::{Code, FieldError, Problem, ProblemDocument};
 
 /// Jobs of one page, unless a caller wants fewer.
 const PAGE: usize = 100;
+/// Objects of a finished job that are looked at when it is asked for again.
+const RESULTS: usize = 16;
 /// The header with which a caller names a request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Characters of such a name.
@@ -32,7 +36,7 @@ const KEY_BYTES: usize = 255;
 /// Submits a job.
 ///
 /// The same request as before (same workflow, source as it is now, and input) is answered with the
-/// job that it made then.
+/// job that it made then, unless what that one published is gone.
 #[utoipa::path(
     post,
     path = "/api/jobs",
@@ -59,7 +63,7 @@ pub(crate) async fn submit(
     let coordinator = &site.app.coordinator;
     let submitted = match key {
         Some(key) => coordinator.submit_once(submission, key).await,
-        None => coordinator.submit(submission).await,
+        None => submit_anew(&site, submission).await,
     };
     let submitted = submitted.map_err(|error| pointers.problem(error, &stores))?;
     let status = match submitted.existing {
@@ -67,6 +71,61 @@ pub(crate) async fn submit(
         false => StatusCode::ACCEPTED,
     };
     answer(&site, &submitted.run, status).await
+}
+
+/// Submits a request that may have been made before. If what the job of that time published is no longer
+/// there, it is no answer: the request makes a new job.
+async fn submit_anew(site: &Site, submission: Submission) -> Result<Submitted, SubmitError> {
+    let coordinator = &site.app.coordinator;
+    let submitted = coordinator.submit(submission.clone()).await?;
+    if !submitted.existing {
+        return Ok(submitted);
+    }
+    let Some(key) = missing(site, &submitted.run).await? else {
+        return Ok(submitted);
+    };
+    tracing::info!(run.id = %submitted.run, key, "a job is done again whose result is gone");
+    let again = Submission {
+        force: true,
+        ..submission
+    };
+    coordinator.submit(again).await
+}
+
+/// The key of an object that the output of a finished job names and that is gone. Only the names in its
+/// output are looked at, playlists and covers: a few objects, where all segments of a film are thousands. A
+/// store that cannot tell is taken to have them.
+async fn missing(site: &Site, job: &RunId) -> Result<Option<String>, StoreError> {
+    let run = site.app.store().load_run(job).await?;
+    let run = run.filter(|run| run.status == RunStatus::Succeeded);
+    let Some((run, media)) = run.and_then(|run| {
+        let media = site.app.coordinator.objects.open(&run.stores.media);
+        Some((run, media.ok()?))
+    }) else {
+        return Ok(None);
+    };
+    let mut keys = Vec::new();
+    collect_keys(run.output.as_ref().unwrap_or(&Value::Null), &mut keys);
+    for key in keys {
+        if let Ok(None) = media.head(key).await {
+            return Ok(Some(key.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// The keys that a value names, up to [`RESULTS`] of them.
+fn collect_keys<'a>(value: &'a Value, keys: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text)
+            if keys.len() < RESULTS && OWN_PREFIXES.iter().any(|own| text.starts_with(own)) =>
+        {
+            keys.push(text);
+        }
+        Value::Array(list) => list.iter().for_each(|value| collect_keys(value, keys)),
+        Value::Object(members) => members.values().for_each(|value| collect_keys(value, keys)),
+        _ => {}
+    }
 }
 
 /// What the caller calls the request, so that sending it again is no second one.
@@ -96,14 +155,17 @@ pub(super) async fn answer(
     job: &RunId,
     status: StatusCode,
 ) -> Result<Response, Problem> {
-    let document = JobHeader::from(&header(site, job).await?);
+    // Not as a visitor: what was asked for is done, and who asked has to hear of it.
+    let run = site.app.store().load_run(job).await?;
+    let run = run.ok_or_else(|| StoreError::NoRun(job.clone()))?;
+    let document = JobHeader::from(&run);
     let location = [(header::LOCATION, format!("/api/jobs/{job}"))];
     Ok((status, location, axum::Json(document)).into_response())
 }
 
 /// The row of a job.
 pub(super) async fn header(site: &Site, job: &RunId) -> Result<Run, Problem> {
-    let run = site.app.store().load_run(job).await?;
+    let run = site.app.visitors().load_run(job).await?;
     run.ok_or_else(|| StoreError::NoRun(job.clone()).into())
 }
 
@@ -129,7 +191,8 @@ pub(crate) struct ListParameters {
     cursor: Option<String>,
 }
 
-/// A page of jobs, newest first.
+/// A page of jobs, newest first. With a filter that few jobs fit, a page may have few entries, or none,
+/// although there are more.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobPage {
     items: Vec<JobHeader>,
@@ -155,19 +218,15 @@ pub(crate) async fn list(
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<axum::Json<JobPage>, Problem> {
     let filter = parameters.filter()?;
-    let limit = filter.limit - 1;
-    let mut runs = site.app.store().list_runs(&filter).await?;
-    let more = runs.len() > limit;
-    runs.truncate(limit);
-    let last = runs.last().filter(|_| more);
+    let page = site.app.visitors().list_runs(&filter).await?;
     Ok(axum::Json(JobPage {
-        next_cursor: last.map(|run| Cursor::Job(run.id.clone()).to_string()),
-        items: runs.iter().map(JobHeader::from).collect(),
+        next_cursor: page.before.map(|last| Cursor::Job(last).to_string()),
+        items: page.runs.iter().map(JobHeader::from).collect(),
     }))
 }
 
 impl ListParameters {
-    /// The jobs of a page and one more, which tells whether there is a next one.
+    /// The jobs of a page.
     fn filter(self) -> Result<RunFilter, Problem> {
         self.check_texts()?;
         let status = match self.status.as_deref() {
@@ -195,7 +254,7 @@ impl ListParameters {
             hash: self.hash,
             created_after: self.created_after,
             before,
-            limit: page_size(self.limit, PAGE)? + 1,
+            limit: page_size(self.limit, PAGE)?,
         })
     }
 
@@ -230,7 +289,8 @@ pub(super) fn page_size(wanted: Option<usize>, most: usize) -> Result<usize, Pro
 /// Shows a job.
 ///
 /// With everything in it: steps, attempts, progress, artifacts, output, error, and what retrying it
-/// would do. Long lists carry their first 100 entries.
+/// would do. Long lists carry their first 100 entries; `steps_next` and `artifacts_next` are where the
+/// others are.
 #[utoipa::path(
     get,
     path = "/api/jobs/{id}",
@@ -249,9 +309,8 @@ pub(crate) async fn get(
     NamedJob(job): NamedJob,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let sources = site.app.job(&job).await?;
-    let document = JobDocument::complete(&sources).abridged();
-    tagged(&document, &headers)
+    let sources = site.app.part_of_job(&job, &Window::Head).await?;
+    tagged(&JobDocument::linked(&sources), &headers)
 }
 
 /// A document with the hash of its bytes as `ETag`, or 304 if the caller has it.

@@ -13,7 +13,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// Counts the steps that wait now. A database that does not answer is told by other metrics.
 async fn count_waiting(site: &Site) {
-    let counted = tokio::time::timeout(ANSWER, site.app.store().count_waiting()).await;
+    let counted = tokio::time::timeout(ANSWER, site.app.visitors().count_waiting()).await;
     match counted {
         Ok(Ok(kinds)) => metrics::waiting(&kinds),
         Ok(Err(error)) => tracing::warn!(%error, "the steps that wait were not counted"),
@@ -29,7 +29,7 @@ async fn count_waiting(site: &Site) {
     responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain")),
 )]
 pub(crate) async fn metrics(State(site): State<Arc<Site>>) -> Response {
-    count_waiting(&site).await;
+    site.counted.get(count_waiting(&site)).await;
     let text = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, text)], site.measured.render()).into_response()
 }

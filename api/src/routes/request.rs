@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use telecine_engine::id::RunId;
+use telecine_engine::id::{RunId, StepId};
 
 use crate::error::{Code, Problem};
 
@@ -107,11 +107,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Path::<String>::from_request_parts(parts, state).await;
-        let Path(name) = read.map_err(|_: PathRejection| {
-            invalid_parameter("the address is not UTF-8 with percent escapes")
-        })?;
+        let Path(name) = read.map_err(|_: PathRejection| not_utf8())?;
         Ok(Self(name))
     }
+}
+
+fn not_utf8() -> Problem {
+    invalid_parameter("the address is not UTF-8 with percent escapes")
 }
 
 /// The part of an address that names a job. What no id can look like is not asked of the database: some
@@ -123,12 +125,39 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Named(id) = Named::from_request_parts(parts, state).await?;
-        if id.chars().any(char::is_control) {
-            let detail = "there is no such job: no id has control characters";
-            return Err(Problem::new(Code::NoJob, detail));
-        }
-        Ok(Self(RunId::from(id)))
+        job_id(id).map(Self)
     }
+}
+
+fn job_id(id: String) -> Result<RunId, Problem> {
+    if id.chars().any(char::is_control) {
+        let detail = "there is no such job: no id has control characters";
+        return Err(Problem::new(Code::NoJob, detail));
+    }
+    Ok(RunId::from(id))
+}
+
+/// The parts of an address that name a step of a job.
+pub(crate) struct NamedStep(pub(crate) RunId, pub(crate) StepId);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedStep {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((job, step)) = read.map_err(|_: PathRejection| not_utf8())?;
+        let job = job_id(job)?;
+        let plain = Some(&step).filter(|step| !step.chars().any(char::is_control));
+        let id = plain.and_then(|step| step.parse().ok());
+        let id = id.ok_or_else(|| no_step(&job, &step))?;
+        Ok(Self(job, id))
+    }
+}
+
+/// That a job has no such step.
+pub(super) fn no_step(job: &RunId, step: &str) -> Problem {
+    let step: String = step.chars().filter(|char| !char.is_control()).collect();
+    Problem::new(Code::NoStep, format!("{job} has no step {step}"))
 }
 
 /// A parameter or a header that cannot be used.

@@ -38,7 +38,7 @@ pub(crate) async fn plan(
     let run = job_header(&site, &job).await?;
     let stopped = run.status.is_stopped() && run.status != RunStatus::Succeeded;
     let plan = match stopped {
-        true => site.app.store().load_plan(&job).await?,
+        true => site.app.visitors().load_plan(&job).await?,
         false => None,
     };
     let plan = plan.filter(|plan| plan.state == PlanState::Proposed);

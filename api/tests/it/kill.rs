@@ -115,7 +115,7 @@ fn durable_events(place: &Workplace) -> usize {
             ..RunFilter::default()
         };
         let runs = store.list_runs(&newest).await;
-        match runs.expect("runs can be listed").first() {
+        match runs.expect("runs can be listed").runs.first() {
             Some(run) => store.events(&run.id, 0, 100_000).await,
             None => Ok(Vec::new()),
         }

@@ -71,6 +71,17 @@ impl FsStore {
 
 #[async_trait]
 impl ObjectStore for FsStore {
+    /// That an object is not there says nothing: the file system may have gone that it was on.
+    async fn ready(&self) -> Result<(), ObjectError> {
+        let root = Arc::clone(&self.root);
+        let looked =
+            tokio::task::spawn_blocking(move || std::fs::read_dir(root.as_path()).map(drop));
+        let looked = looked
+            .await
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        looked.map_err(|source| list_error("", source))
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
         self.blocking("read", key, |place| {
             let Some(path) = place.existing()? else {
@@ -174,6 +185,16 @@ impl ObjectStore for FsStore {
 /// half written in them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FsStores;
+
+impl FsStores {
+    /// The directory of a `file:///directory` address.
+    ///
+    /// # Errors
+    /// [`ObjectError::Unsupported`] if it is none.
+    pub fn directory(url: &str) -> Result<PathBuf, ObjectError> {
+        url::directory(url)
+    }
+}
 
 impl ObjectStores for FsStores {
     fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {

@@ -30,6 +30,10 @@ fn refused<T>(key: &str) -> Result<T, ObjectError> {
 
 #[async_trait]
 impl ObjectStore for ReadOnly {
+    async fn ready(&self) -> Result<(), ObjectError> {
+        self.store.ready().await
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
         self.store.head(key).await
     }

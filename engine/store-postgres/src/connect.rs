@@ -12,6 +12,9 @@ use telecine_engine::store::StoreError;
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 /// How long a caller waits for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
+/// How long a statement of a visitor may take, and how long one waits for a connection. Pages are read in
+/// some 20 ms.
+const VISIT: Duration = Duration::from_secs(5);
 /// Statements of the hot path that a connection keeps prepared.
 const STATEMENTS: usize = 200;
 
@@ -62,16 +65,26 @@ pub(crate) fn pinned(options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().options(PINNED)
 }
 
+/// Connections that read for visitors: none is held up by them for longer than a visit.
+pub(crate) fn visitors(connections: u32, options: PgConnectOptions) -> PgPool {
+    let millis = VISIT.as_millis().to_string();
+    let options = options.options([("statement_timeout", millis)]);
+    opened_lazily(connections, VISIT).connect_lazy_with(options)
+}
+
 /// Connections are opened when they are first needed, and stay: each keeps its prepared statements.
 pub(crate) fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
+    opened_lazily(connections, ACQUIRE).connect_lazy_with(options)
+}
+
+fn opened_lazily(connections: u32, patience: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE)
+        .acquire_timeout(patience)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
         .before_acquire(|_, connection| Box::pin(async move { Ok(is_trusted(connection.age)) }))
-        .connect_lazy_with(options)
 }
 
 /// When a server was last found to take no writes.

@@ -7,9 +7,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{Node, RecordedEvent, Run, Snapshot, Step, StepRecord};
-use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, RunFilter, StepSet, StoreError, ViewRows,
-};
+use telecine_engine::store::{DefinitionRecord, Due, Fence, StepSet, StoreError, ViewRows};
 
 use crate::error::Error;
 use crate::rows::{Cells, StepKeys, count};
@@ -31,33 +29,6 @@ pub(crate) async fn find_run(
         .fetch_optional(db)
         .await?;
     Ok(id.map(Into::into))
-}
-
-pub(crate) async fn list_runs(
-    db: &mut PgConnection,
-    filter: &RunFilter,
-) -> Result<Vec<Run>, Error> {
-    let label = filter
-        .label
-        .as_ref()
-        .map(|(name, value)| member(name, value));
-    let hash = filter.hash.as_ref().map(|hash| member("hash", hash));
-    let rows = sqlx::query(include_str!("sql/list_runs.sql"))
-        .bind(filter.before.as_ref().map(RunId::as_str))
-        .bind(filter.status.map(|status| status.as_str()))
-        .bind(&filter.workflow)
-        .bind(label)
-        .bind(hash)
-        .bind(filter.created_after)
-        .bind(count(filter.limit as u64))
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| Cells(row).run()).collect()
-}
-
-/// How a member of an object is written: `"name":"value"`.
-fn member(name: &str, value: &str) -> String {
-    format!("{}:{}", Value::from(name), Value::from(value))
 }
 
 /// Headers and nodes of runs, locked until the transaction ends.
@@ -166,37 +137,66 @@ pub(crate) async fn outputs(
 }
 
 pub(crate) async fn snapshot(db: &mut PgConnection, id: &RunId) -> Result<Snapshot, Error> {
+    let view = view_of(db, id).await?;
+    let view = view.ok_or_else(|| StoreError::NoRun(id.clone()))?;
+    let rows = Rows {
+        steps: sqlx::query(include_str!("sql/load_steps.sql"))
+            .bind(id.as_str())
+            .bind(true)
+            .fetch_all(&mut *db)
+            .await?,
+        attempts: of_run(db, include_str!("sql/load_attempts.sql"), id).await?,
+        artifacts: of_run(db, include_str!("sql/load_artifacts.sql"), id).await?,
+    };
+    rows.snapshot(view)
+}
+
+/// Header and nodes of a run, if it is there.
+pub(crate) async fn view_of(db: &mut PgConnection, id: &RunId) -> Result<Option<ViewRows>, Error> {
     let row = sqlx::query("select * from run where id = $1")
         .bind(id.as_str())
-        .fetch_optional(&mut *db)
+        .fetch_optional(db)
         .await?;
-    let Some(row) = row else {
-        return Err(StoreError::NoRun(id.clone()).into());
-    };
-    let ViewRows { run, nodes } = view(&row)?;
-    let mut records = Records::new(steps(db, id, &StepSet::All).await?);
-    let mut former = Vec::new();
-    for row in &of_run(db, include_str!("sql/load_attempts.sql"), id).await? {
-        let row = Cells(row);
-        let (id, attempt) = (row.step_id()?, row.attempt()?);
-        match records.find(&id) {
-            Some(record) => record.attempts.push(attempt),
-            None => former.push((id, attempt)),
+    row.as_ref().map(view).transpose()
+}
+
+/// What a snapshot is made of, each in its order.
+pub(crate) struct Rows {
+    pub(crate) steps: Vec<PgRow>,
+    pub(crate) attempts: Vec<PgRow>,
+    pub(crate) artifacts: Vec<PgRow>,
+}
+
+impl Rows {
+    /// Gives each step its attempts and artifacts.
+    pub(crate) fn snapshot(self, view: ViewRows) -> Result<Snapshot, Error> {
+        let steps: Result<Vec<Step>, Error> =
+            self.steps.iter().map(|row| Cells(row).step()).collect();
+        let mut records = Records::new(steps?);
+        let mut former = Vec::new();
+        for row in &self.attempts {
+            let row = Cells(row);
+            let (id, attempt) = (row.step_id()?, row.attempt()?);
+            match records.find(&id) {
+                Some(record) => record.attempts.push(attempt),
+                None => former.push((id, attempt)),
+            }
         }
+        for row in &self.artifacts {
+            let row = Cells(row);
+            let id = row.step_id()?;
+            let record = records.find(&id);
+            let record =
+                record.ok_or_else(|| StoreError::Corrupt(format!("there is no step {id}")))?;
+            record.artifacts.push(row.artifact()?);
+        }
+        Ok(Snapshot {
+            run: view.run,
+            nodes: view.nodes,
+            steps: records.steps,
+            former,
+        })
     }
-    for row in &of_run(db, include_str!("sql/load_artifacts.sql"), id).await? {
-        let row = Cells(row);
-        let id = row.step_id()?;
-        let record = records.find(&id);
-        let record = record.ok_or_else(|| StoreError::Corrupt(format!("there is no step {id}")))?;
-        record.artifacts.push(row.artifact()?);
-    }
-    Ok(Snapshot {
-        run,
-        nodes,
-        steps: records.steps,
-        former,
-    })
 }
 
 async fn of_run(

@@ -145,6 +145,12 @@ impl Cells<'_> {
         Ok(self.text("run")?.into())
     }
 
+    /// How long a list is whose last item a column names, which may be none.
+    pub(crate) fn item_count(&self, column: &str) -> Result<u32, Error> {
+        let last: Option<i32> = self.0.try_get(column)?;
+        Ok(u32::try_from(last.unwrap_or(SINGLE) + 1).unwrap_or_default())
+    }
+
     pub(crate) fn step_id(&self) -> Result<StepId, Error> {
         let item: i32 = self.0.try_get("item")?;
         Ok(StepId {

@@ -442,6 +442,7 @@ impl Writing<'_> {
             return Ok(());
         }
         let mut next = first.clone();
+        let mut told: Vec<&RunId> = Vec::new();
         let (mut runs, mut numbers, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         let (mut steps, mut data) = (Vec::new(), Vec::new());
         for (run, event) in events {
@@ -454,6 +455,9 @@ impl Writing<'_> {
             steps.push(event.step.as_ref().map(ToString::to_string));
             data.push(serde_json::to_string(&event.data)?);
             *number += 1;
+            if first.get(*run).is_some_and(|first| *first + 1 == *number) {
+                told.push(*run);
+            }
         }
         sqlx::query(include_str!("sql/save_events.sql"))
             .bind(runs)
@@ -462,6 +466,9 @@ impl Writing<'_> {
             .bind(steps)
             .bind(data)
             .bind(self.now)
+            .bind(told.iter().map(|run| run.as_str()).collect::<Vec<_>>())
+            .bind(told.iter().map(|run| first[*run]).collect::<Vec<_>>())
+            .bind(told.iter().map(|run| next[*run] - 1).collect::<Vec<_>>())
             .execute(&mut *self.connection)
             .await?;
         Ok(())

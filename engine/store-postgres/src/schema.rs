@@ -43,6 +43,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "offers",
         include_str!("../../../migrations/postgres/0005_offers.sql"),
     ),
+    (
+        6,
+        "run tags",
+        include_str!("../../../migrations/postgres/0006_run_tags.sql"),
+    ),
+    (
+        7,
+        "feed",
+        include_str!("../../../migrations/postgres/0007_feed.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -1,29 +1,32 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, Life, NewCheckpoint, RunFilter, Session, Store, StoreError,
-    TakenKey, Transaction,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, RunFilter,
+    RunPage, Session, Store, StoreError, TakenKey, Transaction, Window,
 };
 
 use crate::beats::Beats;
 use crate::error::Error;
 use crate::save::Writing;
 use crate::transaction::PostgresTransaction;
-use crate::{claim, connect, fenced, keys, read, rows, schema, sessions};
+use crate::{claim, connect, feed, fenced, keys, listing, outline, read, rows, schema, sessions};
 
 /// Connections that write: the committer's, and those of attempts beside it.
 const WRITERS: u32 = 6;
 /// Connections that read.
 const READERS: u32 = 4;
+/// Connections that read for visitors.
+const VISITORS: u32 = 4;
 
 /// The database at an address.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ pub struct PostgresStore {
     writers: PgPool,
     readers: PgPool,
     /// A connection of nothing but beats: they wait for nobody else here.
-    beats: Beats,
+    beats: Arc<Beats>,
+    options: PgConnectOptions,
 }
 
 impl PostgresStore {
@@ -47,8 +51,22 @@ impl PostgresStore {
         Ok(Self {
             writers: connect::pool(WRITERS, connect::pinned(&options)),
             readers: connect::pool(READERS, options.clone()),
-            beats: Beats::new(options),
+            beats: Arc::new(Beats::new(options.clone())),
+            options,
         })
+    }
+
+    /// The same database for those who look at it from outside. What they read goes over a few connections
+    /// of their own, where each statement is ended after five seconds: however many look, and at whatever,
+    /// nothing waits for them but other visitors. What they write goes the way of all writes.
+    #[must_use]
+    pub fn for_visitors(&self) -> Self {
+        Self {
+            writers: self.writers.clone(),
+            readers: connect::visitors(VISITORS, self.options.clone()),
+            beats: self.beats.clone(),
+            options: self.options.clone(),
+        }
     }
 
     async fn reader(&self) -> Result<PoolConnection<Postgres>, Error> {
@@ -215,8 +233,8 @@ impl Store for PostgresStore {
         Ok(read::find_run(&mut *self.reader().await?, fingerprint).await?)
     }
 
-    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        Ok(read::list_runs(&mut *self.reader().await?, filter).await?)
+    async fn list_runs(&self, filter: &RunFilter) -> Result<RunPage, StoreError> {
+        Ok(listing::list_runs(&mut *self.reader().await?, filter).await?)
     }
 
     async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError> {
@@ -227,6 +245,14 @@ impl Store for PostgresStore {
         Ok(snapshot)
     }
 
+    async fn outline(&self, run: &RunId, window: &Window) -> Result<Outline, StoreError> {
+        let begin = "begin isolation level repeatable read read only";
+        let mut db = self.readers.begin_with(begin).await.map_err(Error::from)?;
+        let outline = outline::outline(&mut db, run, window).await?;
+        db.commit().await.map_err(Error::from)?;
+        Ok(outline)
+    }
+
     async fn events(
         &self,
         run: &RunId,
@@ -234,6 +260,14 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         Ok(read::events(&mut *self.reader().await?, run, (after, limit)).await?)
+    }
+
+    async fn feed(&self, after: FeedPlace, limit: usize) -> Result<Vec<FeedEvent>, StoreError> {
+        Ok(feed::read(&mut *self.reader().await?, after, limit).await?)
+    }
+
+    async fn feed_end(&self) -> Result<FeedPlace, StoreError> {
+        Ok(feed::end(&mut *self.reader().await?).await?)
     }
 
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {

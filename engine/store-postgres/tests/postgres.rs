@@ -1,8 +1,12 @@
 //! The Postgres store: the suite of every store, and what only a server can get wrong.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use telecine_engine::dispatch::Dispatcher;
+use telecine_engine::id::RunId;
 use telecine_engine::store::{Store, StoreError};
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_testkit::conformance::dispatch::DispatcherFactory;
@@ -85,4 +89,32 @@ async fn a_server_that_is_not_there_and_an_address_that_is_none_are_told_apart()
     assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     let error = PostgresStore::open("mysql://here").await.unwrap_err();
     assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_visitors_who_are_stuck_hold_up_nobody() {
+    let database = empty().await;
+    let store = PostgresStore::open(database.0.url()).await.unwrap();
+    let visiting = Arc::new(store.for_visitors());
+    let mut locking = PgConnection::connect(database.0.url()).await.unwrap();
+    // What a visitor reads, and the engine does not.
+    sqlx::raw_sql("begin; lock table plan in access exclusive mode")
+        .execute(&mut locking)
+        .await
+        .unwrap();
+    let mut visits = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let visiting = visiting.clone();
+        visits.spawn(async move { visiting.load_plan(&RunId::generate()).await });
+    }
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        assert_eq!(store.waiting(None, 10).await.unwrap(), []);
+        drop(store.begin().await.unwrap());
+    }
+    assert!(visits.try_join_next().is_none(), "they were still at it");
+    for visit in visits.join_all().await {
+        let error = visit.expect_err("the table is locked");
+        assert!(error.passes(), "{error}");
+    }
 }

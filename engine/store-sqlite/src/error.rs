@@ -10,6 +10,8 @@ const SQLITE_READONLY: i32 = 8;
 const SQLITE_CANTOPEN: i32 = 14;
 /// Another process has held the write lock for too long.
 const SQLITE_BUSY: i32 = 5;
+/// The statement was ended because it took too long.
+const SQLITE_INTERRUPT: i32 = 9;
 /// The disk cannot be read or written.
 const SQLITE_IOERR: i32 = 10;
 /// The database or the disk is full.
@@ -84,6 +86,7 @@ fn by_meaning(error: &sqlx::Error) -> StoreError {
         SQLITE_BUSY => StoreError::Unavailable(
             "another process has kept it locked for too long; try again".to_owned(),
         ),
+        SQLITE_INTERRUPT => StoreError::Contended("it took too long".to_owned()),
         SQLITE_IOERR => StoreError::Unavailable(format!(
             "the disk could not be read or written, or a quota is used up: {message}"
         )),

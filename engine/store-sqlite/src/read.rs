@@ -10,9 +10,7 @@ use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
-use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, RunFilter, StepSet, StoreError, ViewRows,
-};
+use telecine_engine::store::{DefinitionRecord, Due, Fence, StepSet, StoreError, ViewRows};
 
 use crate::clock;
 use crate::error::Error;
@@ -35,33 +33,6 @@ pub(crate) async fn find_run(
         .fetch_optional(db)
         .await?;
     Ok(id.map(Into::into))
-}
-
-pub(crate) async fn list_runs(
-    db: &mut SqliteConnection,
-    filter: &RunFilter,
-) -> Result<Vec<Run>, Error> {
-    let label = filter
-        .label
-        .as_ref()
-        .map(|(name, value)| member(name, value));
-    let hash = filter.hash.as_ref().map(|hash| member("hash", hash));
-    let rows = sqlx::query(include_str!("sql/list_runs.sql"))
-        .bind(filter.before.as_ref().map(RunId::as_str))
-        .bind(filter.status.map(|status| status.as_str()))
-        .bind(&filter.workflow)
-        .bind(label)
-        .bind(hash)
-        .bind(filter.created_after.map(|at| at.timestamp_millis()))
-        .bind(count(filter.limit as u64))
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| Cells(row).run()).collect()
-}
-
-/// How a member of an object is written: `"name":"value"`.
-fn member(name: &str, value: &str) -> String {
-    format!("{}:{}", Value::from(name), Value::from(value))
 }
 
 /// Headers and nodes of runs, as far as they are there, in the order of their ids.
@@ -96,7 +67,7 @@ pub(crate) async fn views(
 }
 
 /// Header and nodes of a run, if it is there.
-async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<Option<ViewRows>, Error> {
+pub(crate) async fn view(db: &mut SqliteConnection, id: &RunId) -> Result<Option<ViewRows>, Error> {
     Ok(views(db, std::iter::once(id)).await?.pop())
 }
 
@@ -196,38 +167,63 @@ fn add_output(outputs: &mut BTreeMap<String, Value>, row: &Cells<'_>) -> Result<
 }
 
 pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Snapshot, Error> {
-    let Some(ViewRows { run, nodes }) = view(db, id).await? else {
-        return Err(StoreError::NoRun(id.clone()).into());
+    let view = view(db, id).await?;
+    let view = view.ok_or_else(|| StoreError::NoRun(id.clone()))?;
+    let rows = Rows {
+        steps: sqlx::query(include_str!("sql/load_steps.sql"))
+            .bind(id.as_str())
+            .bind(true)
+            .fetch_all(&mut *db)
+            .await?,
+        attempts: of_run(db, include_str!("sql/load_attempts.sql"), id).await?,
+        checkpoint_objects: of_run(db, include_str!("sql/load_checkpoint_objects.sql"), id).await?,
+        artifacts: of_run(db, include_str!("sql/load_artifacts.sql"), id).await?,
     };
-    let steps = steps(db, id, true).await?;
-    let mut records = Records::new(steps);
-    let mut former = Vec::new();
-    for row in &of_run(db, include_str!("sql/load_attempts.sql"), id).await? {
-        let row = Cells(row);
-        let (id, attempt) = (row.step_id()?, row.attempt()?);
-        match records.find(&id) {
-            Some(record) => record.attempts.push(attempt),
-            None => former.push((id, attempt)),
+    rows.snapshot(view)
+}
+
+/// What a snapshot is made of, each in its order.
+pub(crate) struct Rows {
+    pub(crate) steps: Vec<SqliteRow>,
+    pub(crate) attempts: Vec<SqliteRow>,
+    pub(crate) checkpoint_objects: Vec<SqliteRow>,
+    pub(crate) artifacts: Vec<SqliteRow>,
+}
+
+impl Rows {
+    /// Gives each step its attempts and artifacts.
+    pub(crate) fn snapshot(self, view: ViewRows) -> Result<Snapshot, Error> {
+        let steps: Result<Vec<Step>, Error> =
+            self.steps.iter().map(|row| Cells(row).step()).collect();
+        let mut records = Records::new(steps?);
+        let mut former = Vec::new();
+        for row in &self.attempts {
+            let row = Cells(row);
+            let (id, attempt) = (row.step_id()?, row.attempt()?);
+            match records.find(&id) {
+                Some(record) => record.attempts.push(attempt),
+                None => former.push((id, attempt)),
+            }
         }
+        for row in &self.checkpoint_objects {
+            let row = Cells(row);
+            let objects: Vec<Artifact> = row.json("objects")?;
+            records.of(&row.step_id()?)?.artifacts.extend(objects);
+        }
+        for row in &self.artifacts {
+            let row = Cells(row);
+            records.of(&row.step_id()?)?.artifacts.push(row.artifact()?);
+        }
+        for record in &mut records.steps {
+            list_once(&mut record.artifacts);
+        }
+        Ok(Snapshot {
+            run: view.run,
+            nodes: view.nodes,
+            steps: records.steps,
+            former,
+        })
     }
-    for row in &of_run(db, include_str!("sql/load_checkpoint_objects.sql"), id).await? {
-        let row = Cells(row);
-        let objects: Vec<Artifact> = row.json("objects")?;
-        records.of(&row.step_id()?)?.artifacts.extend(objects);
-    }
-    for row in &of_run(db, include_str!("sql/load_artifacts.sql"), id).await? {
-        let row = Cells(row);
-        records.of(&row.step_id()?)?.artifacts.push(row.artifact()?);
-    }
-    for record in &mut records.steps {
-        list_once(&mut record.artifacts);
-    }
-    Ok(Snapshot {
-        run,
-        nodes,
-        steps: records.steps,
-        former,
-    })
 }
 
 /// Leaves each object at the place where it was named first, as it was named last.

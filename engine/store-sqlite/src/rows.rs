@@ -589,3 +589,10 @@ pub(crate) struct EventCells<'a> {
     #[serde(flatten)]
     pub(crate) event: &'a Event,
 }
+
+/// How many events of a run are new, as `tell_feed.sql` takes it.
+#[derive(Serialize)]
+pub(crate) struct ToldCells<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) events: u64,
+}

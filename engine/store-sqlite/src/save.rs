@@ -12,7 +12,7 @@ use telecine_engine::store::StoreError;
 use crate::error::Error;
 use crate::rows::{
     ArtifactCells, AttemptCells, EventCells, FullKey, HeaderCells, InputCells, NodeCells, NodeKey,
-    ProgressCells, RunCells, StartCells, StepCells,
+    ProgressCells, RunCells, StartCells, StepCells, ToldCells,
 };
 
 /// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
@@ -192,12 +192,22 @@ impl Writing<'_> {
         .await
     }
 
-    /// Appends events.
+    /// Appends events, and says in the feed which they are.
     async fn events(
         &mut self,
         events: impl Iterator<Item = EventCells<'_>> + Send,
     ) -> Result<(), Error> {
+        let mut told: Vec<ToldCells<'_>> = Vec::new();
+        let events = events.inspect(|event| match told.last_mut() {
+            Some(last) if last.run == event.run => last.events += 1,
+            _ => told.push(ToldCells {
+                run: event.run,
+                events: 1,
+            }),
+        });
         self.many_now(include_str!("sql/save_events.sql"), events)
+            .await?;
+        self.many(include_str!("sql/tell_feed.sql"), told.iter())
             .await?;
         Ok(())
     }

@@ -48,6 +48,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "offers",
         include_str!("../../../migrations/sqlite/0007_offers.sql"),
     ),
+    (
+        8,
+        "run tags",
+        include_str!("../../../migrations/sqlite/0008_run_tags.sql"),
+    ),
+    (
+        9,
+        "feed",
+        include_str!("../../../migrations/sqlite/0009_feed.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
@@ -15,8 +15,8 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, Life, NewCheckpoint, RunFilter, Session, Store, StoreError,
-    TakenKey, Transaction,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, RunFilter,
+    RunPage, Session, Store, StoreError, TakenKey, Transaction, Window,
 };
 
 use crate::error::{Error, in_directory};
@@ -24,7 +24,7 @@ use crate::locks::SessionLocks;
 use crate::rows::Cells;
 use crate::save::Writing;
 use crate::transaction::SqliteTransaction;
-use crate::{claim, clock, directory, keys, read, schema, sessions};
+use crate::{claim, clock, directory, feed, keys, listing, outline, read, schema, sessions};
 
 /// Bytes of a page of a new database. A transaction writes each page that it touched as a whole, and
 /// most touch ten: the job of a clip of 20 s writes 0.76 MB with pages of 1 KiB and 1.6 MB with the
@@ -39,6 +39,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const PROOF: Duration = Duration::from_millis(500);
 /// Connections that read beside the writer.
 const READERS: u32 = 4;
+/// Connections that read for visitors.
+const VISITORS: u32 = 4;
+/// How long a statement of a visitor may take, and how long one waits for a connection. Pages are read in
+/// some 20 ms.
+const VISIT: Duration = Duration::from_secs(5);
+/// Instructions of SQLite's machine between two looks at the clock: a tenth of a millisecond.
+const VISIT_STEPS: i32 = 10_000;
 /// Pages of the write-ahead log after which they are copied into the database. Most transactions
 /// write the same few pages again, so the longer the log, the fewer copies: these are 4 MiB, what
 /// SQLite does by itself with pages of its usual size.
@@ -64,6 +71,7 @@ pub struct SqliteStore {
     locks: Arc<SessionLocks>,
     /// The data directory, for errors.
     directory: PathBuf,
+    options: SqliteConnectOptions,
 }
 
 impl SqliteStore {
@@ -97,7 +105,25 @@ impl SqliteStore {
             watcher,
             locks: Arc::new(SessionLocks::new(directory.sessions)),
             directory: dir.to_owned(),
+            options,
         })
+    }
+
+    /// The same database for those who look at it from outside. What they read goes over a few connections
+    /// of their own, where each visit is ended after five seconds: however many look, and at whatever,
+    /// nothing waits for them but other visitors. What they write goes the way of all writes.
+    #[must_use]
+    pub fn for_visitors(&self) -> Self {
+        Self {
+            writer: self.writer.clone(),
+            unsynced: self.unsynced.clone(),
+            readers: visitors(&self.options),
+            watcher: self.watcher.clone(),
+            beats: self.beats.clone(),
+            locks: self.locks.clone(),
+            directory: self.directory.clone(),
+            options: self.options.clone(),
+        }
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
@@ -167,16 +193,41 @@ fn options(database: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// Connections whose statements are ended when their visit has taken too long.
+fn visitors(options: &SqliteConnectOptions) -> SqlitePool {
+    opened_lazily(VISITORS, VISIT)
+        .after_connect(|connection, _| Box::pin(begin_visit(connection)))
+        .before_acquire(|connection, _| {
+            Box::pin(async {
+                begin_visit(connection).await?;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options.clone())
+}
+
+async fn begin_visit(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let until = Instant::now() + VISIT;
+    connection
+        .lock_handle()
+        .await?
+        .set_progress_handler(VISIT_STEPS, move || Instant::now() < until);
+    Ok(())
+}
+
 /// Connections are opened when they are first needed, and stay: each keeps its prepared statements.
 fn pool(connections: u32, options: &SqliteConnectOptions) -> SqlitePool {
+    opened_lazily(connections, BUSY_TIMEOUT).connect_lazy_with(options.clone())
+}
+
+fn opened_lazily(connections: u32, patience: Duration) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(BUSY_TIMEOUT)
+        .acquire_timeout(patience)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
         .after_release(|connection, _| Box::pin(is_clean(connection)))
-        .connect_lazy_with(options.clone())
 }
 
 /// Whether a connection can be used again. A full disk makes SQLite roll back by itself, which the
@@ -358,14 +409,19 @@ impl Store for SqliteStore {
         Ok(read::find_run(&mut *self.reader().await?, fingerprint).await?)
     }
 
-    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        Ok(read::list_runs(&mut *self.reader().await?, filter).await?)
+    async fn list_runs(&self, filter: &RunFilter) -> Result<RunPage, StoreError> {
+        Ok(listing::list_runs(&mut *self.reader().await?, filter).await?)
     }
 
     async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError> {
         // A transaction, so that all of its statements see the same commit.
         let mut transaction = self.readers.begin().await.map_err(Error::from)?;
         Ok(read::snapshot(&mut transaction, run).await?)
+    }
+
+    async fn outline(&self, run: &RunId, window: &Window) -> Result<Outline, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(Error::from)?;
+        Ok(outline::outline(&mut transaction, run, window).await?)
     }
 
     async fn events(
@@ -375,6 +431,14 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         Ok(read::events(&mut *self.reader().await?, run, (after, limit)).await?)
+    }
+
+    async fn feed(&self, after: FeedPlace, limit: usize) -> Result<Vec<FeedEvent>, StoreError> {
+        Ok(feed::read(&mut *self.reader().await?, after, limit).await?)
+    }
+
+    async fn feed_end(&self) -> Result<FeedPlace, StoreError> {
+        Ok(feed::end(&mut *self.reader().await?).await?)
     }
 
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
@@ -535,5 +599,35 @@ mod tests {
             };
             assert_eq!(plan.iter().find(scans), None, "{plan:?}");
         }
+    }
+
+    /// Reads until it is ended.
+    const ENDLESS: &str =
+        "with recursive n (x) as (select 1 union all select x + 1 from n) select count(*) from n";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn visitors_who_never_end_hold_up_nobody_and_are_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        let visiting = store.for_visitors();
+        let mut visits = tokio::task::JoinSet::new();
+        for _ in 0..VISITORS {
+            let mut connection = visiting.readers.acquire().await.unwrap();
+            visits.spawn(async move {
+                let read = sqlx::query(ENDLESS).fetch_one(&mut *connection).await;
+                StoreError::from(Error::from(read.unwrap_err()))
+            });
+        }
+        let began = Instant::now();
+        store.save_definition(&definition("a", 10)).await.unwrap();
+        assert_eq!(store.waiting(None, 10).await.unwrap(), []);
+        drop(store.begin().await.unwrap());
+        assert!(began.elapsed() < VISIT, "{:?}", began.elapsed());
+        assert!(visits.try_join_next().is_none(), "they were still at it");
+        for error in visits.join_all().await {
+            assert!(matches!(error, StoreError::Contended(_)), "{error}");
+        }
+        let page = visiting.list_runs(&RunFilter::default()).await.unwrap();
+        assert_eq!(page.runs, []);
     }
 }

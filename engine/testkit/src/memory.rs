@@ -19,8 +19,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Event, RecordedEvent, Run, Snapshot, Step};
 use telecine_engine::store::{
-    Created, DefinitionRecord, Due, Fence, Life, NewCheckpoint, RequestKey, RunFilter, Session,
-    StepSet, Store, StoreError, TakenKey, Transaction, ViewRows,
+    Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline,
+    Paging, RequestKey, RunFilter, RunPage, Session, StepSet, Store, StoreError, TakenKey,
+    Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -82,6 +83,8 @@ struct Shared {
     sessions: Mutex<BTreeMap<SessionId, Lease>>,
     offers: Mutex<BTreeMap<SessionId, Capability>>,
     writing: Arc<tokio::sync::Mutex<()>>,
+    /// Every event in the order of the commits: run and number.
+    feed: Mutex<Vec<(RunId, u64)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -112,6 +115,7 @@ impl Default for MemoryStore {
                 sessions: Mutex::default(),
                 offers: Mutex::default(),
                 writing: Arc::default(),
+                feed: Mutex::default(),
             }),
             fate: Arc::new(Calm),
         }
@@ -133,6 +137,20 @@ impl Shared {
     fn later(&self, after: Duration) -> DateTime<Utc> {
         let after = TimeDelta::from_std(after).unwrap_or(TimeDelta::days(36_500));
         self.now() + after.min(TimeDelta::days(36_500))
+    }
+
+    /// Adds to the feed what a commit wrote.
+    fn tell(&self, before: &State, now: &State) {
+        let mut feed = lock(&self.feed);
+        for (run, rows) in &now.runs {
+            let known = before.runs.get(run);
+            if known.is_some_and(|known| Arc::ptr_eq(known, rows)) {
+                continue;
+            }
+            let told = known.map_or(0, |known| known.events.len());
+            let new = rows.events.iter().skip(told);
+            feed.extend(new.map(|event| (run.clone(), event.seq)));
+        }
     }
 
     fn lives(&self, session: &SessionId) -> Option<bool> {
@@ -485,17 +503,30 @@ impl Store for MemoryStore {
             .await
     }
 
-    async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+    async fn list_runs(&self, filter: &RunFilter) -> Result<RunPage, StoreError> {
         self.read(|state| {
-            let runs = state.runs.values().rev().map(|rows| &rows.run);
-            let fitting = runs.filter(|run| fits(run, filter));
-            fitting.take(filter.limit).cloned().collect()
+            let mut paging = Paging::new(filter);
+            while let Some(look) = paging.look() {
+                let ids = state.runs.keys().rev();
+                let ids = ids.filter(|id| **id < look.before && **id > look.after);
+                let seen: Vec<RunId> = ids.take(look.limit).cloned().collect();
+                let runs = seen.iter().filter_map(|id| state.runs.get(id));
+                let fitting = runs.map(|rows| &rows.run).filter(|run| fits(run, filter));
+                let fitting = fitting.take(paging.missing()).cloned().collect();
+                paging.add(&seen, fitting);
+            }
+            paging.page()
         })
         .await
     }
 
     async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError> {
         self.read(|state| state.rows(run).map(Rows::snapshot))
+            .await?
+    }
+
+    async fn outline(&self, run: &RunId, window: &Window) -> Result<Outline, StoreError> {
+        self.read(|state| Ok(state.rows(run)?.outline(window)))
             .await?
     }
 
@@ -510,6 +541,36 @@ impl Store for MemoryStore {
             let events = rows.into_iter().flat_map(|rows| &rows.events);
             let later = events.filter(|event| event.seq > after);
             later.take(limit).cloned().collect()
+        })
+        .await
+    }
+
+    async fn feed(&self, after: FeedPlace, limit: usize) -> Result<Vec<FeedEvent>, StoreError> {
+        self.read(|state| {
+            let seen = usize::try_from(after.entry).unwrap_or(usize::MAX);
+            let feed = lock(&self.shared.feed);
+            let later = feed.iter().zip(1..).skip(seen);
+            let events = later.filter_map(|((run, seq), entry)| {
+                let events = &state.runs.get(run)?.events;
+                let recorded = events.get(usize::try_from(*seq).ok()? - 1)?.clone();
+                Some(FeedEvent {
+                    place: FeedPlace {
+                        entry,
+                        ..FeedPlace::default()
+                    },
+                    run: run.clone(),
+                    recorded,
+                })
+            });
+            events.take(limit).collect()
+        })
+        .await
+    }
+
+    async fn feed_end(&self) -> Result<FeedPlace, StoreError> {
+        self.read(|_| FeedPlace {
+            entry: lock(&self.shared.feed).len() as u64,
+            ..FeedPlace::default()
         })
         .await
     }
@@ -547,7 +608,6 @@ fn fits(run: &Run, filter: &RunFilter) -> bool {
         && filter
             .created_after
             .is_none_or(|after| run.created_at > after)
-        && filter.before.as_ref().is_none_or(|before| run.id < *before)
 }
 
 /// The only one of its moment.
@@ -568,7 +628,8 @@ impl MemoryTransaction {
         };
         self.state.commits += 1;
         let shared = &self.store.shared;
-        *lock(&shared.state) = self.state;
+        let before = std::mem::replace(&mut *lock(&shared.state), self.state.clone());
+        shared.tell(&before, &self.state);
         lock(&shared.sessions).retain(|id, _| !self.ended.contains(id));
         lock(&shared.offers).retain(|id, _| !self.ended.contains(id));
         drop(self.writing);

@@ -192,12 +192,10 @@ pub(crate) struct Stream {
     reader: BufReader<TcpStream>,
 }
 
-impl Iterator for Stream {
-    type Item = Value;
-
-    /// The data of the next event, once its id is found to be its number; `None` at the end.
-    fn next(&mut self) -> Option<Value> {
-        let mut id = None;
+impl Stream {
+    /// The id and the data of the next event; `None` at the end.
+    pub(crate) fn next_of_feed(&mut self) -> Option<(String, Value)> {
+        let mut id = String::new();
         loop {
             let mut line = String::new();
             if self
@@ -209,13 +207,22 @@ impl Iterator for Stream {
                 return None;
             }
             if let Some(text) = line.strip_prefix("id: ") {
-                id = Some(text.trim().parse::<u64>().expect("a number"));
+                text.trim().clone_into(&mut id);
             }
             if let Some(data) = line.strip_prefix("data: ") {
-                let event: Value = serde_json::from_str(data).expect("an event");
-                assert_eq!(event["seq"].as_u64(), id);
-                return Some(event);
+                return Some((id, serde_json::from_str(data).expect("an event")));
             }
         }
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Value;
+
+    /// The data of the next event, once its id is found to be its number; `None` at the end.
+    fn next(&mut self) -> Option<Value> {
+        let (id, event) = self.next_of_feed()?;
+        assert_eq!(event["seq"].to_string(), id);
+        Some(event)
     }
 }

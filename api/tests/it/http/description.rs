@@ -120,6 +120,7 @@ fn address(template: &str) -> String {
     template
         .replace("{id}", "job_none")
         .replace("{name}", "none")
+        .replace("{step}", "none")
 }
 
 fn escape(segment: &str) -> String {
@@ -137,15 +138,19 @@ fn fits(template: &str, path: &str) -> bool {
 }
 
 /// The routes of the contract that there are so far.
-const ROUTES: [&str; 15] = [
+const ROUTES: [&str; 19] = [
     "get /api/activities",
+    "get /api/events",
     "get /api/jobs",
     "get /api/jobs/{id}",
     "get /api/jobs/{id}/events",
     "get /api/jobs/{id}/retry-plan",
+    "get /api/jobs/{id}/steps",
+    "get /api/jobs/{id}/steps/{step}/artifacts",
     "get /api/openapi.json",
     "get /api/workflows",
     "get /api/workflows/{name}",
+    "get /docs",
     "get /healthz",
     "get /metrics",
     "get /readyz",

@@ -1,12 +1,16 @@
--- Headers of runs, newest first. Labels, inputs and outputs are JSON as text in which strings are
--- escaped, so that a member is found by how it is written.
-select * from run
+-- Headers of those of the runs $1 that fit a filter, newest first.
+select run.*
+from run
 where
-    id < coalesce($1, '~')
-    and ($2::text is null or status = $2)
-    and ($3::text is null or workflow = $3)
-    and ($4::text is null or position($4 in labels) > 0)
-    and ($5::text is null or position($5 in input) > 0 or position($5 in output) > 0)
-    and ($6::timestamptz is null or created_at > $6)
-order by id desc
-limit $7
+    run.id = any($1::text[])
+    and ($2::text is null or run.status = $2)
+    and ($3::text is null or run.workflow = $3)
+    and ($4::timestamptz is null or run.created_at > $4)
+    -- Counted, because what does not exist would be looked for in all of the table.
+    and (
+        select count(*)
+        from run_tag
+        where run_tag.tag = any($5::text[]) and run_tag.run = run.id
+    ) = cardinality($5::text[])
+order by run.id desc
+limit $6

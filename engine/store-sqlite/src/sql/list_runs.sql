@@ -1,12 +1,15 @@
--- Headers of runs, newest first. Labels, inputs and outputs are JSON as text in which strings are
--- escaped, so that a member is found by how it is written.
-select * from run
+-- Headers of those of the runs $1 that fit a filter, newest first.
+select run.*
+from run
 where
-    id < coalesce($1, '~')
-    and ($2 is null or status = $2)
-    and ($3 is null or workflow = $3)
-    and ($4 is null or instr(labels, $4) > 0)
-    and ($5 is null or instr(input, $5) > 0 or instr(output, $5) > 0)
-    and ($6 is null or created_at > $6)
-order by id desc
-limit $7
+    run.id in (select value from json_each($1))
+    and ($2 is null or run.status = $2)
+    and ($3 is null or run.workflow = $3)
+    and ($4 is null or run.created_at > $4)
+    and (
+        select count(*)
+        from run_tag
+        where run_tag.tag in (select value from json_each($5)) and run_tag.run = run.id
+    ) = json_array_length($5)
+order by run.id desc
+limit $6

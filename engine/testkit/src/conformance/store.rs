@@ -8,6 +8,7 @@
 pub mod checkpoints;
 pub mod claims;
 pub mod durability;
+pub mod feed;
 pub mod fences;
 pub mod folding;
 pub mod outputs;
@@ -548,6 +549,9 @@ macro_rules! store_conformance {
                 runs_are_found_by_label_hash_and_time
                 equal_requests_at_once_make_one_run
                 runs_are_listed_newest_first
+                pages_of_a_list_follow_each_other_to_its_end
+                a_run_is_found_by_the_state_that_it_is_in_now
+                a_run_is_found_by_the_hash_that_its_output_says
                 runs_are_listed_by_status_and_workflow
                 a_definition_is_kept_once
                 an_unknown_run_is_said_to_be_unknown
@@ -610,6 +614,12 @@ macro_rules! store_conformance {
                 attempts_outlive_the_list_that_they_were_made_for
                 a_rejected_command_changes_nothing
             }
+            feed {
+                the_feed_has_the_events_of_all_runs_and_those_of_each_in_their_order
+                pages_of_the_feed_follow_each_other_and_what_comes_later_is_behind_them
+                the_feed_has_what_attempts_write_beside_the_committer
+                the_feed_of_two_stores_misses_nothing
+            }
             outputs {
                 the_output_of_a_single_step_is_its_value
                 outputs_of_a_fan_out_are_in_the_order_of_its_list
@@ -624,6 +634,10 @@ macro_rules! store_conformance {
                 a_transaction_sees_its_own_changes
                 others_see_nothing_before_the_commit
                 steps_are_loaded_as_asked_for
+                windows_of_a_run_follow_each_other_to_its_end
+                a_step_is_read_alone_with_all_that_belongs_to_it
+                the_head_of_a_small_run_is_all_of_it
+                the_head_of_a_wide_run_is_a_small_part_of_it
             }
             timers {
                 a_backoff_is_due_when_it_is_over

@@ -12,7 +12,9 @@ use telecine_engine::run::{
     Attempt, CheckpointHead, Event, Node, RecordedEvent, Run, Snapshot, Step, StepRecord,
     StepStatus,
 };
-use telecine_engine::store::{Content, Fence, NewCheckpoint, StepSet, StoreError, ViewRows};
+use telecine_engine::store::{
+    Content, Fence, NewCheckpoint, Outline, StepSet, StoreError, Stretch, ViewRows, Window,
+};
 
 /// Everything of one run.
 #[derive(Debug, Clone)]
@@ -345,12 +347,46 @@ impl Rows {
         }
     }
 
+    /// The part of it that is in a window.
+    pub(super) fn outline(&self, window: &Window) -> Outline {
+        let mut snapshot = self.snapshot();
+        let mut former: BTreeMap<String, u32> = BTreeMap::new();
+        for (id, _) in &snapshot.former {
+            let length = former.entry(id.node.clone()).or_default();
+            *length = (*length).max(id.item.map_or(0, |item| item + 1));
+        }
+        let cut = window.cut(&snapshot.nodes, &former);
+        snapshot
+            .steps
+            .retain(|record| is_within(&cut.steps, &record.step.id));
+        snapshot.former.retain(|(id, _)| is_within(&cut.steps, id));
+        for record in &mut snapshot.steps {
+            if !is_within(&cut.artifacts, &record.step.id) {
+                record.artifacts.clear();
+            }
+        }
+        Outline {
+            snapshot,
+            total: cut.total,
+            last: cut.last,
+        }
+    }
+
     /// Running attempts of a session.
     pub(super) fn running_of(&self, session: &telecine_engine::id::SessionId) -> Vec<Fence> {
         let running = self.steps.values();
         let running = running.filter(|step| step.session.as_ref() == Some(session));
         running.map(|step| fence(&self.run.id, step)).collect()
     }
+}
+
+fn is_within(stretches: &[Stretch], id: &StepId) -> bool {
+    let item = id
+        .item
+        .map_or(-1, |item| i32::try_from(item).unwrap_or(i32::MAX));
+    stretches
+        .iter()
+        .any(|part| part.node == id.node && (part.first..=part.last).contains(&item))
 }
 
 fn checkpoint_data(seq: u64, (attempt, new): (u32, &NewCheckpoint)) -> Value {

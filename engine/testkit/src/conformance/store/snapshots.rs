@@ -3,12 +3,12 @@
 use serde_json::json;
 use telecine_engine::activity::{ErrorClass, Usage};
 use telecine_engine::definition::StepDef;
-use telecine_engine::id::StepId;
+use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Command;
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
-use telecine_engine::store::{Outcome, StepSet};
+use telecine_engine::store::{Outcome, Outline, StepSet, StoreError, Window};
 
-use super::{Bench, expr, failure, fold, single, step, workflow};
+use super::{Bench, Job, artifact, expr, failure, fold, single, step, workflow};
 
 /// See the name.
 pub async fn a_snapshot_is_in_the_order_of_the_definition(on: Bench) {
@@ -189,4 +189,102 @@ pub async fn steps_are_loaded_as_asked_for(on: Bench) {
         load(StepSet::All).await,
         ["b", "each[0]", "each[1]", "each[2]", "a"]
     );
+}
+
+/// The steps of an outline.
+fn ids(outline: &Outline) -> Vec<String> {
+    let steps = outline.snapshot.steps.iter();
+    steps.map(|record| record.step.id.to_string()).collect()
+}
+
+/// A chain with a fan-out of five in the middle, of which the last item succeeded.
+async fn middle(on: &Bench) -> Job {
+    let each = StepDef {
+        for_each: Some(expr("[0, 1, 2, 3, 4]")),
+        ..step(&[])
+    };
+    let definition = workflow([("a", step(&[])), ("m", each), ("z", step(&["a"]))]);
+    let job = on.submit(definition).await;
+    let claims = on.claim(&on.session().await, 10).await;
+    let last = claims
+        .iter()
+        .find(|claim| claim.fence.step == StepId::item("m", 4));
+    let outcome = Outcome {
+        output: json!(4),
+        artifacts: vec![artifact("a.mp4"), artifact("b.mp4")],
+        ..Outcome::default()
+    };
+    on.complete_with(&job, last.unwrap(), outcome).await;
+    job
+}
+
+/// See the name.
+pub async fn windows_of_a_run_follow_each_other_to_its_end(on: Bench) {
+    let job = middle(&on).await;
+    let whole = on.store.snapshot(&job.id).await.unwrap();
+    let (mut seen, mut step) = (Vec::new(), None);
+    loop {
+        let window = Window::Behind(step, 3);
+        let outline = on.store.outline(&job.id, &window).await.unwrap();
+        assert_eq!(outline.total, 7);
+        assert_eq!(
+            (&outline.snapshot.run, &outline.snapshot.nodes),
+            (&whole.run, &whole.nodes)
+        );
+        assert!(outline.snapshot.steps.len() <= 3);
+        seen.extend(outline.snapshot.steps);
+        step = outline.last;
+        if step.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, whole.steps);
+}
+
+/// See the name.
+pub async fn a_step_is_read_alone_with_all_that_belongs_to_it(on: Bench) {
+    let job = middle(&on).await;
+    let whole = on.store.snapshot(&job.id).await.unwrap();
+    let window = Window::One(StepId::item("m", 4));
+    let outline = on.store.outline(&job.id, &window).await.unwrap();
+    assert_eq!(ids(&outline), ["m[4]"]);
+    assert_eq!(outline.snapshot.steps[0], whole.steps[5]);
+    assert_eq!(outline.snapshot.steps[0].artifacts.len(), 2);
+    for id in ["m[5]", "a[0]", "none"] {
+        let window = Window::One(id.parse().unwrap());
+        let outline = on.store.outline(&job.id, &window).await.unwrap();
+        assert_eq!(ids(&outline), Vec::<String>::new(), "{id}");
+    }
+    let error = on.store.outline(&RunId::generate(), &Window::Head).await;
+    assert!(matches!(error, Err(StoreError::NoRun(_))), "{error:?}");
+}
+
+/// See the name.
+pub async fn the_head_of_a_small_run_is_all_of_it(on: Bench) {
+    let job = middle(&on).await;
+    let outline = on.store.outline(&job.id, &Window::Head).await.unwrap();
+    assert_eq!((outline.total, &outline.last), (7, &None));
+    assert_eq!(outline.snapshot, on.store.snapshot(&job.id).await.unwrap());
+}
+
+/// See the name.
+pub async fn the_head_of_a_wide_run_is_a_small_part_of_it(on: Bench) {
+    let list: Vec<u32> = (0..700).collect();
+    let each = StepDef {
+        for_each: Some(expr(&json!(list).to_string())),
+        ..step(&[])
+    };
+    let job = on
+        .submit(workflow([("each", each), ("z", step(&[]))]))
+        .await;
+    let outline = on.store.outline(&job.id, &Window::Head).await.unwrap();
+    assert_eq!(outline.total, 701);
+    assert_eq!(outline.last, Some(StepId::item("each", 99)));
+    let known = ids(&outline);
+    assert_eq!(known.len(), 501);
+    assert_eq!(known.last().unwrap(), "z");
+    let behind = Window::Behind(Some(StepId::item("each", 698)), 100);
+    let outline = on.store.outline(&job.id, &behind).await.unwrap();
+    assert_eq!(ids(&outline), ["each[699]", "z"]);
+    assert_eq!(outline.last, None);
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use serde_json::json;
-use telecine_engine::definition::Definition;
-use telecine_engine::id::RunId;
+use telecine_engine::definition::{Definition, Template};
+use telecine_engine::id::{PlanId, RunId};
 use telecine_engine::machine::{self, Command};
+use telecine_engine::retry::plan::{self, Verdicts};
 use telecine_engine::run::{Run, RunStatus};
 use telecine_engine::store::{Created, RequestKey, RunFilter, Store, StoreError};
 
@@ -35,6 +36,7 @@ async fn list(bench: &Bench, filter: RunFilter) -> Vec<RunId> {
         .list_runs(&filter)
         .await
         .unwrap()
+        .runs
         .into_iter()
         .map(|run| run.id)
         .collect()
@@ -162,6 +164,78 @@ pub async fn runs_are_listed_newest_first(on: Bench) {
     };
     assert_eq!(list(&on, before).await, expected[2..4]);
     assert!(list(&on, RunFilter::default()).await.is_empty());
+}
+
+/// See the name.
+pub async fn pages_of_a_list_follow_each_other_to_its_end(on: Bench) {
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        expected.insert(0, on.submit(single()).await.id);
+    }
+    let mut filter = RunFilter { limit: 2, ..all() };
+    let mut seen = Vec::new();
+    let mut pages = 0;
+    loop {
+        let page = on.store.list_runs(&filter).await.unwrap();
+        pages += 1;
+        seen.extend(page.runs.into_iter().map(|run| run.id));
+        // What comes meanwhile is newer than everything that is still to be read.
+        on.submit(single()).await;
+        match page.before {
+            Some(before) => filter.before = Some(before),
+            None => break,
+        }
+    }
+    assert_eq!((seen, pages), (expected, 3));
+}
+
+/// See the name.
+pub async fn a_run_is_found_by_the_state_that_it_is_in_now(on: Bench) {
+    let job = on.submit(single()).await;
+    let cancel = Command::Cancel {
+        by: "a test".to_owned(),
+        reason: None,
+    };
+    on.fold(&job, cancel).await.unwrap();
+    let by_status = |status| RunFilter {
+        status: Some(status),
+        ..all()
+    };
+    let cancelled = by_status(RunStatus::Cancelled);
+    assert_eq!(
+        list(&on, cancelled.clone()).await,
+        std::slice::from_ref(&job.id)
+    );
+    let snapshot = on.store.snapshot(&job.id).await.unwrap();
+    let plan = plan::compute(
+        PlanId::generate(),
+        &snapshot,
+        &job.definition,
+        &Verdicts::new(),
+    );
+    let plan = Box::new(plan);
+    on.fold(&job, Command::Reopen { plan }).await.unwrap();
+    assert_eq!(list(&on, cancelled).await, []);
+    let running = by_status(on.run(&job).await.status);
+    assert_eq!(list(&on, running).await, [job.id]);
+}
+
+/// See the name.
+pub async fn a_run_is_found_by_the_hash_that_its_output_says(on: Bench) {
+    let definition = Definition {
+        output: Template::parse(&json!({"hash": "${{ steps.only.output.hash }}"})).unwrap(),
+        ..single()
+    };
+    let job = on.submit(definition).await;
+    let hash = RunFilter {
+        hash: Some("0123abcd".to_owned()),
+        ..all()
+    };
+    assert_eq!(list(&on, hash.clone()).await, []);
+    let session = on.session().await;
+    let claim = on.claim_one(&session).await;
+    on.complete(&job, &claim, json!({"hash": "0123abcd"})).await;
+    assert_eq!(list(&on, hash).await, [job.id]);
 }
 
 /// See the name.
