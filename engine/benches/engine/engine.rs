@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use telecine_engine::activity::{Activity, ActivityError, Context, Registry};
 use telecine_engine::committer::Committer;
 use telecine_engine::coordinator::{Coordinator, Submission};
 use telecine_engine::definition::{Definition, validate};
@@ -16,220 +13,119 @@ use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
 use telecine_engine::id::RunId;
 use telecine_engine::queue::Machine;
-use telecine_engine::run::StoreUrls;
+use telecine_engine::run::{Run, RunStatus, StoreUrls};
 use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::Store;
 use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_object_stores::FsStores;
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_store_sqlite::SqliteStore;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::activities::{CHAIN, FAN_OUT, registry};
 
 /// Steps that the worker runs at a time: as many as can be ready.
 const SLOTS: usize = 512;
 
-const WORKFLOW: &str = "
-workflow: bench:chain
-version: 1
-input: {type: object, properties: {n: {type: integer}}}
-steps:
-  a: {activity: bench.echo@1, with: {n: '${{ input.n }}'}}
-  b: {activity: bench.echo@1, with: {n: '${{ steps.a.output.n }}'}}
-  c: {activity: bench.echo@1, with: {n: '${{ steps.b.output.n }}'}}
-output: {n: '${{ steps.c.output.n }}'}
-";
-
-const FAN_OUT: &str = "
-workflow: bench:fan-out
-version: 1
-input: {type: object, properties: {n: {type: integer}}}
-steps:
-  list: {activity: bench.list@1, with: {n: '${{ input.n }}'}}
-  each: {activity: bench.leaf@1, for_each: steps.list.output.items, with: {n: '${{ each }}'}}
-output: {}
-";
-
-/// Gives back what it is given.
-#[derive(Debug)]
-struct Echo;
-
-/// The same under a name that not every worker has.
-#[derive(Debug)]
-struct Leaf;
-
-/// Lists the numbers below one.
-#[derive(Debug)]
-struct List;
-
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Numbers {
-    items: Vec<i64>,
+/// What the worker of an engine can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    Everything,
+    /// All but the steps of a fan-out.
+    NoLeaves,
+    /// There is no worker in this process.
+    Nothing,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Number {
-    n: i64,
+/// Whoever waits for the end of a run, or that it came before anybody waited.
+enum Seat {
+    Taken(oneshot::Sender<()>),
+    Ended,
 }
 
-impl Activity for Echo {
-    const NAME: &'static str = "bench.echo";
-    const VERSION: u32 = 1;
-    const DESCRIPTION: &'static str = "Gives back what it is given.";
-    type Input = Number;
-    type Output = Number;
-
-    async fn run(&self, _: &Context, number: Number) -> Result<Number, ActivityError> {
-        Ok(number)
-    }
-}
-
-impl Activity for Leaf {
-    const NAME: &'static str = "bench.leaf";
-    const VERSION: u32 = 1;
-    const DESCRIPTION: &'static str = "Gives back what it is given.";
-    type Input = Number;
-    type Output = Number;
-
-    async fn run(&self, _: &Context, number: Number) -> Result<Number, ActivityError> {
-        Ok(number)
-    }
-}
-
-impl Activity for List {
-    const NAME: &'static str = "bench.list";
-    const VERSION: u32 = 1;
-    const DESCRIPTION: &'static str = "Lists the numbers below one.";
-    type Input = Number;
-    type Output = Numbers;
-
-    async fn run(&self, _: &Context, number: Number) -> Result<Numbers, ActivityError> {
-        Ok(Numbers {
-            items: (0..number.n).collect(),
-        })
-    }
-}
-
-/// What a worker has.
-fn registry(with_leaf: bool) -> Registry {
-    let mut registry = Registry::default();
-    registry.register(Echo).unwrap();
-    registry.register(List).unwrap();
-    if with_leaf {
-        registry.register(Leaf).unwrap();
-    }
-    registry
-}
-
-type Waiting = Arc<Mutex<HashMap<RunId, oneshot::Sender<()>>>>;
+type Seats = Arc<Mutex<HashMap<RunId, Seat>>>;
 
 /// A running engine.
 pub(crate) struct Engine {
     coordinator: Coordinator,
-    definition: Arc<Definition>,
+    chain: Arc<Definition>,
     fan_out: Arc<Definition>,
-    waiting: Waiting,
-    stop: CancellationToken,
-    worker: JoinHandle<Result<(), WorkerError>>,
-    _services: Services,
-    _tasks: JoinSet<()>,
+    seats: Seats,
+    working: Option<Working>,
     _scratch: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+struct Working {
+    worker: JoinHandle<Result<(), WorkerError>>,
+    stop: CancellationToken,
+    _services: Services,
 }
 
 impl Engine {
-    /// `with_leaf`: whether the worker can run the steps of a fan-out.
-    pub(crate) async fn on_sqlite(directory: &Path, with_leaf: bool) -> Self {
-        let store = SqliteStore::open(directory).await.unwrap();
-        let dispatcher = Arc::new(InProcessDispatcher::default());
-        Self::start(Arc::new(store), dispatcher, with_leaf).await
+    /// On the Postgres at an address, or on SQLite in a directory.
+    pub(crate) async fn open(place: &str, runs: Runs) -> Self {
+        if place.starts_with("postgres") {
+            let store = PostgresStore::open(place).await.unwrap();
+            let dispatcher = PostgresDispatcher::start(place).unwrap();
+            Self::start(Arc::new(store), Arc::new(dispatcher), runs).await
+        } else {
+            let store = SqliteStore::open(Path::new(place)).await.unwrap();
+            let dispatcher = Arc::new(InProcessDispatcher::default());
+            Self::start(Arc::new(store), dispatcher, runs).await
+        }
     }
 
-    pub(crate) async fn on_postgres(url: &str, with_leaf: bool) -> Self {
-        let store = PostgresStore::open(url).await.unwrap();
-        let dispatcher = PostgresDispatcher::start(url).unwrap();
-        Self::start(Arc::new(store), Arc::new(dispatcher), with_leaf).await
-    }
-
-    async fn start(
-        store: Arc<dyn Store>,
-        dispatcher: Arc<dyn Dispatcher>,
-        with_leaf: bool,
-    ) -> Self {
+    async fn start(store: Arc<dyn Store>, dispatcher: Arc<dyn Dispatcher>, runs: Runs) -> Self {
         let definitions = Arc::new(Definitions::new(store.clone()));
         let committer = Committer::start(store.clone(), definitions.clone(), dispatcher.clone());
-        let objects = Arc::new(FsStores);
-        let define = |text| Arc::new(validate(text, &registry(true)).unwrap());
-        let (definition, fan_out) = (define(WORKFLOW), define(FAN_OUT));
         let scratch = tempfile::tempdir().unwrap();
         let parts = WorkerParts {
             store: store.clone(),
             committer: committer.clone(),
             definitions: definitions.clone(),
-            dispatcher: dispatcher.clone(),
-            registry: Arc::new(registry(with_leaf)),
-            objects: objects.clone(),
+            dispatcher,
+            registry: Arc::new(registry(runs == Runs::Everything)),
+            objects: Arc::new(FsStores),
             scratch: PathBuf::from(scratch.path()),
         };
-        let options = WorkerOptions {
-            machine: Machine::with_slots(SLOTS),
-            run: None,
-            grace: Duration::from_secs(5),
-        };
-        let worker = Worker::open(parts, options).await.unwrap();
-        let services = Services::start(&ServiceParts {
-            store: store.clone(),
-            committer: committer.clone(),
-            dispatcher,
-            session: worker.session().clone(),
-            contact: worker.contact().clone(),
-        });
-        let waiting = Waiting::default();
+        let seats = Seats::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tell(committer.clone(), waiting.clone()));
-        let stop = CancellationToken::new();
+        tasks.spawn(tell(committer.clone(), seats.clone()));
+        let working = match runs {
+            Runs::Nothing => None,
+            _ => Some(work(parts).await),
+        };
+        let define = |text| Arc::new(validate(text, &registry(true)).unwrap());
         Self {
             coordinator: Coordinator {
                 store,
                 definitions,
                 committer,
-                objects,
+                objects: Arc::new(FsStores),
                 large_source_bytes: u64::MAX,
             },
-            definition,
-            fan_out,
-            waiting,
-            worker: tokio::spawn(worker.run(stop.clone())),
-            stop,
-            _services: services,
-            _tasks: tasks,
+            chain: define(CHAIN),
+            fan_out: define(FAN_OUT),
+            seats,
+            working,
             _scratch: scratch,
+            _tasks: tasks,
         }
     }
 
-    /// Runs workflows, so many at a time; answers how long each took from submission to its end.
-    pub(crate) async fn run(&self, in_flight: usize, workflows: usize) -> Vec<Duration> {
-        let slots = Arc::new(Semaphore::new(in_flight));
-        let mut running = JoinSet::new();
-        for n in 0..workflows {
-            let slot = slots.clone().acquire_owned().await.unwrap();
-            let (coordinator, waiting) = (self.coordinator.clone(), self.waiting.clone());
-            let submission = submission(&self.definition, &json!({"n": n}));
-            running.spawn(async move {
-                let _slot = slot;
-                let started = Instant::now();
-                let submitted = coordinator.submit(submission).await.unwrap();
-                wait(&coordinator, &waiting, &submitted.run).await;
-                started.elapsed()
-            });
-        }
-        running.join_all().await
+    /// Runs three steps, one after the other, and returns when their end is durable.
+    pub(crate) async fn chain(&self, n: usize) -> RunId {
+        let run = self.submit(&self.chain, n).await;
+        self.ended(&run).await;
+        run
     }
 
-    /// Submits a fan-out.
-    pub(crate) async fn fan_out(&self, input: &Value) -> RunId {
-        let submission = submission(&self.fan_out, input);
-        self.coordinator.submit(submission).await.unwrap().run
+    /// Submits so many steps that can run at once.
+    pub(crate) async fn fan_out(&self, n: usize) -> RunId {
+        self.submit(&self.fan_out, n).await
     }
 
     /// How many steps can be claimed.
@@ -238,21 +134,84 @@ impl Engine {
         waiting.iter().map(|(_, steps)| steps).sum()
     }
 
-    /// Waits for the end of a run.
-    pub(crate) async fn wait(&self, run: &RunId) {
-        wait(&self.coordinator, &self.waiting, run).await;
+    /// Waits for the end of a run, whoever brings it about, by looking every now and then.
+    pub(crate) async fn look_until_ended(&self, run: &RunId, every: Duration) {
+        while !self.load(run).await.status.is_stopped() {
+            tokio::time::sleep(every).await;
+        }
     }
 
+    /// Sees to it that a run did what it was to do.
+    pub(crate) async fn check(&self, run: &RunId, n: usize) {
+        let run = self.load(run).await;
+        let wanted = json!({"n": n + 3});
+        assert_eq!(
+            (run.status, run.output),
+            (RunStatus::Succeeded, Some(wanted))
+        );
+    }
+
+    /// Ends the worker in order.
     pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        self.worker.await.unwrap().unwrap();
+        if let Some(working) = self.working {
+            working.stop.cancel();
+            working.worker.await.unwrap().unwrap();
+        }
+    }
+
+    async fn submit(&self, definition: &Arc<Definition>, n: usize) -> RunId {
+        let submission = submission(definition, json!({"n": n}));
+        self.coordinator.submit(submission).await.unwrap().run
+    }
+
+    /// Waits until this process has brought a run to its end.
+    async fn ended(&self, run: &RunId) {
+        if self.working.is_none() {
+            return self.look_until_ended(run, Duration::from_millis(1)).await;
+        }
+        let (tell, told) = oneshot::channel();
+        {
+            let mut seats = self.seats.lock().unwrap();
+            if let Some(Seat::Ended) = seats.remove(run) {
+                return;
+            }
+            seats.insert(run.clone(), Seat::Taken(tell));
+        }
+        told.await.unwrap();
+    }
+
+    async fn load(&self, run: &RunId) -> Run {
+        let run = self.coordinator.store.load_run(run).await;
+        run.unwrap().unwrap()
     }
 }
 
-fn submission(definition: &Arc<Definition>, input: &Value) -> Submission {
+async fn work(parts: WorkerParts) -> Working {
+    let options = WorkerOptions {
+        machine: Machine::with_slots(SLOTS),
+        run: None,
+        grace: Duration::from_secs(5),
+    };
+    let worker = Worker::open(parts.clone(), options).await.unwrap();
+    let services = Services::start(&ServiceParts {
+        store: parts.store,
+        committer: parts.committer,
+        dispatcher: parts.dispatcher,
+        session: worker.session().clone(),
+        contact: worker.contact().clone(),
+    });
+    let stop = CancellationToken::new();
+    Working {
+        worker: tokio::spawn(worker.run(stop.clone())),
+        stop,
+        _services: services,
+    }
+}
+
+fn submission(definition: &Arc<Definition>, input: Value) -> Submission {
     Submission {
         definition: definition.clone(),
-        input: input.clone(),
+        input,
         stores: StoreUrls {
             source: "file:///".to_owned(),
             media: "file:///".to_owned(),
@@ -264,22 +223,14 @@ fn submission(definition: &Arc<Definition>, input: &Value) -> Submission {
     }
 }
 
-async fn wait(coordinator: &Coordinator, waiting: &Waiting, run: &RunId) {
-    let (ended, end) = oneshot::channel();
-    waiting.lock().unwrap().insert(run.clone(), ended);
-    // It may have ended before anybody waited.
-    let header = coordinator.store.load_run(run).await.unwrap().unwrap();
-    if !header.status.is_stopped() {
-        end.await.unwrap();
-    }
-}
-
-async fn tell(committer: Committer, waiting: Waiting) {
+async fn tell(committer: Committer, seats: Seats) {
     let mut stopped = committer.stopped();
     while let Ok(run) = stopped.recv().await {
-        let waiter = waiting.lock().unwrap().remove(&run);
-        if let Some(waiter) = waiter {
-            let _ = waiter.send(());
+        let mut seats = seats.lock().unwrap();
+        match seats.remove(&run) {
+            // Who waited may have given up.
+            Some(Seat::Taken(told)) => drop(told.send(())),
+            _ => drop(seats.insert(run, Seat::Ended)),
         }
     }
 }

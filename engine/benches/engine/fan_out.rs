@@ -1,43 +1,74 @@
-//! One run of very many steps: how long until all of them can be claimed, what memory that takes, and
-//! how fast a worker gets through steps that do nothing.
+//! One run of very many steps: how long until all of them can be claimed, and what memory that takes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::json;
+use crate::figures::{Bound, Due, number, print_table};
+use crate::place::{Kind, Place};
+use crate::process;
+use crate::roles::{Opened, Role, Width};
+use crate::server::Server;
+use crate::subject::Subject;
 
-use crate::engine::Engine;
-use crate::server;
+/// The most that a run may have, less the one that lists them.
+const STEPS: usize = 99_999;
+/// Time enough for a machine that is busy.
+const WITHIN: Duration = Duration::from_secs(60);
 
-/// The most steps that a run may have.
-const WIDE: usize = 99_999;
-/// Steps that are run.
-const RUN: usize = 10_000;
-/// How often it is looked whether the steps are there.
-const LOOK: Duration = Duration::from_millis(5);
-
-pub(crate) fn header() {
-    println!("store     steps ready  after s  peak MiB  steps run  steps/s");
+/// Opens one on each store.
+pub(crate) async fn measure(server: Option<&Server>) -> Vec<Due> {
+    let mut rows = Vec::new();
+    let mut dues = Vec::new();
+    for kind in Kind::ALL {
+        match open(kind, server).await {
+            Ok(opened) => {
+                rows.push(vec![
+                    kind.title().to_owned(),
+                    STEPS.to_string(),
+                    number(opened.seconds),
+                    opened.peak_mib.to_string(),
+                    process::load(),
+                ]);
+                dues.extend(opened.dues(kind));
+            }
+            Err(trouble) => rows.push(vec![kind.title().to_owned(), trouble]),
+        }
+    }
+    print_table(
+        &[
+            "fan-out",
+            "steps",
+            "can be claimed after s",
+            "peak MiB",
+            "load",
+        ],
+        &rows,
+    );
+    dues
 }
 
-/// Opens a wide fan-out, and runs a smaller one. The two need an engine each: no worker of the first
-/// has the activity.
-pub(crate) async fn measure(store: &str, idle: Engine, busy: Engine) {
-    server::forget_peak();
-    let began = Instant::now();
-    idle.fan_out(&json!({"n": WIDE})).await;
-    while idle.waiting_steps().await < WIDE as u64 {
-        tokio::time::sleep(LOOK).await;
+async fn open(kind: Kind, server: Option<&Server>) -> Result<Opened, String> {
+    let place = Place::new(kind, server).await?;
+    let mut subject = Subject::start(Role::OpenFanOut.command(place.address())).await?;
+    let opened = subject.ask(&Width { steps: STEPS }, WITHIN).await;
+    drop(subject);
+    place.clear().await;
+    opened
+}
+
+impl Opened {
+    fn dues(&self, kind: Kind) -> [Due; 2] {
+        let store = kind.title();
+        [
+            Due {
+                what: format!("{store}, fan-out of {STEPS}: s until all can be claimed"),
+                measured: self.seconds,
+                due: Bound::AtMost(5.0),
+            },
+            Due {
+                what: format!("{store}, fan-out of {STEPS}: peak MiB"),
+                measured: self.peak_mib as f64,
+                due: Bound::AtMost(256.0),
+            },
+        ]
     }
-    let (opened, peak) = (began.elapsed(), server::peak_mib());
-    idle.stop().await;
-    let began = Instant::now();
-    let run = busy.fan_out(&json!({"n": RUN})).await;
-    busy.wait(&run).await;
-    let ran = began.elapsed();
-    busy.stop().await;
-    println!(
-        "{store:<8}  {WIDE:>11}  {:>7.2}  {peak:>8}  {RUN:>9}  {:>7.0}",
-        opened.as_secs_f64(),
-        RUN as f64 / ran.as_secs_f64()
-    );
 }

@@ -1,124 +1,89 @@
-//! The Postgres under test: schemas of it, and what it counts.
+//! The Postgres under test: a database for each subject, and what the server counts.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
-use telecine_engine::id::RunId;
+use telecine_testkit::servers::PostgresCounters;
+
+use crate::process;
 
 /// A server that this benchmark may fill.
+#[derive(Debug, Clone)]
 pub(crate) struct Server {
     url: String,
-}
-
-/// What the server counts, from its start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Counters {
-    pub(crate) commits: u64,
-    pub(crate) syncs: u64,
-    pub(crate) wal_bytes: u64,
-    pub(crate) cpu: Duration,
-}
-
-impl Counters {
-    pub(crate) fn since(&self, before: &Self) -> Self {
-        Self {
-            commits: self.commits - before.commits,
-            syncs: self.syncs - before.syncs,
-            wal_bytes: self.wal_bytes - before.wal_bytes,
-            cpu: self.cpu - before.cpu,
-        }
-    }
+    pid: u32,
 }
 
 impl Server {
-    /// The one that the environment names.
-    pub(crate) fn named() -> Option<Self> {
+    /// The one that `./x bench engine` has started.
+    pub(crate) async fn named() -> Option<Self> {
         let url = std::env::var("TELECINE_BENCH_POSTGRES_URL").ok()?;
-        Some(Self { url })
+        let file = one(&url, "select pg_read_file('postmaster.pid')").await;
+        let file: String = file.unwrap().get(0);
+        let pid = file.lines().next().unwrap().trim().parse().unwrap();
+        Some(Self { url, pid })
     }
 
-    /// Address of a new, empty schema.
-    pub(crate) async fn schema(&self) -> String {
-        let name = RunId::generate().as_str().replace(RunId::PREFIX, "bench_");
-        self.one(&format!("create schema {name}")).await;
-        let separator = if self.url.contains('?') { '&' } else { '?' };
-        format!("{}{separator}options[search_path]={name}", self.url)
+    /// Its version, and whether a commit waits for the disk.
+    pub(crate) async fn describe(&self) -> String {
+        let sql = "select format('Postgres %s, fsync %s, synchronous_commit %s', \
+                   current_setting('server_version_num')::int / 10000, \
+                   current_setting('fsync'), current_setting('synchronous_commit'))";
+        one(&self.url, sql).await.unwrap().get(0)
     }
 
-    pub(crate) async fn counters(&self) -> Counters {
-        // What backends have counted is shown after a moment.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        let sql = "select sum(xact_commit)::bigint, \
-                   (select wal_sync from pg_stat_wal), (select wal_bytes from pg_stat_wal)::bigint, \
-                   pg_read_file('postmaster.pid') from pg_stat_database";
-        let row = self.one(sql).await.unwrap();
-        let count = |column: usize| u64::try_from(row.get::<i64, _>(column)).unwrap();
-        let pid: String = row.get(3);
-        Counters {
-            commits: count(0),
-            syncs: count(1),
-            wal_bytes: count(2),
-            cpu: cpu_of_tree(pid.lines().next().unwrap().trim().parse().unwrap()),
+    /// A new, empty database. What others have left in the caches of the server is written first, so that
+    /// no checkpoint of theirs falls into the measurement.
+    pub(crate) async fn database(&self) -> Database {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "bench_{}_{}",
+            std::process::id(),
+            LAST.fetch_add(1, Ordering::Relaxed)
+        );
+        one(&self.url, &format!("create database {name}")).await;
+        one(&self.url, "checkpoint").await;
+        let (place, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let (authority, _) = place.rsplit_once('/').unwrap();
+        Database {
+            url: format!("{authority}/{name}?{query}"),
+            name,
+            server: self.clone(),
         }
     }
 
-    async fn one(&self, sql: &str) -> Option<PgRow> {
-        let mut connection = PgConnection::connect(&self.url).await.unwrap();
-        let sql = AssertSqlSafe(sql.to_owned());
-        sqlx::query(sql)
-            .fetch_optional(&mut connection)
-            .await
-            .unwrap()
+    pub(crate) async fn counters(&self) -> PostgresCounters {
+        PostgresCounters::read(&self.url).await
+    }
+
+    /// CPU time of the server.
+    pub(crate) fn cpu(&self) -> Duration {
+        process::cpu_of_tree(self.pid)
     }
 }
 
-/// CPU time of this process.
-pub(crate) fn cpu_of_this_process() -> Duration {
-    cpu_of(std::process::id(), false)
+/// A database of the server.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) url: String,
+    name: String,
+    pub(crate) server: Server,
 }
 
-/// CPU time of a process, of its children that live, and of those that it has reaped.
-fn cpu_of_tree(root: u32) -> Duration {
-    let children = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            (stat(pid)?.get(1)?.parse() == Ok(root)).then_some(pid)
-        });
-    children.map(|pid| cpu_of(pid, false)).sum::<Duration>() + cpu_of(root, true)
+impl Database {
+    /// Removes it, with whoever is still connected.
+    pub(crate) async fn drop(self) {
+        let drop_it = format!("drop database {} with (force)", self.name);
+        one(&self.server.url, &drop_it).await;
+    }
 }
 
-fn cpu_of(pid: u32, with_reaped: bool) -> Duration {
-    let fields = stat(pid).unwrap_or_default();
-    // utime, stime, cutime and cstime, in hundredths of a second.
-    let wanted = if with_reaped { 11..15 } else { 11..13 };
-    let ticks = fields.get(wanted).unwrap_or_default().iter();
-    Duration::from_millis(
-        10 * ticks
-            .filter_map(|ticks| ticks.parse::<u64>().ok())
-            .sum::<u64>(),
-    )
-}
-
-/// The fields of `/proc/PID/stat` after the name of the program.
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = text.rsplit_once(") ")?;
-    Some(fields.split(' ').map(str::to_owned).collect())
-}
-
-/// Forgets how much memory this process once had.
-pub(crate) fn forget_peak() {
-    // Where it cannot be forgotten, the peak is that of all that was measured so far.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-/// The most memory that this process has had, in MiB.
-pub(crate) fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    kib.unwrap().parse::<u64>().unwrap() / 1024
+async fn one(url: &str, sql: &str) -> Option<PgRow> {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let sql = AssertSqlSafe(sql.to_owned());
+    let row = sqlx::query(sql).fetch_optional(&mut connection).await;
+    let _ = connection.close().await;
+    row.unwrap()
 }
