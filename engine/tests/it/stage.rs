@@ -163,6 +163,19 @@ impl Home {
         }
     }
 
+    /// A Postgres that nobody else uses meanwhile.
+    pub(crate) async fn quiet_postgres() -> Self {
+        Self {
+            postgres: Some(Arc::new(PostgresSchema::create_on_quiet_server().await)),
+            ..Self::sqlite().await
+        }
+    }
+
+    /// The schema on Postgres.
+    pub(crate) fn schema(&self) -> &PostgresSchema {
+        self.postgres.as_ref().expect("it is on Postgres")
+    }
+
     /// Postgres behind a proxy of its own.
     pub(crate) async fn postgres_behind_a_proxy() -> Self {
         let schema = PostgresSchema::create().await;
