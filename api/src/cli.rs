@@ -10,6 +10,7 @@ mod jobs;
 mod lint;
 mod logging;
 mod output;
+mod remote;
 mod run;
 mod serve;
 mod settings;
@@ -66,6 +67,9 @@ struct SettingFlags {
     /// Address of a Postgres database to keep jobs in [default: SQLite in the data directory]
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
+    /// Address of a server to ask instead of the database: `http://127.0.0.1:3000`
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
     /// Directory for what steps write while they run [default: `scratch` in the data directory]
     #[arg(long, global = true, value_name = "DIR")]
     scratch_dir: Option<String>,
@@ -84,10 +88,11 @@ struct SettingFlags {
 }
 
 impl SettingFlags {
-    fn into_pairs(self) -> [(&'static str, Option<String>); 7] {
+    fn into_pairs(self) -> [(&'static str, Option<String>); 8] {
         [
             ("data_dir", self.data_dir),
             ("database_url", self.database_url),
+            ("server", self.server),
             ("scratch_dir", self.scratch_dir),
             ("worker_concurrency", self.worker_concurrency),
             ("worker_shutdown_timeout", self.worker_shutdown_timeout),

@@ -6,6 +6,7 @@
 
 mod database;
 mod objects;
+mod remote;
 mod server;
 mod sources;
 mod worker;
@@ -21,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use database::Database;
 pub(crate) use objects::S3;
+pub(crate) use remote::Remote;
 pub(crate) use server::{Mode, ServerConfig};
 pub(crate) use sources::{Origin, Sources};
 pub(crate) use worker::WorkerConfig;
@@ -43,14 +45,20 @@ pub(crate) struct Setting {
 
 /// Settings whose values are never shown. They are no flags, because other users of the machine can
 /// read command lines.
-const SECRETS: [&str; 3] = ["source_s3_secret_key", "media_s3_secret_key", "api_keys"];
-
-/// Settings whose variables have a second form that ends in `_FILE` and names a file: secrets, and
-/// addresses that may have a password in them.
-const IN_FILES: [&str; 5] = [
+const SECRETS: [&str; 4] = [
     "source_s3_secret_key",
     "media_s3_secret_key",
     "api_keys",
+    "api_key",
+];
+
+/// Settings whose variables have a second form that ends in `_FILE` and names a file: secrets, and
+/// addresses that may have a password in them.
+const IN_FILES: [&str; 6] = [
+    "source_s3_secret_key",
+    "media_s3_secret_key",
+    "api_keys",
+    "api_key",
     "database_url",
     "redis_url",
 ];
@@ -63,7 +71,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 27] = [
+pub(crate) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -80,6 +88,17 @@ pub(crate) const SETTINGS: [Setting; 27] = [
         default: "none",
         help: "Address of a Redis that `serve` tells workers by of waiting steps: `redis://host:6379`. \
                Without it, or while it is away, steps begin a little later.",
+    },
+    Setting {
+        name: "server",
+        default: "none",
+        help: "Address of a server that `run`, `jobs` and `workflow list` ask, instead of the database: \
+               `http://127.0.0.1:3000`.",
+    },
+    Setting {
+        name: "api_key",
+        default: "none",
+        help: "The key for that server: the hex digits of one of its `api_keys`; no flag.",
     },
     Setting {
         name: "source_url",
@@ -238,6 +257,8 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     /// Address of a Redis.
     pub(crate) redis_url: Option<String>,
+    /// A server to ask instead.
+    pub(crate) remote: Option<Remote>,
     /// Address of the store that sources are keys of.
     pub(crate) source_url: Option<String>,
     /// Address of the store for results.
@@ -276,6 +297,7 @@ impl Config {
         let data_dir = reader.read("data_dir", || "./.telecine".to_owned(), directory);
         let database = reader.read("database_url", String::new, Database::parse);
         let redis_url = reader.read("redis_url", String::new, database::redis_url);
+        let remote = Remote::read(&mut reader);
         let source_url = reader.read("source_url", String::new, objects::store_url);
         let media_url = reader.read("media_url", String::new, objects::store_url);
         let objects = objects::read(&mut reader);
@@ -312,6 +334,7 @@ impl Config {
             database: database.unwrap_or_else(|| Database::Directory(data_dir.clone())),
             data_dir,
             redis_url: redis_url.flatten(),
+            remote: remote.flatten(),
             source_url: source_url.flatten(),
             media_url: media_url.flatten(),
             objects: Arc::new(objects),
@@ -446,7 +469,7 @@ mod tests {
         assert_eq!(
             origins,
             [
-                ["default"; 23].as_slice(),
+                ["default"; 25].as_slice(),
                 &["flag", "default", "environment", "telecine.toml"]
             ]
             .concat()

@@ -6,7 +6,7 @@ mod progress;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use telecine_engine::activity::{ErrorClass, MediaSpan};
 use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
@@ -24,7 +24,7 @@ pub(crate) use progress::JobProgress;
 pub(crate) const LIST_LIMIT: usize = 100;
 
 /// Which definition a job executes.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DefinitionRef {
     pub(crate) version: u32,
     /// `sha256:...` of its canonical form.
@@ -32,7 +32,7 @@ pub(crate) struct DefinitionRef {
 }
 
 /// What a list of jobs shows of each.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct JobHeader {
     #[schema(value_type = String)]
     pub(crate) id: RunId,
@@ -58,7 +58,7 @@ pub(crate) struct JobHeader {
 }
 
 /// A job with everything in it.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct JobDocument {
     #[schema(value_type = String)]
     pub(crate) id: RunId,
@@ -84,7 +84,7 @@ pub(crate) struct JobDocument {
     /// How many steps there are; `steps` may be shorter.
     pub(crate) steps_total: usize,
     /// Where a server shows the steps behind these.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) steps_next: Option<String>,
     pub(crate) output: Option<Value>,
     pub(crate) error: Option<ErrorDocument>,
@@ -99,7 +99,7 @@ pub(crate) struct JobDocument {
 }
 
 /// A step, or a node whose list is not known yet.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct StepDocument {
     #[schema(value_type = String)]
     pub(crate) id: StepId,
@@ -117,12 +117,12 @@ pub(crate) struct StepDocument {
     /// How many artifacts there are; `artifacts` may be shorter.
     pub(crate) artifacts_total: usize,
     /// Where a server shows the artifacts behind these.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) artifacts_next: Option<String>,
 }
 
 /// One try of a step.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AttemptDocument {
     pub(crate) n: u32,
     /// `None` while it runs.
@@ -144,7 +144,7 @@ pub(crate) struct AttemptDocument {
 }
 
 /// How far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct StepProgress {
     pub(crate) percent: Option<f64>,
     pub(crate) media_s: Option<f64>,
@@ -154,7 +154,7 @@ pub(crate) struct StepProgress {
 }
 
 /// Where the next attempt of a step would go on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CheckpointDocument {
     pub(crate) seq: u64,
     /// From and to, in seconds of the source.
@@ -163,7 +163,7 @@ pub(crate) struct CheckpointDocument {
 }
 
 /// Why a job, a step or an attempt failed.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ErrorDocument {
     #[schema(value_type = String)]
     pub(crate) class: ErrorClass,
@@ -174,7 +174,7 @@ pub(crate) struct ErrorDocument {
 }
 
 /// What trying a stopped job again would do.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PlanDocument {
     #[schema(value_type = String)]
     pub(crate) id: PlanId,
@@ -191,7 +191,7 @@ pub(crate) struct PlanDocument {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PlannedStepDocument {
     #[schema(value_type = String)]
     pub(crate) id: StepId,

@@ -20,7 +20,8 @@ pub(crate) enum Exit {
     NotFound,
     /// The job was cancelled.
     Cancelled,
-    /// What was asked about could not be told: it cannot be read, or not to its end.
+    /// What was asked about could not be told: it cannot be read, or not to its end, or the server cannot
+    /// be reached.
     Unjudged,
     /// The job was not done when `--timeout` was over.
     TimedOut,

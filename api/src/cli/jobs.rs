@@ -1,7 +1,9 @@
 //! `telecine jobs`: what the database knows of jobs.
 
-mod cancel;
+pub(super) mod cancel;
 mod events;
+mod remote;
+mod retry;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use super::Session;
 use super::exit::{CliError, Exit};
 use super::follow::Follower;
 use super::output;
+use super::remote::Server;
 use super::summary;
 use crate::app::App;
 use crate::document::{JobDocument, JobHeader, Sources};
@@ -93,6 +96,11 @@ pub(super) enum JobsCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Execute the retry plan of a job that stopped: workers go on with it
+    Retry {
+        /// Its id, the beginning of it, or `@last`
+        id: String,
+    },
 }
 
 /// States as the command line names them.
@@ -125,6 +133,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit, CliError> {
+    if let Some(server) = Server::of(&session.config)? {
+        return remote::run(command, &server, session).await;
+    }
     let database = &session.config.database;
     if !App::is_there(database) {
         return nothing(&command, session);
@@ -172,6 +183,10 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
         JobsCommand::Cancel { id, reason } => {
             let job = find(&app, &id).await?;
             cancel::cancel(&app, &job, reason.as_deref(), session).await
+        }
+        JobsCommand::Retry { id } => {
+            let job = find(&app, &id).await?;
+            retry::retry(&app, &job, session).await
         }
     }
 }
@@ -269,19 +284,21 @@ pub(super) async fn find(app: &App, id: &str) -> Result<RunId, CliError> {
         [] if id == LAST => Err(CliError::not_found("there are no jobs yet")),
         [] => Err(CliError::not_found(format!("there is no job {id}"))),
         [job] => Ok(job.clone()),
-        several => {
-            let shown: Vec<&str> = several.iter().take(CANDIDATES).map(RunId::as_str).collect();
-            let more = if several.len() > CANDIDATES {
-                ", ..."
-            } else {
-                ""
-            };
-            Err(CliError::usage(format!(
-                "several jobs begin with {id:?}: {}{more}; write more of the id",
-                shown.join(", ")
-            )))
-        }
+        jobs => Err(several(id, jobs)),
     }
+}
+
+/// That several jobs are meant.
+fn several(id: &str, jobs: &[RunId]) -> CliError {
+    let shown: Vec<&str> = jobs.iter().take(CANDIDATES).map(RunId::as_str).collect();
+    let more = match jobs.len() > CANDIDATES {
+        true => ", ...",
+        false => "",
+    };
+    CliError::usage(format!(
+        "several jobs begin with {id:?}: {}{more}; write more of the id",
+        shown.join(", ")
+    ))
 }
 
 /// The newest jobs whose id begins so, at most `limit`. Ids sort by time, and `~` sorts behind

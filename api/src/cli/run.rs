@@ -1,6 +1,7 @@
 //! `telecine run`: one job, in this process, to its end.
 
 mod input;
+mod remote;
 pub(super) mod source;
 mod work;
 
@@ -24,6 +25,7 @@ use telecine_engine::run::{Run, RunStatus, StoreUrls};
 use super::Session;
 use super::exit::{CliError, Exit};
 use super::output::Format;
+use super::remote::Server;
 use super::{jobs, stores, summary, workflow};
 use crate::app::App;
 use work::Ended;
@@ -78,6 +80,9 @@ pub(super) struct RunArgs {
 }
 
 pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, CliError> {
+    if let Some(server) = Server::of(&session.config)? {
+        return remote::submit(arguments, &server, session).await;
+    }
     let request = arguments.request;
     let submission = Submission {
         force: arguments.new,

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use telecine_engine::activity::Registry;
 use telecine_engine::definition::{self, Definition, Diagnostic};
 use telecine_engine::limits;
@@ -14,6 +14,7 @@ use telecine_engine::limits;
 use super::Session;
 use super::exit::{CliError, Exit};
 use super::output::{self, Format};
+use super::remote::Server;
 use crate::builder::Program;
 
 #[derive(Debug, Subcommand)]
@@ -36,7 +37,7 @@ pub(super) enum WorkflowCommand {
 
 pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result<Exit, CliError> {
     match command {
-        WorkflowCommand::List => list(session),
+        WorkflowCommand::List => list(session).await,
         WorkflowCommand::Validate { files } => validate(&files, &session.program.registry, session),
         WorkflowCommand::Graph(arguments) => graph::run(arguments, session).await,
         WorkflowCommand::Plan(arguments) => plan::run(arguments, session).await,
@@ -45,7 +46,7 @@ pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result<E
 }
 
 /// What `workflow list` shows of each.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Listed {
     name: String,
     version: u32,
@@ -53,16 +54,31 @@ struct Listed {
     description: Option<String>,
 }
 
-fn list(session: &Session) -> Result<Exit, CliError> {
-    let listed: Vec<_> = provided(&session.program)?
-        .into_iter()
+/// What a server lists.
+#[derive(Debug, Deserialize)]
+struct Answered {
+    items: Vec<Listed>,
+}
+
+/// What is listed: of a server, if the settings name one, else of this program.
+async fn listed(session: &Session) -> Result<Vec<Listed>, CliError> {
+    if let Some(server) = Server::of(&session.config)? {
+        let answered: Answered = server.get(&["api", "workflows"], &[]).await?;
+        return Ok(answered.items);
+    }
+    let provided = provided(&session.program)?.into_iter();
+    Ok(provided
         .map(|definition| Listed {
             digest: definition.digest(),
             name: definition.name,
             version: definition.version,
             description: definition.description,
         })
-        .collect();
+        .collect())
+}
+
+async fn list(session: &Session) -> Result<Exit, CliError> {
+    let listed = listed(session).await?;
     output::print_list(session.format, &listed, || {
         let mut table = output::table(&["workflow", "version", "description"]);
         for workflow in &listed {

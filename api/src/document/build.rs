@@ -146,6 +146,25 @@ impl JobDocument {
         }
     }
 
+    /// What a list would show of it.
+    pub(crate) fn header(&self) -> JobHeader {
+        JobHeader {
+            id: self.id.clone(),
+            r#type: self.r#type.clone(),
+            definition: self.definition.clone(),
+            status: self.status,
+            round: self.round,
+            source: self.source.clone(),
+            queue: self.queue,
+            priority: self.priority,
+            labels: self.labels.clone(),
+            error: self.error.clone(),
+            created_at: self.created_at,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+        }
+    }
+
     /// What a server shows of a job: its first steps, and where to find the others.
     pub(crate) fn linked(sources: &Sources) -> Self {
         let job = &sources.snapshot.run.id;

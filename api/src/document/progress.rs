@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use telecine_engine::run::{Attempt, AttemptOutcome, Node, RunStatus, Snapshot, Step, StepStatus};
 use utoipa::ToSchema;
 
@@ -16,7 +16,7 @@ const MIN_PERCENT_FOR_ETA: f64 = 2.0;
 const MIN_WORK_FOR_ETA_S: f64 = 2.0;
 
 /// How far a job is.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct JobProgress {
     /// 0 to 100: the mean over all steps, weighted by the processors that each asks for.
     pub(crate) percent: f64,

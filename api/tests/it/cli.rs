@@ -6,6 +6,7 @@ mod failures;
 mod inspection;
 mod jobs;
 mod linting;
+mod servers;
 mod settings;
 mod stopping;
 mod workflows;

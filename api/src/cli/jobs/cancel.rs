@@ -45,8 +45,12 @@ pub(super) async fn cancel(
         }
         Err(error) => return Err(error.into()),
     }
-    let header = JobHeader::from(&run);
-    output::print_one(session.format, &header, || {
+    print(&JobHeader::from(&run), session)
+}
+
+/// Prints what became of a job.
+pub(in crate::cli) fn print(header: &JobHeader, session: &Session) -> Result<Exit, CliError> {
+    output::print_one(session.format, header, || {
         format!("{}  {}  {}", header.id, header.r#type, header.status)
     })?;
     Ok(Exit::Success)

@@ -11,7 +11,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::{self, Format};
 
 /// Events read and printed at a time: a history may have hundreds of thousands.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 /// How often the database is looked at for changes.
 const LOOK: Duration = Duration::from_millis(200);
 /// Characters of one fact in a table; JSON has all of them.
@@ -40,7 +40,7 @@ pub(super) async fn print(
         job,
         after: wanted.after,
         left: wanted.limit.unwrap_or(usize::MAX),
-        rows: Rows { format, printed: 0 },
+        rows: Rows::new(format),
     };
     let read = history.rows.begin()? && history.until_over(wanted.follow).await?;
     if read {
@@ -95,13 +95,18 @@ impl History<'_> {
 }
 
 /// Events on standard output as they come: lines of a table, one JSON array, or JSON lines.
-struct Rows {
+pub(super) struct Rows {
     format: Format,
     printed: usize,
 }
 
 impl Rows {
-    fn begin(&self) -> Result<bool, CliError> {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, printed: 0 }
+    }
+
+    /// Begins; like what follows, it says whether somebody still reads.
+    pub(super) fn begin(&self) -> Result<bool, CliError> {
         write(match self.format {
             Format::Table => "   SEQ  TIME                     STEP            EVENT\n",
             Format::Json => "[",
@@ -109,7 +114,7 @@ impl Rows {
         })
     }
 
-    fn print(&mut self, events: &[RecordedEvent]) -> Result<bool, CliError> {
+    pub(super) fn print(&mut self, events: &[RecordedEvent]) -> Result<bool, CliError> {
         let mut text = String::new();
         for event in events {
             match self.format {
@@ -125,7 +130,7 @@ impl Rows {
         write(&text)
     }
 
-    fn end(&self) -> Result<bool, CliError> {
+    pub(super) fn end(&self) -> Result<bool, CliError> {
         write(match self.format {
             Format::Json if self.printed > 0 => "\n]\n",
             Format::Json => "]\n",
