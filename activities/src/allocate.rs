@@ -69,10 +69,9 @@ async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
     if generation == u64::from(claimed) {
         return Ok(generation);
     }
-    // An earlier attempt had one already, or the database remembers higher ones than the store.
-    let unused = keys::claim(hash, claimed.into());
-    ctx.media().delete(&unused).await?;
-    ctx.media().delete(&signed(ctx, &unused)).await?;
+    // An earlier attempt had one already, or the database remembers higher ones than the store. The
+    // claim that was not needed stays, as that of a job that fails does: an attempt that was taken for
+    // dead and removed it later might remove that of another job.
     if claim(ctx, hash, generation).await? {
         return Ok(generation);
     }
@@ -84,8 +83,10 @@ async fn claim_next(ctx: &Context, hash: &str) -> Result<u32, ActivityError> {
     let mut next = 0;
     for _ in 0..CLAIMS {
         let highest = highest_stored(ctx, hash).await?;
-        // An attempt of this run may have ended before it could say so.
-        if is_own(ctx, &keys::claim(hash, highest.into())).await? {
+        // An attempt of this run may have ended before it could say so. It may also be about to take
+        // back its sign, so this one makes its own.
+        let is_own = is_own(ctx, &keys::claim(hash, highest.into())).await?;
+        if is_own && claim(ctx, hash, highest.into()).await? {
             return Ok(highest);
         }
         next = highest + 1;
@@ -123,12 +124,13 @@ async fn claim_alone(ctx: &Context, key: &str) -> Result<bool, ActivityError> {
 
 async fn is_alone(ctx: &Context, claim: &str) -> Result<bool, ActivityError> {
     let claims = ctx.media().list(claim).await?;
-    Ok(matches!(claims.as_slice(), [(only, _)] if *only == signed(ctx, claim)))
+    let own = format!("{claim}.{}.", ctx.run_id());
+    Ok(!claims.is_empty() && claims.iter().all(|(key, _)| key.starts_with(&own)))
 }
 
-/// The claim that no other run makes.
+/// The claim that no other attempt makes, and whose run can be told.
 fn signed(ctx: &Context, claim: &str) -> String {
-    format!("{claim}.{}", ctx.run_id())
+    format!("{claim}.{}.{}", ctx.run_id(), ctx.attempt_tag())
 }
 
 async fn is_own(ctx: &Context, claim: &str) -> Result<bool, ActivityError> {

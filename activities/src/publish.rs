@@ -4,6 +4,7 @@
 //! at which it happens), then the copies at the root for readers of the bucket, playlist last. The
 //! copies lead into the generation, so an old copy leads to an old set that is still whole.
 
+pub(crate) mod look;
 mod root;
 
 use schemars::JsonSchema;

@@ -17,6 +17,7 @@ use crate::media::report::Size;
 use crate::media::thumbnail::{
     MAX_BYTES, Output, PictureMade, SourcePicture, Thumbnail, ThumbnailSpec,
 };
+use crate::publish::look;
 use crate::{picture, source};
 
 /// CPU time in seconds: the largest source into sixteen AVIF files takes under a minute.
@@ -212,18 +213,18 @@ impl Place {
     /// Moves the publication to `own` and copies until what was copied is what readers are to see:
     /// a copy is no fenced write, and may come after that of a later job. Answers the generation.
     async fn show(&self, ctx: &Context, own: &str) -> Result<u64, ActivityError> {
-        let mut shown = None;
+        let mut shown = ctx.publish(&self.key, self.generation).await?.current;
         loop {
-            let current = ctx.publish(&self.key, self.generation).await?.current;
-            if shown == Some(current) {
-                return Ok(current);
-            }
-            if current == self.generation {
+            if shown == self.generation {
                 ctx.media().copy(own, &self.key).await?;
-            } else if let Some(object) = self.object_of(ctx, current).await? {
+            } else if let Some(object) = self.object_of(ctx, shown).await? {
                 ctx.media().copy(&object, &self.key).await?;
             }
-            shown = Some(current);
+            let seen = look::again(ctx, (&self.key, self.generation), shown).await?;
+            if seen == shown {
+                return Ok(shown);
+            }
+            shown = seen;
         }
     }
 

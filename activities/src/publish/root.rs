@@ -6,6 +6,7 @@ use telecine_engine::objects::ObjectError;
 
 use crate::allocate::Allocation;
 use crate::keys;
+use crate::publish::look;
 
 /// Pictures that a generation may hold under these names.
 const PICTURES: [&str; 3] = ["cover.jpg", "preview.webp", "preview.gif"];
@@ -26,7 +27,7 @@ pub(super) async fn show(
     let mut shown = current;
     loop {
         copy(ctx, &own.hash, shown).await?;
-        let seen = ctx.publish(&own.hash, own.generation).await?.current;
+        let seen = look::again(ctx, (&own.hash, own.generation), shown).await?;
         if seen == shown {
             return Ok(shown);
         }

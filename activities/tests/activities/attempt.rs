@@ -43,8 +43,11 @@ struct MemoryPort {
     generation: Mutex<Option<u64>>,
     /// The generations that readers see, by name.
     current: Mutex<BTreeMap<String, u64>>,
-    /// The generation that somebody else publishes after the next publication.
-    overtakes: Mutex<Option<u64>>,
+    /// The generation that somebody else publishes after the next publication, and whether the step is
+    /// somebody else's from then on.
+    overtakes: Mutex<Option<(u64, bool)>>,
+    /// Whether nothing is published any more.
+    is_fenced: Mutex<bool>,
 }
 
 #[async_trait]
@@ -70,14 +73,23 @@ impl AttemptPort for MemoryPort {
     }
 
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError> {
+        if *self.is_fenced.lock().unwrap() {
+            return Err(ActivityError::cancelled());
+        }
         let published = (name.to_owned(), generation);
         self.written.lock().unwrap().publications.push(published);
         let mut shown = self.current.lock().unwrap();
         let previous = shown.get(name).copied();
         let current = previous.map_or(generation, |previous| previous.max(generation));
         let later = self.overtakes.lock().unwrap().take();
-        shown.insert(name.to_owned(), later.unwrap_or(current));
+        let (seen, fenced) = later.unwrap_or((current, false));
+        shown.insert(name.to_owned(), seen);
+        *self.is_fenced.lock().unwrap() = fenced;
         Ok(PublicationMove { previous, current })
+    }
+
+    async fn publication(&self, name: &str) -> Result<Option<u64>, ActivityError> {
+        Ok(self.current.lock().unwrap().get(name).copied())
     }
 }
 
@@ -196,7 +208,17 @@ impl Bench {
 
     /// Lets a later job publish that generation right after the next publication.
     pub(crate) fn overtake_with(&self, generation: u64) {
-        *self.port.overtakes.lock().unwrap() = Some(generation);
+        *self.port.overtakes.lock().unwrap() = Some((generation, false));
+    }
+
+    /// The same, and the attempt that was overtaken has lost its step.
+    pub(crate) fn overtake_and_fence_with(&self, generation: u64) {
+        *self.port.overtakes.lock().unwrap() = Some((generation, true));
+    }
+
+    /// Readers see nothing any more.
+    pub(crate) fn forget_publications(&self) {
+        self.port.current.lock().unwrap().clear();
     }
 
     /// Lets attempts keep their lease again.

@@ -330,6 +330,18 @@ async fn a_set_that_comes_late_gives_its_names_back_to_the_later_one() {
     );
     assert!(!playlist.contains("g1/"), "{playlist}");
     assert_eq!(clips.frames_of(&run.published("master.m3u8")), 350);
+
+    // Nor does an attempt that was taken for dead before it copied leave older copies behind.
+    let again = [run.published("g2"), run.published("g3")];
+    let copy = program::output(Command::new("cp").arg("-r").args(again));
+    assert!(copy.status.success());
+    run.bench.overtake_and_fence_with(3);
+    let publish = packaged.publish(&Value::Null, &Value::Null);
+    let attempt = run.bench.attempt(None);
+    let ended = run.attempt(&attempt, "media.publish", publish).await;
+    assert_eq!(&*ended.unwrap_err().code, "cancelled");
+    let playlist = std::fs::read_to_string(run.published("master.m3u8")).unwrap();
+    assert!(playlist.contains("\ng3/video/"), "{playlist}");
 }
 
 #[tokio::test]

@@ -336,6 +336,28 @@ async fn a_picture_that_comes_late_gives_its_name_back_to_the_later_job() {
 }
 
 #[tokio::test]
+async fn a_picture_of_a_worker_that_was_taken_for_dead_gives_its_name_back_as_well() {
+    let clips = Clips::new();
+    let job = Run::new(&quarters(&clips, "", "a.png"));
+    let input = |width: u32| {
+        let outputs = [json!({"variant": "small", "width": width})];
+        json!({"source": "source.mp4", "hash": "testhash", "outputs": outputs})
+    };
+    job.bench.always_allocate(2);
+    let later = job.step("image.thumbnail", input(80)).await;
+    let shown = later["images"][0]["key"].as_str().unwrap();
+    let shown = job.bench.media_dir().join(shown);
+    std::fs::remove_file(&shown).unwrap();
+    job.bench.always_allocate(1);
+    job.bench.forget_publications();
+    job.bench.overtake_and_fence_with(2);
+    let attempt = job.bench.attempt(None);
+    let ended = job.attempt(&attempt, "image.thumbnail", input(40)).await;
+    assert_eq!(&*ended.unwrap_err().code, "cancelled");
+    assert_eq!(clips.size_of(&shown), "80x60");
+}
+
+#[tokio::test]
 async fn the_hash_of_a_picture_is_that_of_its_bytes() {
     let clips = Clips::new();
     let source = quarters(&clips, "", "a.png");

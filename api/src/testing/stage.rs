@@ -239,6 +239,10 @@ impl AttemptPort for Memory {
             current: known.current.unwrap_or(generation),
         })
     }
+
+    async fn publication(&self, name: &str) -> Result<Option<u64>, ActivityError> {
+        Ok(self.lock().names.get(name).and_then(|known| known.current))
+    }
 }
 
 /// The same as the real port does; see `publications.rs` of the conformance suite of stores.

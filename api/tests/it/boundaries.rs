@@ -8,8 +8,9 @@ use serde_json::Value;
 use crate::repository::{files, read, relative, root};
 
 /// The crates of the workspace and which of the others each may depend on.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("telecine-engine", &[]),
+    ("telecine-models", &[]),
     ("telecine-testkit", &["telecine-engine"]),
     ("telecine-store-postgres", &["telecine-engine"]),
     ("telecine-store-sqlite", &["telecine-engine"]),

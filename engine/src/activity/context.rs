@@ -20,8 +20,8 @@ const DIGEST_BUFFER_BYTES: usize = 256 * 1024;
 /// How much of an object has to be downloaded before that is told.
 const DOWNLOAD_PIECE_BYTES: u64 = 8 << 20;
 
-/// What an attempt may write while it runs. Every write is fenced: once the attempt has lost its
-/// lease, each call answers [`ErrorClass::Cancelled`](super::ErrorClass::Cancelled).
+/// What an attempt may write while it runs, and what it may look up. Every write is fenced: once the
+/// attempt has lost its lease, each one answers [`ErrorClass::Cancelled`](super::ErrorClass::Cancelled).
 #[async_trait]
 pub trait AttemptPort: std::fmt::Debug + Send + Sync {
     /// Makes a checkpoint and the artifacts it stands on durable, in one transaction.
@@ -38,6 +38,9 @@ pub trait AttemptPort: std::fmt::Debug + Send + Sync {
 
     /// Points `name` at `generation`.
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError>;
+
+    /// The generation that readers of `name` see, if there is one. Not fenced: nothing is written.
+    async fn publication(&self, name: &str) -> Result<Option<u64>, ActivityError>;
 }
 
 /// What moving a publication did.
@@ -493,6 +496,15 @@ impl Context {
             witness.publishing(port, name, generation).await?;
         }
         self.parts.port.publish(name, generation).await
+    }
+
+    /// The generation that readers of `name` see, if there is one. Also an attempt that has lost its
+    /// lease is told, so that it can put right what it has copied too late.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn publication(&self, name: &str) -> Result<Option<u64>, ActivityError> {
+        self.parts.port.publication(name).await
     }
 
     /// What the attempt listed and noted so far: artifacts, warnings, usage. For the worker.

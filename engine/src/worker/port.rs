@@ -102,6 +102,12 @@ impl AttemptPort for FencedPort {
             _ => self.explain(error),
         })
     }
+
+    async fn publication(&self, name: &str) -> Result<Option<u64>, ActivityError> {
+        let look = || self.store.publication(name);
+        let seen = wait_out(&self.cancelled, look).await;
+        seen.map_err(|error| self.explain(error))
+    }
 }
 
 fn content(before: Option<(u64, Value)>, value: &Value) -> Content {

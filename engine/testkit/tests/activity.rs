@@ -43,6 +43,10 @@ impl AttemptPort for Checkpoints {
     async fn publish(&self, _: &str, _: u64) -> Result<PublicationMove, ActivityError> {
         unreachable!("the test activity publishes nothing")
     }
+
+    async fn publication(&self, _: &str) -> Result<Option<u64>, ActivityError> {
+        unreachable!("the test activity publishes nothing")
+    }
 }
 
 /// A step: what its attempts share.

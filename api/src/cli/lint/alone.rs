@@ -85,4 +85,8 @@ impl AttemptPort for NoJob {
     ) -> Result<PublicationMove, ActivityError> {
         Err(ActivityError::cancelled())
     }
+
+    async fn publication(&self, _name: &str) -> Result<Option<u64>, ActivityError> {
+        Err(ActivityError::cancelled())
+    }
 }

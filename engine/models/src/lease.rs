@@ -1,0 +1,486 @@
+//! Sessions, leases and fences: one step, a few processes, one database.
+//!
+//! Time goes by in beats. A session that beats has a full lease again; one whose process stands still, is
+//! dead or cannot reach the database comes one beat closer to its end. This is `worker/session.rs`,
+//! `worker/contact.rs` and `services/sweeper.rs` with the figures they have: a lease is three beats, and
+//! nobody is ended by a process that has not been in contact for three.
+//!
+//! Left out: beats of different processes fall together; the step has one slot in each process; pauses end,
+//! and the last process is never killed.
+
+use stateright::{Model, Property};
+
+use crate::Ends;
+
+/// Beats that a lease lasts: `LEASE` is 7.5 s, `BEAT` 2.5 s.
+const LEASE: u8 = 3;
+
+/// The model, with its bounds.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Processes on the database.
+    pub processes: usize,
+    /// How often a process is killed or stands still.
+    pub stops: u8,
+    /// How often the database is away for a while.
+    pub outages: u8,
+    /// How many commits are made without their answer arriving.
+    pub lost_answers: u8,
+    /// Losses in a row that the step is forgiven; with one more it is held (`limits::LOSSES_IN_A_ROW`).
+    pub losses: u8,
+    /// What is done.
+    pub rule: Rule,
+}
+
+/// What is done, or left undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// What telecine does.
+    Sound,
+    /// A report is accepted from whoever sends it, as long as the step runs.
+    FenceIgnored,
+    /// A claim does not ask whether its session is still there (`Transaction::session_is_live`).
+    SessionIgnored,
+    /// A session goes first, and what it ran is released afterwards.
+    ReleasedLater,
+    /// Whether a session is dead is asked before the transaction that ends it, and not in it again
+    /// (`Transaction::session_is_dead`).
+    JudgedEarlier,
+    /// A lease that ran out proves death, even if nobody could have renewed it (`Contact`).
+    OutageIsDeath,
+    /// A claim whose answer got lost is not looked for (`worker/held.rs`).
+    DoubtIgnored,
+}
+
+/// Everything there is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    step: Step,
+    processes: Vec<Process>,
+    /// Whether nobody reaches the database.
+    away: bool,
+    /// What may still go wrong.
+    stops: u8,
+    outages: u8,
+    lost_answers: u8,
+    wrong: Wrong,
+}
+
+/// The row of the step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Step {
+    status: Status,
+    /// Grows with each claim.
+    fence: u8,
+    losses: u8,
+    /// Reports of success that were accepted.
+    completions: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Status {
+    Ready,
+    /// Under this session.
+    Running(SessionId),
+    Succeeded,
+    /// Waits for a person.
+    Held,
+}
+
+/// A process, and which of its sessions, from 0.
+type SessionId = (usize, u8);
+
+/// A process, and what the database holds of its session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Process {
+    phase: Phase,
+    /// Its session, as far as it knows.
+    session: u8,
+    /// Whether the database has that session.
+    row: bool,
+    /// Beats until the lease ends.
+    lease: u8,
+    /// Beats for which the database has been in reach without a break.
+    contact: u8,
+    /// Whether it has stood still since its session began.
+    stood_still: bool,
+    /// Fence of the attempt that it runs.
+    attempt: Option<u8>,
+    /// Fence of the attempt whose success it has to report.
+    report: Option<u8>,
+    /// Whether a claim of it may have been made that it does not know of.
+    doubt: bool,
+    /// The process that it has judged dead ([`Rule::JudgedEarlier`]).
+    judged: Option<usize>,
+    /// The session whose steps it still has to release ([`Rule::ReleasedLater`]).
+    releasing: Option<SessionId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    Up,
+    /// It stands still, with everything it has in hand.
+    Paused,
+    Dead,
+}
+
+/// What must never happen, once it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Wrong {
+    stale_write: bool,
+    ended_alive: bool,
+    outage_cost: bool,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Time passes: `Beat::renew` renews the lease, or finds the session gone and a new one is opened
+    /// (`WorkerError::LeaseLost`).
+    Tick,
+    /// `machine::claim` in a transaction of the committer.
+    Claim(usize),
+    /// The same, and the answer gets lost.
+    ClaimUnanswered(usize),
+    /// `worker/held.rs` compares what the session runs with what the worker holds, and gives the rest back.
+    GiveBack(usize),
+    /// The activity is done; its attempt has something to report.
+    Finish(usize),
+    /// `machine::complete` in a transaction; refused ones are dropped (`worker/outage.rs`, `report`).
+    Report(usize),
+    /// The same, and the answer gets lost: it is sent again.
+    ReportUnanswered(usize),
+    /// SIGSTOP, a page fault that takes a minute, a virtual machine that is moved.
+    Pause(usize),
+    /// And its end.
+    Resume(usize),
+    /// SIGKILL, power.
+    Kill(usize),
+    /// The database goes away.
+    Outage,
+    /// And comes back.
+    Recover,
+    /// The first process finds the session of the second dead and ends it: `Chore::EndSession`.
+    End(usize, usize),
+    /// It finds it dead and will end it ([`Rule::JudgedEarlier`]).
+    Judge(usize, usize),
+    /// It releases what the session ran that it has ended ([`Rule::ReleasedLater`]).
+    Release(usize),
+}
+
+impl Process {
+    fn new() -> Self {
+        Self {
+            phase: Phase::Up,
+            session: 0,
+            row: true,
+            lease: LEASE,
+            contact: 0,
+            stood_still: false,
+            attempt: None,
+            report: None,
+            doubt: false,
+            judged: None,
+            releasing: None,
+        }
+    }
+
+    /// One beat later.
+    fn tick(&mut self, away: bool) {
+        let reaches = self.phase == Phase::Up && !away;
+        if !reaches {
+            self.lease = self.lease.saturating_sub(1);
+            self.contact = 0;
+        } else if self.row {
+            self.lease = LEASE;
+            self.contact = LEASE.min(self.contact + 1);
+        } else {
+            self.begin_session();
+        }
+    }
+
+    /// Its session was ended: its attempts are stopped, but what they have reported is on its way.
+    fn begin_session(&mut self) {
+        *self = Self {
+            session: self.session + 1,
+            report: self.report,
+            ..Self::new()
+        };
+    }
+
+    fn is_idle(&self) -> bool {
+        self.attempt.is_none() && self.report.is_none() && !self.doubt
+    }
+}
+
+impl State {
+    fn is_dead(&self, process: usize) -> bool {
+        self.processes[process].row && self.processes[process].lease == 0
+    }
+
+    fn can_write(&self, process: usize) -> bool {
+        self.processes[process].phase == Phase::Up && !self.away
+    }
+
+    fn claim(&mut self, process: usize) {
+        let owner = (process, self.processes[process].session);
+        self.step.status = Status::Running(owner);
+        self.step.fence += 1;
+    }
+
+    /// The attempt of that fence has succeeded, says whoever sends it.
+    fn complete(&mut self, fence: u8, rule: Rule) {
+        let running = matches!(self.step.status, Status::Running(_));
+        if running && (self.step.fence == fence || rule == Rule::FenceIgnored) {
+            self.wrong.stale_write |= self.step.fence != fence;
+            self.step.status = Status::Succeeded;
+            self.step.completions += 1;
+        }
+    }
+
+    /// Removes the row of a session.
+    fn end_session(&mut self, process: usize) {
+        let ended = &mut self.processes[process];
+        self.wrong.ended_alive |= ended.lease > 0;
+        self.wrong.outage_cost |= ended.phase == Phase::Up && !ended.stood_still;
+        ended.row = false;
+    }
+
+    /// `machine::lose`, if the step runs under that session.
+    fn lose(&mut self, session: SessionId, forgiven: u8) {
+        if self.step.status == Status::Running(session) {
+            self.step.losses += 1;
+            self.step.status = match self.step.losses > forgiven {
+                true => Status::Held,
+                false => Status::Ready,
+            };
+        }
+    }
+}
+
+impl Lease {
+    /// What a process that is up and reaches the database can do there.
+    fn writes(&self, state: &State, at: usize, actions: &mut Vec<Action>) {
+        let process = &state.processes[at];
+        let is_live = process.row && process.lease > 0;
+        let may_claim = is_live || self.rule == Rule::SessionIgnored;
+        if state.step.status == Status::Ready && process.is_idle() && may_claim {
+            actions.push(Action::Claim(at));
+            if state.lost_answers > 0 {
+                actions.push(Action::ClaimUnanswered(at));
+            }
+        }
+        if process.doubt && self.rule != Rule::DoubtIgnored {
+            actions.push(Action::GiveBack(at));
+        }
+        if process.report.is_some() {
+            actions.push(Action::Report(at));
+            if state.lost_answers > 0 {
+                actions.push(Action::ReportUnanswered(at));
+            }
+        }
+        if process.releasing.is_some() {
+            actions.push(Action::Release(at));
+        }
+        for other in (0..self.processes).filter(|other| *other != at) {
+            self.sweeps(state, (at, other), actions);
+        }
+    }
+
+    fn sweeps(&self, state: &State, (at, other): (usize, usize), actions: &mut Vec<Action>) {
+        let process = &state.processes[at];
+        let trusts = process.contact == LEASE || self.rule == Rule::OutageIsDeath;
+        let is_dead = state.is_dead(other) && trusts && process.releasing.is_none();
+        match self.rule {
+            Rule::JudgedEarlier => {
+                if is_dead && process.judged.is_none() {
+                    actions.push(Action::Judge(at, other));
+                }
+                if process.judged == Some(other) {
+                    actions.push(Action::End(at, other));
+                }
+            }
+            _ if is_dead => actions.push(Action::End(at, other)),
+            _ => {}
+        }
+    }
+
+    fn troubles(&self, state: &State, at: usize, actions: &mut Vec<Action>) {
+        let others = (0..self.processes).filter(|other| *other != at);
+        let mut others = others.map(|other| state.processes[other].phase);
+        match state.processes[at].phase {
+            Phase::Up if state.stops > 0 => {
+                actions.push(Action::Pause(at));
+                if others.any(|phase| phase != Phase::Dead) {
+                    actions.push(Action::Kill(at));
+                }
+            }
+            Phase::Paused => actions.push(Action::Resume(at)),
+            _ => {}
+        }
+    }
+
+    fn end(&self, state: &mut State, (at, other): (usize, usize)) {
+        state.processes[at].judged = None;
+        if !state.processes[other].row {
+            return;
+        }
+        let session = (other, state.processes[other].session);
+        state.end_session(other);
+        match self.rule {
+            Rule::ReleasedLater => state.processes[at].releasing = Some(session),
+            _ => state.lose(session, self.losses),
+        }
+    }
+}
+
+impl Model for Lease {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            step: Step {
+                status: Status::Ready,
+                fence: 0,
+                losses: 0,
+                completions: 0,
+            },
+            processes: vec![Process::new(); self.processes],
+            away: false,
+            stops: self.stops,
+            outages: self.outages,
+            lost_answers: self.lost_answers,
+            wrong: Wrong::default(),
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        actions.push(Action::Tick);
+        match state.away {
+            true => actions.push(Action::Recover),
+            false if state.outages > 0 => actions.push(Action::Outage),
+            false => {}
+        }
+        for at in 0..self.processes {
+            if state.can_write(at) {
+                self.writes(state, at, actions);
+            }
+            let process = &state.processes[at];
+            if process.phase == Phase::Up && process.attempt.is_some() {
+                actions.push(Action::Finish(at));
+            }
+            self.troubles(state, at, actions);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Tick => {
+                let away = state.away;
+                let processes = state.processes.iter_mut();
+                processes.for_each(|process| process.tick(away));
+            }
+            Action::Claim(at) => {
+                state.claim(at);
+                state.processes[at].attempt = Some(state.step.fence);
+            }
+            Action::ClaimUnanswered(at) => {
+                state.claim(at);
+                state.lost_answers -= 1;
+                state.processes[at].doubt = true;
+            }
+            Action::GiveBack(at) => {
+                let process = &mut state.processes[at];
+                process.doubt = false;
+                if state.step.status == Status::Running((at, process.session)) {
+                    state.step.status = Status::Ready;
+                }
+            }
+            Action::Finish(at) => {
+                let process = &mut state.processes[at];
+                process.report = process.attempt.take();
+            }
+            Action::Report(at) => {
+                let fence = state.processes[at].report.take()?;
+                state.complete(fence, self.rule);
+            }
+            Action::ReportUnanswered(at) => {
+                state.lost_answers -= 1;
+                state.complete(state.processes[at].report?, self.rule);
+            }
+            Action::Pause(at) => {
+                state.stops -= 1;
+                state.processes[at].phase = Phase::Paused;
+                state.processes[at].stood_still = true;
+            }
+            Action::Resume(at) => state.processes[at].phase = Phase::Up,
+            Action::Kill(at) => {
+                state.stops -= 1;
+                let process = &mut state.processes[at];
+                *process = Process {
+                    phase: Phase::Dead,
+                    session: process.session,
+                    row: process.row,
+                    lease: process.lease,
+                    ..Process::new()
+                };
+            }
+            Action::Outage => {
+                state.outages -= 1;
+                state.away = true;
+            }
+            Action::Recover => state.away = false,
+            Action::End(at, other) => self.end(&mut state, (at, other)),
+            Action::Judge(at, other) => state.processes[at].judged = Some(other),
+            Action::Release(at) => {
+                let session = state.processes[at].releasing.take()?;
+                state.lose(session, self.losses);
+            }
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("a step succeeds once", |_, state: &State| {
+                state.step.completions <= 1
+            }),
+            Property::always("an older attempt changes nothing", |_, state: &State| {
+                !state.wrong.stale_write
+            }),
+            Property::always("a session with a lease is not ended", |_, state: &State| {
+                !state.wrong.ended_alive
+            }),
+            Property::always("an outage costs nobody a session", |_, state: &State| {
+                !state.wrong.outage_cost
+            }),
+            Property::always(
+                "a running step belongs to a session that is there",
+                |_, state: &State| match state.step.status {
+                    Status::Running((process, session)) => {
+                        let process = &state.processes[process];
+                        process.row && process.session == session
+                    }
+                    _ => true,
+                },
+            ),
+            // Otherwise fences would have nothing to do here.
+            Property::sometimes("two processes run the step", |_, state: &State| {
+                let busy =
+                    |process: &&Process| process.attempt.is_some() || process.report.is_some();
+                state.processes.iter().filter(busy).count() > 1
+            }),
+            Property::sometimes("a step is held", |_, state: &State| {
+                state.step.status == Status::Held
+            }),
+        ]
+    }
+}
+
+impl Ends for Lease {
+    fn is_over(&self, state: &State) -> bool {
+        matches!(state.step.status, Status::Succeeded | Status::Held)
+    }
+}
