@@ -4,6 +4,7 @@ use super::fail::end_attempt;
 use super::settle::stop_run;
 use super::{Facts, Rejected, View};
 use crate::activity::{ErrorClass, Usage};
+use crate::id::StepId;
 use crate::run::{AttemptOutcome, Failure, RunStatus, StepStatus};
 
 /// Cancels a run: every step that is not settled is cancelled. Running attempts find out with
@@ -22,7 +23,13 @@ pub(super) fn cancel(
             view.run.status
         )));
     }
-    for id in view.step_ids() {
+    // Those that settled in this very transaction are at hand too.
+    let open: Vec<StepId> = view
+        .steps()
+        .filter(|step| !step.status.is_settled())
+        .map(|step| step.id.clone())
+        .collect();
+    for id in open {
         let step = view.step_mut(&id)?;
         let (was, row) = (step.status, step.clone());
         step.status = StepStatus::Cancelled;

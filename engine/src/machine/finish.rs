@@ -1,5 +1,5 @@
 use super::ready::{scope, steps_named};
-use super::settle::stop_run;
+use super::settle::{end, stop_run};
 use super::{Facts, Rejected, View};
 use crate::activity::ErrorClass;
 use crate::run::{Failure, RunStatus};
@@ -11,9 +11,9 @@ pub(super) fn references(view: &View) -> Vec<String> {
 
 /// Every node is settled and none failed: the run has its output.
 pub(super) fn finish(view: &mut View, facts: &Facts) -> Result<(), Rejected> {
-    if view.run.status.is_stopped() {
+    if end(view) != Some(RunStatus::Succeeded) {
         return Err(Rejected::Conflict(format!(
-            "the job is {} already",
+            "the job is {} and has no output yet",
             view.run.status
         )));
     }

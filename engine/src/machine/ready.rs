@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::settle::{Settled, blame, settle_node, settle_step, settle_untouched};
+use super::settle::{
+    Prospect, Settled, blame, prospect, settle_node, settle_step, settle_untouched,
+};
 use super::{Facts, Rejected, View};
 use crate::activity::ErrorClass;
 use crate::definition::{ExprError, Reference, Scope, StepDef};
@@ -56,6 +58,9 @@ pub(super) fn ready(view: &mut View, name: &str, facts: &Facts) -> Result<(), Re
         .is_none_or(|node| node.status != StepStatus::Pending)
     {
         return Ok(());
+    }
+    if !matches!(prospect(view, name)?, Prospect::Ready) {
+        return Err(Rejected::Conflict(format!("step {name} waits for others")));
     }
     let definition = view.definition.clone();
     let Some(step) = definition.steps.get(name) else {

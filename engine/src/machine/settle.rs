@@ -95,7 +95,7 @@ pub(super) fn advance_all(view: &mut View) -> Result<(), Rejected> {
 }
 
 /// What a node can do, as far as the nodes it needs go.
-enum Prospect {
+pub(super) enum Prospect {
     Wait,
     Ready,
     Skip(String),
@@ -140,7 +140,7 @@ fn advance(view: &mut View, name: &str) -> Result<(), Rejected> {
     }
 }
 
-fn prospect(view: &View, name: &str) -> Result<Prospect, Rejected> {
+pub(super) fn prospect(view: &View, name: &str) -> Result<Prospect, Rejected> {
     let mut skipped = None;
     let mut blocked = None;
     for need in &view.definition_of(name)?.needs {
@@ -175,8 +175,18 @@ pub(super) fn tolerates_failure(view: &View, node: &str) -> bool {
 
 /// Stops the run when nothing can advance any more.
 pub(super) fn settle_run(view: &mut View, facts: &Facts) {
+    match end(view) {
+        None => {}
+        Some(RunStatus::Succeeded) => view.record().follow_ups.push(Command::Finish),
+        Some(status) => stop_run(view, status, facts),
+    }
+}
+
+/// How a run ends in which nothing can advance any more; `None` as long as something can, or if it has
+/// ended.
+pub(super) fn end(view: &View) -> Option<RunStatus> {
     if view.run.status.is_stopped() || view.nodes.keys().any(|name| can_advance(view, name)) {
-        return;
+        return None;
     }
     let held = view
         .nodes
@@ -187,11 +197,11 @@ pub(super) fn settle_run(view: &mut View, facts: &Facts) {
         StepStatus::Failed => !tolerates_failure(view, &node.name),
         _ => false,
     });
-    match (held, failed) {
-        (true, _) => stop_run(view, RunStatus::Held, facts),
-        (false, true) => stop_run(view, RunStatus::Failed, facts),
-        (false, false) => view.record().follow_ups.push(Command::Finish),
-    }
+    Some(match (held, failed) {
+        (true, _) => RunStatus::Held,
+        (false, true) => RunStatus::Failed,
+        (false, false) => RunStatus::Succeeded,
+    })
 }
 
 /// Whether a node is being worked on, or will be in this very fold.

@@ -142,11 +142,6 @@ impl View {
         self.steps.values()
     }
 
-    /// Ids of the loaded steps.
-    pub(super) fn step_ids(&self) -> Vec<StepId> {
-        self.steps.keys().cloned().collect()
-    }
-
     /// What the definition says of a node.
     pub(super) fn definition_of(&self, node: &str) -> Result<&StepDef, Rejected> {
         self.definition

@@ -26,6 +26,7 @@ use telecine_engine::store::{
 use tokio::sync::OwnedMutexGuard;
 
 use self::rows::{Rows, fence};
+use crate::sim::States;
 
 /// What becomes of the calls of one process.
 #[async_trait]
@@ -68,6 +69,27 @@ impl Fate for Calm {
     async fn on_the_way_back(&self) {}
 }
 
+/// What one transaction did to one run.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// Its states before; none if it was made in the transaction.
+    pub before: States,
+    /// Its states after.
+    pub after: States,
+    /// Events of the transaction.
+    pub events: Vec<&'a Event>,
+    /// The plan that was executed last.
+    pub plan: Option<&'a RetryPlan>,
+}
+
+/// Sees every commit, in order.
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// A transaction was made that changed a run.
+    fn committed(&self, commit: &Commit<'_>);
+}
+
 /// A connection to a database in memory.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
@@ -85,6 +107,7 @@ struct Shared {
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Every event in the order of the commits: run and number.
     feed: Mutex<Vec<(RunId, u64)>>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,17 +131,7 @@ struct State {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                origin: clock::now(),
-                state: Mutex::default(),
-                sessions: Mutex::default(),
-                offers: Mutex::default(),
-                writing: Arc::default(),
-                feed: Mutex::default(),
-            }),
-            fate: Arc::new(Calm),
-        }
+        Self::new(None)
     }
 }
 
@@ -161,6 +174,27 @@ impl Shared {
 }
 
 impl MemoryStore {
+    fn new(witness: Option<Arc<dyn Witness>>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                origin: clock::now(),
+                state: Mutex::default(),
+                sessions: Mutex::default(),
+                offers: Mutex::default(),
+                writing: Arc::default(),
+                feed: Mutex::default(),
+                witness,
+            }),
+            fate: Arc::new(Calm),
+        }
+    }
+
+    /// An empty database whose commits somebody sees.
+    #[must_use]
+    pub fn witnessed(witness: Arc<dyn Witness>) -> Self {
+        Self::new(Some(witness))
+    }
+
     /// The same database for another process.
     #[must_use]
     pub fn with_fate(&self, fate: Arc<dyn Fate>) -> Self {
@@ -258,6 +292,24 @@ impl State {
             of_kind
         });
         first.collect()
+    }
+
+    /// Tells of the runs that are not as they were.
+    fn tell(&self, before: &Self, witness: &dyn Witness) {
+        for (run, rows) in &self.runs {
+            let old = before.runs.get(run);
+            if old.is_some_and(|old| Arc::ptr_eq(old, rows)) {
+                continue;
+            }
+            let known = old.map_or(0, |old| old.events.len());
+            witness.committed(&Commit {
+                run,
+                before: old.map(|old| old.states()).unwrap_or_default(),
+                after: rows.states(),
+                events: rows.events[known..].iter().map(|it| &it.event).collect(),
+                plan: rows.executed_plan(),
+            });
+        }
     }
 
     fn due(&self) -> Vec<(DateTime<Utc>, Due)> {
@@ -630,6 +682,9 @@ impl MemoryTransaction {
         let shared = &self.store.shared;
         let before = std::mem::replace(&mut *lock(&shared.state), self.state.clone());
         shared.tell(&before, &self.state);
+        if let Some(witness) = &shared.witness {
+            self.state.tell(&before, witness.as_ref());
+        }
         lock(&shared.sessions).retain(|id, _| !self.ended.contains(id));
         lock(&shared.offers).retain(|id, _| !self.ended.contains(id));
         drop(self.writing);

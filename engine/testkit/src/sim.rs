@@ -2,12 +2,15 @@
 //! run, folded by the real machine. A [`Fleet`] is several processes on one database, with the real
 //! committer, the real services and what can go wrong between them.
 
+mod audit;
 mod fleet;
 mod graph;
 mod model;
 mod random;
+pub mod stream;
 mod world;
 
+pub use audit::States;
 pub use fleet::{Fleet, Told};
 pub use graph::definition;
 pub use model::Model;

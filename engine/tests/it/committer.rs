@@ -5,7 +5,7 @@ use std::time::Duration;
 use telecine_engine::id::RunId;
 use telecine_engine::machine::Command;
 use telecine_engine::queue::{Free, Machine, Room};
-use telecine_engine::run::{RunStatus, StepStatus};
+use telecine_engine::run::{RunStatus, StepRecord, StepStatus};
 use telecine_engine::store::{Claim, ClaimRequest, Outcome};
 use telecine_engine::worker::Session;
 
@@ -16,6 +16,7 @@ on_every_store! {
     who_waits_gets_what_was_ready_before_by_looking
     a_wait_that_was_withdrawn_or_given_up_claims_nothing
     what_is_free_is_promised_once_whoever_asks
+    a_step_that_succeeds_in_the_commit_that_cancels_its_job_has_succeeded
 }
 
 const STEP: &str = "  only: {activity: test.act@1, with: {what: succeed, value: 1}}";
@@ -140,5 +141,35 @@ async fn what_is_free_is_promised_once_whoever_asks(home: Home) {
     assert_eq!(runs(&awaited.claims().await.unwrap()), [&fourth]);
     assert_eq!(request.free.now().memory_bytes, 0);
     assert_eq!(request.free.now().slots, 2);
+    committer.end_session(session.id()).await.unwrap();
+}
+
+async fn a_step_that_succeeds_in_the_commit_that_cancels_its_job_has_succeeded(home: Home) {
+    let stage = Stage::on(home).await;
+    let session = Session::open(stage.parts.store.clone(), &stage.parts.committer)
+        .await
+        .unwrap();
+    let committer = &stage.parts.committer;
+    let other = "  other: {activity: test.act@1, with: {what: succeed, value: 2}}";
+    let run = stage.submit(&format!("{STEP}\n{other}")).await;
+    let claims = committer.claim(request(&session)).await.unwrap();
+    let fence = claims[0].fence.clone();
+    let report = Command::Complete {
+        step: fence.step.clone(),
+        fence: fence.fence,
+        outcome: Outcome::default(),
+    };
+    let cancel = Command::Cancel {
+        by: "somebody".to_owned(),
+        reason: None,
+    };
+    // Both wait when the committer gets to them, so that one transaction is made of them.
+    let folded = tokio::join!(committer.fold(&run, report), committer.fold(&run, cancel));
+    assert_eq!((folded.0.is_ok(), folded.1.is_ok()), (true, true));
+    let snapshot = stage.coordinator.store.snapshot(&run).await.unwrap();
+    let of = |record: &&StepRecord| record.step.id == fence.step;
+    let done = snapshot.steps.iter().find(of).unwrap();
+    assert_eq!(snapshot.run.status, RunStatus::Cancelled);
+    assert_eq!(done.step.status, StepStatus::Succeeded);
     committer.end_session(session.id()).await.unwrap();
 }

@@ -16,6 +16,12 @@ use telecine_engine::store::{
     Content, Fence, NewCheckpoint, Outline, StepSet, StoreError, Stretch, ViewRows, Window,
 };
 
+use crate::sim::States;
+
+/// Why an attempt begins at the start although there is a checkpoint.
+const REFUSED: &str =
+    "it was made with other parameters, or another version of the activity or its tools";
+
 /// Everything of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
@@ -53,6 +59,15 @@ impl Rows {
             checkpoints: BTreeMap::new(),
             numbers: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn states(&self) -> States {
+        States::of(&self.run, &self.nodes, self.steps.values())
+    }
+
+    pub(super) fn executed_plan(&self) -> Option<&RetryPlan> {
+        let mut plans = self.plans.iter().rev();
+        plans.find(|plan| plan.state == PlanState::Executed)
     }
 
     pub(super) fn key(&self, id: &StepId) -> Key {
@@ -300,15 +315,19 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let attempt = self.owned(fence)?.attempts;
         let key = self.key(&fence.step);
+        let running = self.attempts.entry(key.clone()).or_default().last_mut();
+        if running
+            .and_then(|running| running.resumed_from.take())
+            .is_none()
+        {
+            return Ok(());
+        }
         let seq = self.checkpoints.get(&key).map(|checkpoint| checkpoint.seq);
         self.forget(&fence.step);
-        if let Some(attempt) = self.attempts.entry(key).or_default().last_mut() {
-            attempt.resumed_from = None;
-        }
         let event = Event {
             kind: "step.checkpoint_dropped".to_owned(),
             step: Some(fence.step.clone()),
-            data: json!({"attempt": attempt, "seq": seq}),
+            data: json!({"attempt": attempt, "seq": seq, "reason": REFUSED}),
         };
         self.event(event, now);
         Ok(())
@@ -390,15 +409,8 @@ fn is_within(stretches: &[Stretch], id: &StepId) -> bool {
 }
 
 fn checkpoint_data(seq: u64, (attempt, new): (u32, &NewCheckpoint)) -> Value {
-    let mut data = json!({"seq": seq, "attempt": attempt});
-    if let Some(covers) = new.covers {
-        data["covers_s"] = json!(covers);
-    }
-    if !new.artifacts.is_empty() {
-        let keys: Vec<&str> = new.artifacts.iter().map(|a| a.key.as_str()).collect();
-        data["artifacts"] = json!(keys);
-    }
-    data
+    let keys: Vec<&str> = new.artifacts.iter().map(|a| a.key.as_str()).collect();
+    json!({"attempt": attempt, "seq": seq, "covers_s": new.covers, "artifacts": keys})
 }
 
 pub(super) fn fence(run: &RunId, step: &Step) -> Fence {

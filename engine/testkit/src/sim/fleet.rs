@@ -72,7 +72,7 @@ struct Shared {
     random: Mutex<Random>,
     database: MemoryStore,
     weather: Weather,
-    judge: Judge,
+    judge: Arc<Judge>,
     processes: Mutex<Vec<Process>>,
     told: Mutex<Told>,
 }
@@ -131,11 +131,12 @@ impl Fleet {
             .map(|_| Arc::new(super::definition(&mut random)))
             .collect();
         let count = 2 + random.below(2);
+        let judge = Arc::<Judge>::default();
         let shared = Arc::new(Shared {
             random: Mutex::new(random),
-            database: MemoryStore::default(),
+            database: MemoryStore::witnessed(judge.clone()),
             weather: Weather::new(self.deadly),
-            judge: Judge::default(),
+            judge,
             processes: Mutex::default(),
             told: Mutex::default(),
         });
@@ -193,6 +194,7 @@ async fn trouble(shared: Arc<Shared>, deadly: bool) {
                 clock::sleep(shared.up_to(15_000)).await;
                 shared.weather.set_outage(false);
             }
+            8 if deadly => lock(&shared.processes)[victim].stop(),
             _ => {}
         }
     }

@@ -12,6 +12,8 @@ use telecine_engine::run::{
 };
 use telecine_engine::store::{NewRun, StepSet, ViewRows};
 
+use super::States;
+
 /// The rows of one run, kept the way a store keeps them.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -61,8 +63,30 @@ impl Model {
     /// What the machine refuses; nothing has changed then.
     ///
     /// # Panics
-    /// If the machine refuses what follows from an accepted command.
+    /// If the machine refuses what follows from an accepted command, or events do not tell what has
+    /// changed.
     pub fn fold(&mut self, command: &Command) -> Result<(), Rejected> {
+        let (before, known) = (self.states(), self.events.len());
+        self.fold_all(command)?;
+        let plan = match command {
+            Command::Reopen { plan } => Some(plan.as_ref()),
+            _ => None,
+        };
+        let events: Vec<&Event> = self.events[known..].iter().collect();
+        let told = before.audit(&events, (&self.states(), plan));
+        told.unwrap_or_else(|why| panic!("{command:?}: {why}"));
+        Ok(())
+    }
+
+    /// Before its first event, a run has no states.
+    fn states(&self) -> States {
+        match self.events.is_empty() {
+            true => States::default(),
+            false => States::of(&self.run, &self.nodes, self.steps.values()),
+        }
+    }
+
+    fn fold_all(&mut self, command: &Command) -> Result<(), Rejected> {
         let rows = ViewRows {
             run: self.run.clone(),
             nodes: self.nodes.clone(),

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use telecine_engine::clock;
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{AttemptOutcome, RecordedEvent, Run, RunStatus, Snapshot, StepStatus};
+use telecine_engine::run::{AttemptOutcome, RecordedEvent, Run, RunStatus, Snapshot};
 use telecine_engine::store::Fence;
 use telecine_engine::worker::LEASE;
 
 use super::{Shared, TROUBLE, lock};
-use crate::memory::MemoryStore;
+use crate::memory::{Commit, MemoryStore, Witness};
 
 /// How long after the trouble a step may go on running under a session that is over, or one that does
 /// not know of it: everybody has to be in contact for a lease, and to look.
@@ -158,6 +158,17 @@ impl Judge {
     }
 }
 
+impl Witness for Judge {
+    fn committed(&self, commit: &Commit<'_>) {
+        let told = commit
+            .before
+            .audit(&commit.events, (&commit.after, commit.plan));
+        if let Err(why) = told {
+            self.broken(format!("{}: {why}", commit.run));
+        }
+    }
+}
+
 fn outcomes(snapshot: &Snapshot, outcome: AttemptOutcome) -> usize {
     let of_steps = snapshot.steps.iter().flat_map(|record| &record.attempts);
     let former = snapshot.former.iter().map(|(_, attempt)| attempt);
@@ -182,70 +193,13 @@ fn tell(shared: &Shared, snapshot: &Snapshot, events: &[RecordedEvent]) {
     }
 }
 
-/// Events have no gaps, and tell the states that the rows are in.
+/// Events have no gaps. What they tell is looked at with every commit.
 fn check_events(snapshot: &Snapshot, events: &[RecordedEvent]) -> Result<(), String> {
-    let run = &snapshot.run.id;
-    if !events
-        .iter()
-        .map(|event| event.seq)
-        .eq(1..=events.len() as u64)
-    {
-        return Err(format!("the events of {run} have a gap"));
+    let numbers = events.iter().map(|event| event.seq);
+    match numbers.eq(1..=events.len() as u64) {
+        true => Ok(()),
+        false => Err(format!("the events of {} have a gap", snapshot.run.id)),
     }
-    let last = events
-        .iter()
-        .rev()
-        .find_map(|event| event.event.kind.strip_prefix("run."));
-    let last = last.map(|kind| match kind {
-        "reopened" | "started" => RunStatus::Running.as_str(),
-        kind => kind,
-    });
-    if last != Some(snapshot.run.status.as_str()) {
-        let status = snapshot.run.status;
-        return Err(format!("{run} is {status}, and its events say {last:?}"));
-    }
-    let told = states(events);
-    for record in &snapshot.steps {
-        let step = &record.step;
-        let said = told.get(&step.id).or_else(|| {
-            // An item that nothing happened to since its list was read, or a node that was left out.
-            told.get(&StepId::single(&step.id.node))
-        });
-        let said = said.copied().unwrap_or(StepStatus::Pending);
-        // A plan that was executed says which steps begin anew.
-        let begins = matches!(step.status, StepStatus::Pending | StepStatus::Ready);
-        if said != step.status && !(begins && snapshot.run.round > 1) {
-            let (id, status) = (&step.id, step.status);
-            return Err(format!(
-                "{id} of {run} is {status}, and its events say {said}"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The state of each step as the events tell it.
-fn states(events: &[RecordedEvent]) -> BTreeMap<StepId, StepStatus> {
-    let mut states = BTreeMap::new();
-    for event in events {
-        let Some(step) = event.event.step.clone() else {
-            continue;
-        };
-        let status = match event.event.kind.as_str() {
-            "group.opened" => {
-                states.retain(|id: &StepId, _| id.node != step.node);
-                StepStatus::Ready
-            }
-            "step.ready" | "step.lost" | "step.released" => StepStatus::Ready,
-            "step.claimed" => StepStatus::Running,
-            kind => match kind.strip_prefix("step.").and_then(StepStatus::parse) {
-                Some(status) => status,
-                None => continue,
-            },
-        };
-        states.insert(step, status);
-    }
-    states
 }
 
 /// A step succeeds at most once in a round, and what was said to have succeeded has.

@@ -1,11 +1,11 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
 use telecine_engine::activity::{ErrorClass, Usage};
 use telecine_engine::clock;
-use telecine_engine::committer::{CommitError, Committer};
+use telecine_engine::committer::{Awaited, CommitError, Committer};
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::SessionId;
@@ -41,7 +41,11 @@ pub(super) struct Process {
     number: usize,
     main: AbortHandle,
     bell: Arc<FaintBell>,
+    stop: Stop,
 }
+
+/// What tells the session of a process to end.
+type Stop = Arc<Mutex<CancellationToken>>;
 
 impl Process {
     pub(super) fn start(shared: &Arc<Shared>, number: usize) -> Self {
@@ -54,6 +58,7 @@ impl Process {
         });
         let definitions = Arc::new(Definitions::new(store.clone()));
         let committer = Committer::start(store.clone(), definitions, bell.clone());
+        let stop = Stop::default();
         let working = Working {
             shared: shared.clone(),
             store,
@@ -61,6 +66,7 @@ impl Process {
             bell: bell.clone(),
             number,
             way,
+            stop: stop.clone(),
         };
         let main = tokio::spawn(working.live()).abort_handle();
         Self {
@@ -69,7 +75,13 @@ impl Process {
             number,
             main,
             bell,
+            stop,
         }
+    }
+
+    /// Tells a process to end its session; it begins another one.
+    pub(super) fn stop(&self) {
+        lock(&self.stop).cancel();
     }
 
     /// Kills a process, which is started again a little later.
@@ -136,34 +148,85 @@ struct Working {
     bell: Arc<FaintBell>,
     number: usize,
     way: Arc<Way>,
+    stop: Stop,
 }
 
 /// One session of a process.
 #[derive(Debug, Clone)]
 struct Shift {
     id: SessionId,
+    request: ClaimRequest,
     contact: Contact,
     held: Held,
     lost: CancellationToken,
+    /// It is told to end: SIGTERM.
+    stop: CancellationToken,
 }
 
-type Attempts = JoinSet<Result<Vec<Claim>, CommitError>>;
+impl Shift {
+    fn new(id: SessionId) -> Self {
+        let machine = Machine::with_slots(SLOTS);
+        let request = ClaimRequest {
+            session: id.clone(),
+            run: None,
+            machine,
+            free: Free::new(machine.room()),
+            activities: vec![ACTIVITY.to_owned()],
+        };
+        Self {
+            id,
+            request,
+            contact: Contact::default(),
+            held: Held::default(),
+            lost: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// A claimed step, and what it takes of the machine until this is dropped.
+struct Seat {
+    claim: Claim,
+    shift: Shift,
+}
+
+impl Seat {
+    fn of(claim: Claim, shift: &Shift) -> Self {
+        let shift = shift.clone();
+        Self { claim, shift }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let ClaimRequest { machine, free, .. } = &self.shift.request;
+        free.give(machine.cost(&self.claim.kind).unwrap_or_default());
+    }
+}
+
+/// What was claimed with the end of an attempt; nothing if there was nothing to claim with.
+type Report = Result<Option<Vec<Claim>>, CommitError>;
+type Attempts = JoinSet<Report>;
+
+/// What was waited for; never, if nothing is.
+async fn claims(waiting: &mut Option<Awaited>) -> Result<Vec<Claim>, CommitError> {
+    match waiting {
+        Some(waiting) => waiting.claims().await,
+        None => std::future::pending().await,
+    }
+}
 
 impl Working {
     /// One session after the other.
     async fn live(self) {
         for number in 0.. {
             let id = format!("session_{:03}_{number:03}", self.number);
-            let shift = Shift {
-                id: SessionId::from(id),
-                contact: Contact::default(),
-                held: Held::default(),
-                lost: CancellationToken::new(),
-            };
+            let shift = Shift::new(SessionId::from(id));
             while self.store.open_session(&shift.id, "", LEASE).await.is_err() {
                 clock::sleep(AGAIN).await;
             }
             shift.contact.made();
+            *lock(&self.stop) = shift.stop.clone();
             self.shared.judge.begins(&shift.id);
             let mut tasks = JoinSet::new();
             tasks.spawn(beat(self.store.clone(), shift.clone()));
@@ -181,66 +244,90 @@ impl Working {
         }
     }
 
-    /// Claims and runs steps until the session is lost.
+    /// Waits for steps and runs them, until the session is lost or told to end: the loop of
+    /// `Worker::run`, which reads the machine's clock and renews its session from a thread.
     async fn work(&self, shift: &Shift) {
         let mut bell = self.bell.listen();
         let mut attempts = Attempts::new();
-        let mut claims: Vec<Claim> = Vec::new();
+        let mut waiting: Option<Awaited> = None;
+        let (mut look, mut away) = (true, false);
         loop {
-            let free = SLOTS.saturating_sub(attempts.len() + claims.len());
-            let claimed = self.claim(shift, free).await;
-            let away = claimed.is_err();
-            claims.extend(claimed.unwrap_or_default());
-            for claim in claims.drain(..) {
-                self.shared.judge.runs(&shift.id, &claim.fence);
-                attempts.spawn(self.clone().attempt(claim, shift.clone()));
+            if waiting.is_none() {
+                waiting = self.committer.wait(shift.request.clone()).await.ok();
             }
-            let full = attempts.len() >= SLOTS;
+            if std::mem::take(&mut look) {
+                away = self.look(shift).await.is_err();
+            }
+            let has_room = shift.request.free.now().attempts() > 0;
             let patience = if away { AGAIN } else { self.bell.patience() };
-            tokio::select! {
+            let claims = tokio::select! {
                 biased;
                 () = shift.lost.cancelled() => return,
+                () = shift.stop.cancelled() => break,
                 Some(ended) = attempts.join_next() => {
-                    if let Ok(Ok(next)) = ended {
-                        claims = next;
-                    }
+                    let claims = ended.ok().and_then(Result::ok).flatten();
+                    // Nobody has looked what fits into what it left.
+                    look = claims.is_none();
+                    claims.unwrap_or_default()
                 }
-                () = bell.rung(), if !full && !away => {}
-                () = clock::sleep(patience), if !full => {}
+                claimed = claims(&mut waiting) => {
+                    shift.held.note(&claimed);
+                    waiting = None;
+                    away |= claimed.is_err();
+                    claimed.unwrap_or_default()
+                }
+                () = bell.rung(), if has_room && !away => { look = true; continue }
+                () = clock::sleep(patience) => { look = true; continue }
+            };
+            for claim in claims {
+                attempts.spawn(self.clone().attempt(Seat::of(claim, shift)));
             }
         }
+        self.leave(shift, waiting).await;
     }
 
-    fn request(&self, shift: &Shift, limit: usize) -> ClaimRequest {
-        ClaimRequest {
-            session: shift.id.clone(),
-            run: None,
-            machine: Machine::with_slots(SLOTS),
-            free: Free::new(Machine::with_slots(limit).room()),
-            activities: vec![ACTIVITY.to_owned()],
+    /// Claims what is ready already: most looks end without a transaction.
+    async fn look(&self, shift: &Shift) -> Result<(), StoreError> {
+        if shift.request.free.now().attempts() > 0 && !self.store.waiting(None, 1).await?.is_empty()
+        {
+            self.committer.look().await;
         }
+        Ok(())
     }
 
-    async fn claim(&self, shift: &Shift, limit: usize) -> Result<Vec<Claim>, CommitError> {
-        let request = self.request(shift, limit);
-        if limit == 0 || self.store.waiting(None, 1).await?.is_empty() {
-            return Ok(Vec::new());
+    /// Waits no more, gives back what was claimed in the last moment, and ends the session with what
+    /// it runs.
+    async fn leave(&self, shift: &Shift, waiting: Option<Awaited>) {
+        self.committer.withdraw(&shift.id).await;
+        let last = match waiting {
+            Some(mut waiting) => waiting.claims().await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        for claim in last {
+            let (step, fence) = (claim.fence.step, claim.fence.fence);
+            let usage = Usage::default();
+            let release = Command::Release { step, fence, usage };
+            // It goes back with the session otherwise.
+            let _ = self.committer.fold(&claim.fence.run, release).await;
         }
-        let claimed = self.committer.claim(request).await;
-        shift.held.note(&claimed);
-        claimed
+        // One that cannot be ended now is found dead later.
+        let _ = self.committer.end_session(&shift.id).await;
     }
 
-    async fn attempt(self, claim: Claim, shift: Shift) -> Result<Vec<Claim>, CommitError> {
+    async fn attempt(self, seat: Seat) -> Report {
         lock(&self.shared.told).attempts += 1;
-        let fence = claim.fence.clone();
+        let (claim, shift) = (seat.claim.clone(), seat.shift.clone());
+        let fence = &claim.fence;
+        self.shared.judge.runs(&shift.id, fence);
         let ended = self.execute(&claim).await;
         let Some(command) = ended else {
-            self.shared.judge.rests(&shift.id, &fence);
-            shift.held.remove(&fence);
-            return Ok(Vec::new());
+            self.shared.judge.rests(&shift.id, fence);
+            shift.held.remove(fence);
+            return Ok(None);
         };
-        let next = Some(self.request(&shift, 1));
+        // Others may have the slot as soon as the end is on its way.
+        drop(seat);
+        let next = (!shift.stop.is_cancelled()).then(|| shift.request.clone());
         let succeeds = matches!(command, Command::Complete { .. });
         let reported = report(
             &self.committer,
@@ -249,13 +336,13 @@ impl Working {
         );
         let reported = reported.await;
         if succeeds && reported.is_ok() {
-            self.shared.judge.completed(&fence);
+            self.shared.judge.completed(fence);
         }
-        self.shared.judge.rests(&shift.id, &fence);
-        shift.held.remove(&fence);
+        self.shared.judge.rests(&shift.id, fence);
+        shift.held.remove(fence);
         match reported {
-            Err(CommitError::Rejected(_)) => Ok(Vec::new()),
-            other => other,
+            Err(CommitError::Rejected(_)) => Ok(None),
+            other => other.map(Some),
         }
     }
 
