@@ -4,6 +4,7 @@ mod boundaries;
 mod browser;
 mod cli;
 mod conformance;
+mod crash;
 mod docs;
 mod ffmpeg;
 mod full;
