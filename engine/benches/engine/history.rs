@@ -33,11 +33,13 @@ const WARM_UP: Load = Load {
     ..LOAD
 };
 
-/// Columns of a table and of its name.
+/// Tables and their columns, but for those that the database numbers.
 const POSTGRES_COLUMNS: &str = "select table_name::text, column_name::text from information_schema.columns \
      where table_schema = 'public' and is_identity = 'NO'";
 const SQLITE_COLUMNS: &str = "select entry.name, columns.name from sqlite_schema as entry, \
-     pragma_table_info(entry.name) as columns where entry.type = 'table'";
+     pragma_table_info(entry.name) as columns where entry.type = 'table' \
+     and not (columns.pk = 1 and lower(columns.type) = 'integer' \
+     and 1 = (select count(*) from pragma_table_info(entry.name) where pk > 0))";
 
 /// Measures an empty and a full database in turn, on each store.
 pub(crate) async fn measure(server: Option<&Server>, rounds: usize) -> Vec<Due> {
