@@ -209,19 +209,25 @@ impl App {
             last,
         } = self.visitors.outline(job, window).await?;
         let definitions = &self.coordinator.definitions;
-        // A plan has a row for each step: it is read where it is shown.
+        // Of the plan, what is shown.
         let stopped = snapshot.run.status.is_stopped();
         let shown =
             stopped && snapshot.run.status != RunStatus::Succeeded && *window == Window::Head;
+        let head = match shown {
+            true => self.visitors.plan_head(job).await?,
+            false => None,
+        };
+        let planned = head.as_ref().map_or(0, |head| head.total);
         Ok(Sources {
             definition: definitions.get(&snapshot.run.definition).await?,
-            plan: match shown {
-                true => self.visitors.load_plan(job).await?,
-                false => None,
-            },
+            plan: head.map(|head| head.plan),
             now: chrono::Utc::now(),
             snapshot,
-            whole: Some(Whole { total, last }),
+            whole: Some(Whole {
+                total,
+                last,
+                planned,
+            }),
         })
     }
 

@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 
 use crate::error::ProblemDocument;
 use crate::routes::Site;
@@ -37,6 +37,18 @@ pub(crate) fn base() -> OpenApi {
     let components = base.components.get_or_insert_default();
     components.add_security_scheme("api_key", scheme);
     base
+}
+
+/// Says that a key may be left out: the server has none.
+pub(crate) fn want_no_key(description: &mut OpenApi) {
+    for item in description.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post];
+        for operation in operations.into_iter().flatten() {
+            if let Some(security) = &mut operation.security {
+                security.push(SecurityRequirement::default());
+            }
+        }
+    }
 }
 
 /// This description.

@@ -37,6 +37,9 @@ pub(crate) fn server(site: &Arc<Site>) -> (Router, OpenApi) {
     let (open, open_described) = open().split_for_parts();
     let mut description = described;
     description.merge(open_described);
+    if site.keys.is_empty() {
+        openapi::want_no_key(&mut description);
+    }
     site.describe(&description);
     (bounded(api.merge(open), site), description)
 }

@@ -25,7 +25,7 @@ use crate::run::{AttemptOutcome, Failure, Node, RecordedEvent, Run, Snapshot, St
 
 pub use feed::{FeedEvent, FeedPlace};
 pub use listing::{Look, Paging, Path, RUNS_LOOKED_AT, RunFilter, RunPage};
-pub use outline::{Cut, HEAD_STEPS, Outline, Stretch, Window};
+pub use outline::{Cut, HEAD_STEPS, Outline, PlanHead, Stretch, Window};
 
 /// What went wrong, by meaning.
 #[derive(Debug, thiserror::Error)]
@@ -425,6 +425,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// The latest retry plan of a run.
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;
+
+    /// The same with its first steps only: of a plan of 100,000 steps, no more is read.
+    async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError>;
 
     /// A number that differs whenever another connection or process has committed since: as long as
     /// it stays the same, nothing needs to be read again. It may differ for less than that.

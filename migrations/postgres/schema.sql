@@ -104,6 +104,8 @@ create table plan (
     run text collate "C" not null,
     state text collate "C" not null,
     body text not null,
+    head text,
+    steps integer,
     constraint plan_pk PRIMARY KEY (id),
     constraint plan_run FOREIGN KEY (run) REFERENCES run(id),
     constraint plan_state CHECK ((state = ANY (ARRAY['proposed'::text, 'executed'::text, 'superseded'::text])))

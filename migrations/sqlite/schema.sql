@@ -161,7 +161,7 @@ CREATE TABLE plan (
     id     text    not null,
     run    text    not null,
     state  text    not null,
-    body   text    not null,
+    body   text    not null, head text, steps integer,
     constraint plan_pk primary key (number),
     constraint plan_id unique (id),
     constraint plan_run foreign key (run) references run (id),

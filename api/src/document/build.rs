@@ -40,6 +40,8 @@ pub(crate) struct Whole {
     pub(crate) total: usize,
     /// The last step of those that were asked for, if others are behind it.
     pub(crate) last: Option<StepId>,
+    /// How many steps its retry plan has.
+    pub(crate) planned: usize,
 }
 
 impl Sources {
@@ -138,7 +140,13 @@ impl JobDocument {
             output: run.output.clone(),
             error: run.error.as_ref().map(ErrorDocument::from),
             warnings: warnings(snapshot),
-            retry_plan: plan.map(PlanDocument::from),
+            retry_plan: plan.map(|plan| PlanDocument {
+                steps_total: match &sources.whole {
+                    Some(whole) => whole.planned,
+                    None => plan.steps.len(),
+                },
+                ..plan.into()
+            }),
             callback_status: None,
             created_at: run.created_at,
             started_at: run.started_at,

@@ -35,6 +35,7 @@ pub(crate) struct EventParameters {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where an earlier page ended: its `next_cursor`.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 

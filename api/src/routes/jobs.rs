@@ -175,10 +175,12 @@ pub(super) async fn header(site: &Site, job: &RunId) -> Result<Run, Problem> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListParameters {
     /// Only jobs in this state.
+    #[param(pattern = "^(queued|running|held|succeeded|failed|cancelled)$")]
     status: Option<String>,
     /// Only jobs of this workflow.
     r#type: Option<String>,
     /// Only jobs with this label: `name=value`.
+    #[param(pattern = "=")]
     label: Option<String>,
     /// Only jobs whose input or output says that this is the identity of their media.
     hash: Option<String>,
@@ -188,6 +190,7 @@ pub(crate) struct ListParameters {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Where an earlier page ended: its `next_cursor`.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 
@@ -363,7 +366,7 @@ impl CancelRequest {
             )
             .with_errors(vec![FieldError::new(pointer, why)])
         };
-        let Some(body) = body else {
+        let Some(body) = body.filter(|body| !body.is_null()) else {
             return Ok(Self::default());
         };
         let request: Self =

@@ -27,6 +27,7 @@ pub(crate) struct StepParameters {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Where an earlier page ended: its `next_cursor`.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 
@@ -87,6 +88,7 @@ pub(crate) struct ArtifactParameters {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where an earlier page ended: its `next_cursor`.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::StepId;
+use crate::retry::plan::RetryPlan;
 use crate::run::{Node, Snapshot};
 
 /// Steps at the beginning of a run that a [`Window::Head`] has with everything that belongs to them.
@@ -37,6 +38,42 @@ pub struct Outline {
     pub total: usize,
     /// The last step of the window, if others are behind it.
     pub last: Option<StepId>,
+}
+
+/// A retry plan with its first steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanHead {
+    /// The plan, with at most [`HEAD_STEPS`] of its steps.
+    pub plan: RetryPlan,
+    /// How many steps it has.
+    pub total: usize,
+}
+
+impl PlanHead {
+    /// The head of a plan.
+    #[must_use]
+    pub fn of(mut plan: RetryPlan) -> Self {
+        let total = plan.steps.len();
+        plan.steps.truncate(HEAD_STEPS);
+        Self { plan, total }
+    }
+
+    /// A plan with its first steps only, for stores that keep it beside the whole; `None` if it has no more.
+    #[must_use]
+    pub fn shortened(plan: &RetryPlan) -> Option<RetryPlan> {
+        let first = plan.steps.get(..HEAD_STEPS)?;
+        Some(RetryPlan {
+            id: plan.id.clone(),
+            job: plan.job.clone(),
+            digest: plan.digest.clone(),
+            state: plan.state,
+            executable: plan.executable,
+            basis: plan.basis.clone(),
+            summary: plan.summary,
+            steps: first.to_vec(),
+            warnings: plan.warnings.clone(),
+        })
+    }
 }
 
 /// Some steps of a node: those with these items in the list of its `for_each`.

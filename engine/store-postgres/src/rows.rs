@@ -151,6 +151,12 @@ impl Cells<'_> {
         Ok(u32::try_from(last.unwrap_or(SINGLE) + 1).unwrap_or_default())
     }
 
+    /// A count of the column type `integer`, which may be none.
+    pub(crate) fn optional_count(&self, column: &str) -> Result<Option<usize>, Error> {
+        let count: Option<i32> = self.0.try_get(column)?;
+        Ok(count.and_then(|count| usize::try_from(count).ok()))
+    }
+
     pub(crate) fn step_id(&self) -> Result<StepId, Error> {
         let item: i32 = self.0.try_get("item")?;
         Ok(StepId {

@@ -53,6 +53,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "feed",
         include_str!("../../../migrations/postgres/0007_feed.sql"),
     ),
+    (
+        8,
+        "plan head",
+        include_str!("../../../migrations/postgres/0008_plan_head.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -11,8 +11,8 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, RunFilter,
-    RunPage, Session, Store, StoreError, TakenKey, Transaction, Window,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, PlanHead,
+    RunFilter, RunPage, Session, Store, StoreError, TakenKey, Transaction, Window,
 };
 
 use crate::beats::Beats;
@@ -272,6 +272,10 @@ impl Store for PostgresStore {
 
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
         Ok(read::plan(&mut *self.reader().await?, run).await?)
+    }
+
+    async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
+        Ok(read::plan_head(&mut *self.reader().await?, run).await?)
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {

@@ -13,11 +13,11 @@ use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, Snapshot, Step, StepStatus};
 use telecine_engine::store::{
-    Created, Fence, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
+    Created, Fence, PlanHead, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
 };
 
 use crate::error::Error;
-use crate::rows::{Cells, StepKeys};
+use crate::rows::{self, Cells, StepKeys};
 use crate::save::{Locked, Writing};
 use crate::{claim, keys, read, sessions};
 
@@ -121,11 +121,15 @@ impl PostgresTransaction {
             .execute(&mut *self.inner)
             .await?;
         let state = serde_json::to_value(plan.state)?;
+        let head = PlanHead::shortened(plan);
+        let steps = u32::try_from(plan.steps.len()).unwrap_or(u32::MAX);
         sqlx::query(include_str!("sql/save_plan.sql"))
             .bind(plan.id.as_str())
             .bind(plan.job.as_str())
             .bind(state.as_str())
             .bind(serde_json::to_string(plan)?)
+            .bind(head.as_ref().map(serde_json::to_string).transpose()?)
+            .bind(rows::narrow_count(steps))
             .execute(&mut *self.inner)
             .await?;
         Ok(())

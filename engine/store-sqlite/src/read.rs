@@ -10,7 +10,9 @@ use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
-use telecine_engine::store::{DefinitionRecord, Due, Fence, StepSet, StoreError, ViewRows};
+use telecine_engine::store::{
+    DefinitionRecord, Due, Fence, PlanHead, StepSet, StoreError, ViewRows,
+};
 
 use crate::clock;
 use crate::error::Error;
@@ -312,6 +314,29 @@ pub(crate) async fn plan(
     Ok(Some(RetryPlan {
         state,
         ..Cells(&row).json("body")?
+    }))
+}
+
+/// The latest plan of a run with its first steps.
+pub(crate) async fn plan_head(
+    db: &mut SqliteConnection,
+    run: &RunId,
+) -> Result<Option<PlanHead>, Error> {
+    let row = sqlx::query(include_str!("sql/plan_head.sql"))
+        .bind(run.as_str())
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Cells(&row);
+    let state: PlanState = serde_json::from_value(row.text("state")?.into())?;
+    let head = PlanHead::of(RetryPlan {
+        state,
+        ..row.json("body")?
+    });
+    let total: Option<usize> = row.optional_number("steps")?;
+    Ok(Some(PlanHead {
+        total: total.unwrap_or(head.total),
+        ..head
     }))
 }
 

@@ -58,6 +58,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "feed",
         include_str!("../../../migrations/sqlite/0009_feed.sql"),
     ),
+    (
+        10,
+        "plan head",
+        include_str!("../../../migrations/sqlite/0010_plan_head.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -15,7 +15,8 @@ use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, Snapshot, Step};
 use telecine_engine::store::{
-    Created, Fence, Life, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
+    Created, Fence, Life, PlanHead, RequestKey, StepSet, StoreError, TakenKey, Transaction,
+    ViewRows,
 };
 
 use crate::error::{Error, in_directory};
@@ -110,11 +111,15 @@ impl SqliteTransaction {
             .execute(&mut *self.inner)
             .await?;
         let state = serde_json::to_value(plan.state)?;
+        let head = PlanHead::shortened(plan);
+        let steps = u32::try_from(plan.steps.len()).unwrap_or(u32::MAX);
         sqlx::query(include_str!("sql/save_plan.sql"))
             .bind(plan.id.as_str())
             .bind(plan.job.as_str())
             .bind(state.as_str())
             .bind(serde_json::to_string(plan)?)
+            .bind(head.as_ref().map(serde_json::to_string).transpose()?)
+            .bind(steps)
             .execute(&mut *self.inner)
             .await?;
         Ok(())

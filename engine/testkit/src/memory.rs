@@ -20,8 +20,8 @@ use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Event, RecordedEvent, Run, Snapshot, Step};
 use telecine_engine::store::{
     Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline,
-    Paging, RequestKey, RunFilter, RunPage, Session, StepSet, Store, StoreError, TakenKey,
-    Transaction, ViewRows, Window,
+    Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, StepSet, Store, StoreError,
+    TakenKey, Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -630,6 +630,10 @@ impl Store for MemoryStore {
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
         self.read(|state| state.runs.get(run)?.plans.last().cloned())
             .await
+    }
+
+    async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
+        Ok(self.load_plan(run).await?.map(PlanHead::of))
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {

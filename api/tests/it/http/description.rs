@@ -180,6 +180,12 @@ fn the_description_names_exactly_the_routes_that_are_served() {
     }
     described.sort();
     assert_eq!(described, ROUTES);
+    let security = &description["paths"]["/api/jobs"]["get"]["security"];
+    assert_eq!(
+        security[1],
+        serde_json::json!({}),
+        "a server without keys wants none"
+    );
 }
 
 #[test]

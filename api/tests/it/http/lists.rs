@@ -55,6 +55,7 @@ fn a_wide_job_shows_its_first_steps_and_where_the_others_are() {
     let job = format!("/api/jobs/{}", job.as_str().expect("an id"));
     let document = get(&server, &job);
     assert_eq!(document["steps_total"], 130);
+    assert_eq!(document["retry_plan"]["steps_total"], 130);
     let mut seen = ids(&document["steps"]);
     assert_eq!(seen.len(), 100);
     assert_eq!(document["steps"][0]["attempts"][0]["outcome"], "failed");

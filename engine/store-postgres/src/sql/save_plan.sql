@@ -1,7 +1,9 @@
 -- Makes a plan the run's latest: one of the same id is replaced, and its number is a new one.
-insert into plan (id, run, state, body)
-values ($1, $2, $3, $4)
+insert into plan (id, run, state, body, head, steps)
+values ($1, $2, $3, $4, $5, $6)
 on conflict (id) do update set
     number = default,
     state = excluded.state,
-    body = excluded.body
+    body = excluded.body,
+    head = excluded.head,
+    steps = excluded.steps

@@ -659,6 +659,7 @@ macro_rules! store_conformance {
             }
             plans {
                 a_run_without_a_plan_has_none
+                the_head_of_a_plan_has_its_first_steps_and_says_how_many_there_are
                 the_last_plan_saved_is_the_latest
                 a_plan_is_replaced_by_its_id
                 a_later_plan_supersedes_proposed_ones_only

@@ -3,6 +3,7 @@
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::id::PlanId;
 use telecine_engine::retry::plan::{self, PlanState, RetryPlan, Verdicts};
+use telecine_engine::store::{HEAD_STEPS, PlanHead};
 
 use super::{Bench, Job, failed, single};
 
@@ -42,6 +43,28 @@ async fn latest(on: &Bench, job: &Job) -> Option<RetryPlan> {
 pub async fn a_run_without_a_plan_has_none(on: Bench) {
     let job = on.submit(single()).await;
     assert_eq!(latest(&on, &job).await, None);
+}
+
+/// See the name.
+pub async fn the_head_of_a_plan_has_its_first_steps_and_says_how_many_there_are(on: Bench) {
+    let (job, plan) = stopped(&on).await;
+    let head = || async { on.store.plan_head(&job.id).await.unwrap() };
+    assert_eq!(head().await, None);
+    save(&on, &plan).await;
+    let all = PlanHead {
+        total: 1,
+        plan: plan.clone(),
+    };
+    assert_eq!(head().await, Some(all));
+    let long = RetryPlan {
+        steps: vec![plan.steps[0].clone(); 250],
+        ..plan
+    };
+    save(&on, &long).await;
+    let head = head().await.unwrap();
+    assert_eq!((head.total, head.plan.steps.len()), (250, HEAD_STEPS));
+    assert_eq!(head.plan.steps[..], long.steps[..HEAD_STEPS]);
+    assert_eq!(head.plan.digest, long.digest);
 }
 
 /// See the name.
