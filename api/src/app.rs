@@ -12,7 +12,8 @@ use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
 use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::objects::ObjectStores;
-use telecine_engine::run::RunStatus;
+use telecine_engine::queue::Capability;
+use telecine_engine::run::{RunStatus, Snapshot, StepRecord, StepStatus};
 use telecine_engine::services::{self, ServiceParts, Services};
 use telecine_engine::store::{Outline, Store, StoreError, Window};
 use telecine_engine::worker::{Contact, Worker, WorkerError, WorkerOptions, WorkerParts};
@@ -31,6 +32,18 @@ const DOORBELL: &str = "jobs";
 const CONNECT: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// What workers can run, if a step waits for one.
+async fn offers(
+    store: &Arc<dyn Store>,
+    snapshot: &Snapshot,
+) -> Result<Vec<Capability>, StoreError> {
+    let ready = |record: &StepRecord| record.step.status == StepStatus::Ready;
+    match snapshot.steps.iter().any(ready) {
+        true => store.offers().await,
+        false => Ok(Vec::new()),
+    }
+}
 
 /// A database, the same for those who look at it over HTTP, and the doorbell that comes with it.
 struct Opened {
@@ -185,10 +198,12 @@ impl App {
     pub(crate) async fn job(&self, job: &RunId) -> Result<Sources, StoreError> {
         let snapshot = self.store().snapshot(job).await?;
         let definitions = &self.coordinator.definitions;
+        let offers = offers(self.store(), &snapshot).await?;
         Ok(Sources {
             definition: definitions.get(&snapshot.run.definition).await?,
             plan: self.store().load_plan(job).await?,
             now: chrono::Utc::now(),
+            offers,
             snapshot,
             whole: None,
         })
@@ -222,6 +237,7 @@ impl App {
             definition: definitions.get(&snapshot.run.definition).await?,
             plan: head.map(|head| head.plan),
             now: chrono::Utc::now(),
+            offers: offers(&self.visitors, &snapshot).await?,
             snapshot,
             whole: Some(Whole {
                 total,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use telecine_engine::metrics::{self as engine, Kind, Metric};
-use telecine_engine::queue::{Kind as QueuedKind, Queue};
+use telecine_engine::queue::{Capability, Kind as QueuedKind, Queue};
 
 /// How often histograms are summed up; between two scrapes they would grow.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -90,12 +90,20 @@ pub(crate) fn answered(method: &str, route: &str, (status, took): (StatusCode, D
     metrics::counter!(REQUESTS.name, &[method, route, status]).increment(1);
 }
 
-/// Shows how many steps wait in each queue.
-pub(crate) fn waiting(kinds: &[(QueuedKind, u64)]) {
+/// Shows how many steps wait in each queue, and how many of them for a worker that is not there.
+pub(crate) fn waiting(kinds: &[(QueuedKind, u64)], offers: &[Capability]) {
+    let fits = |kind| offers.iter().any(|offer| offer.has_what_it_takes(kind));
     for queue in Queue::ALL {
-        let of_queue = kinds.iter().filter(|(kind, _)| kind.queue == queue);
-        let steps: u64 = of_queue.map(|(_, steps)| steps).sum();
-        metrics::gauge!(engine::STEPS_WAITING.name, "queue" => queue.as_str()).set(steps as f64);
+        let of_queue = || kinds.iter().filter(|(kind, _)| kind.queue == queue);
+        let steps: u64 = of_queue().map(|(_, steps)| steps).sum();
+        let unfit = of_queue().filter(|(kind, _)| !fits(kind));
+        let unfit: u64 = unfit.map(|(_, steps)| steps).sum();
+        for (name, steps) in [
+            (engine::STEPS_WAITING.name, steps),
+            (engine::STEPS_WAITING_UNFIT.name, unfit),
+        ] {
+            metrics::gauge!(name, "queue" => queue.as_str()).set(steps as f64);
+        }
     }
 }
 

@@ -71,9 +71,9 @@ pub const CPUS_PER_STEP: u32 = 1_024;
 /// Days of the longest duration in a definition: a year, and the longest wait that makes sense.
 pub const DURATION_DAYS: u64 = 366;
 
-/// Attempts that end `lost` one after the other that a step is forgiven; with one more it is held. A step
-/// that loses its worker again and again is likely to be what kills it. What ran beside it is under the
-/// same suspicion, which is why three are forgiven and not one.
+/// Attempts that end `lost` one after the other that a step is forgiven. A step that loses its worker again
+/// and again is likely to be what kills it, and what ran beside it is under the same suspicion: after so
+/// many, the next attempt gets a worker for itself, and the step is held if that one is lost too.
 pub const LOSSES_IN_A_ROW: u32 = 3;
 
 /// Failures of class `bug`, `stalled` or `timeout` that may follow the same checkpoint before it is

@@ -75,6 +75,8 @@ metrics! {
         "Steps in the database that wait for a worker, counted when metrics are asked for.";
     STEPS_UNFIT = "telecine_steps_unfit_total", Kind::Counter, ["queue"],
         "Steps that this process held because no worker could run them.";
+    STEPS_WAITING_UNFIT = "telecine_steps_waiting_unfit", Kind::Gauge, ["queue"],
+        "Those of the waiting steps that no worker which is there could run.";
     HINTS = "telecine_hints_total", Kind::Counter, ["result"],
         "Hints about waiting steps on Redis: `sent`, `heard`, `failed` (they were told otherwise).";
     WORKER_SLOTS = "telecine_worker_slots", Kind::Gauge, [],

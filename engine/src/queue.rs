@@ -10,17 +10,19 @@ mod room;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use lines::{Lines, Turns};
-pub use room::{Capability, Free, Machine, Room};
+pub use room::{Capability, Free, Machine, Prospect, Room};
 
-use crate::definition::{Gpu, Requires};
+use crate::definition::units::format_size;
+use crate::definition::{Gpu, Requires, StepDef};
 use crate::id::{RunId, StepId};
 use crate::machine::Changes;
+use crate::run::{Run, Step};
 
 /// How much waiting one point of priority is worth, in milliseconds: a step of priority 10 goes before
 /// those of priority 0 whose jobs were submitted up to ten minutes before its own. Priorities are
@@ -105,7 +107,13 @@ pub struct Kind {
     pub activity: String,
     /// What each takes of a machine.
     pub requires: Requires,
+    /// Whether it takes all of a machine, whatever it requires: see [`Step::runs_alone`].
+    pub alone: bool,
 }
+
+/// The last word of a kind that takes a machine for itself. A release that does not know the word leaves
+/// such steps to others.
+const ALONE: &str = "alone";
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,17 +129,52 @@ impl fmt::Display for Kind {
             f,
             "{} {} {cpu} {memory} {disk} {gpu}",
             self.queue, self.activity
-        )
+        )?;
+        match self.alone {
+            true => write!(f, " {ALONE}"),
+            false => Ok(()),
+        }
     }
 }
 
 impl Kind {
+    /// That of the steps which a run's definition writes there, as long as they do not run alone. What
+    /// the definition says of a step goes before what was asked for with the job.
+    #[must_use]
+    pub fn of(step: &StepDef, run: &Run) -> Self {
+        Self {
+            queue: step.queue.unwrap_or(run.queue),
+            activity: step.activity.to_string(),
+            requires: step.requires,
+            alone: false,
+        }
+    }
+
+    /// What a worker has to have, in a sentence for people: `the activity video.encode@1, cpu 2, memory
+    /// 3GiB, gpu none`.
+    #[must_use]
+    pub fn needs(&self) -> String {
+        let size = |name: &str, bytes: Option<u64>| {
+            bytes.map_or_else(String::new, |bytes| {
+                format!(", {name} {}", format_size(bytes))
+            })
+        };
+        format!(
+            "the activity {}, cpu {}{}{}, gpu {}",
+            self.activity,
+            self.requires.cpu,
+            size("memory", self.requires.memory_bytes),
+            size("disk", self.requires.disk_bytes),
+            self.requires.gpu.as_str()
+        )
+    }
+
     /// Reads what [`Display`](fmt::Display) wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut word = || words.next();
-        let kind = Self {
+        let mut kind = Self {
             queue: Queue::parse(word()?)?,
             activity: word()?.to_owned(),
             requires: Requires {
@@ -140,8 +183,16 @@ impl Kind {
                 disk_bytes: amount(word()?)?,
                 gpu: Gpu::parse(word()?)?,
             },
+            alone: false,
         };
-        words.next().is_none().then_some(kind)
+        match (words.next(), words.next()) {
+            (None, _) => Some(kind),
+            (Some(ALONE), None) => {
+                kind.alone = true;
+                Some(kind)
+            }
+            _ => None,
+        }
     }
 
     /// As [`parse`](Self::parse), for a step that waits in a store: `None` for one that a newer release
@@ -177,9 +228,26 @@ pub struct Ticket {
     pub rank: i64,
 }
 
+impl Ticket {
+    /// That of a step of a node whose steps wait with this one.
+    #[must_use]
+    pub fn of(mut self, step: &Step) -> Self {
+        self.kind.alone = step.runs_alone();
+        self
+    }
+}
+
 /// The tickets of changes, as they are stored: the kind as text, and the rank.
 #[derive(Debug, Default)]
-pub struct Tickets<'a>(HashMap<(&'a RunId, &'a str), (String, i64)>);
+pub struct Tickets<'a>(HashMap<(&'a RunId, &'a str), Stored<'a>>);
+
+/// The ticket of a node. Hardly any step runs alone.
+#[derive(Debug)]
+struct Stored<'a> {
+    ticket: &'a Ticket,
+    kind: String,
+    alone: OnceLock<String>,
+}
 
 impl<'a> Tickets<'a> {
     /// Those that the steps of changes wait with.
@@ -189,15 +257,31 @@ impl<'a> Tickets<'a> {
             let tickets = changes.tickets.iter();
             tickets.map(move |(node, ticket)| ((run, node.as_str()), ticket))
         });
-        let stored = all.map(|(node, ticket)| (node, (ticket.kind.to_string(), ticket.rank)));
+        let stored = all.map(|(node, ticket)| {
+            let kind = ticket.kind.to_string();
+            let alone = OnceLock::new();
+            (
+                node,
+                Stored {
+                    ticket,
+                    kind,
+                    alone,
+                },
+            )
+        });
         Self(stored.collect())
     }
 
-    /// That of the ready steps of a node.
+    /// That of a ready step.
     #[must_use]
-    pub fn get<'s>(&'s self, run: &'s RunId, node: &'s str) -> Option<(&'s str, i64)> {
-        let (kind, rank) = self.0.get(&(run, node))?;
-        Some((kind, *rank))
+    pub fn get<'s>(&'s self, run: &'s RunId, step: &'s Step) -> Option<(&'s str, i64)> {
+        let stored = self.0.get(&(run, step.id.node.as_str()))?;
+        let alone = || stored.ticket.clone().of(step).kind.to_string();
+        let kind = match step.runs_alone() {
+            true => stored.alone.get_or_init(alone),
+            false => &stored.kind,
+        };
+        Some((kind, stored.ticket.rank))
     }
 }
 
@@ -234,11 +318,12 @@ mod tests {
             disk_bytes: None,
             gpu: Gpu::Required,
         };
-        for queue in Queue::ALL {
+        for (queue, alone) in Queue::ALL.into_iter().zip([false, true, true]) {
             let kind = Kind {
                 queue,
                 activity: "video.encode@3".to_owned(),
                 requires,
+                alone,
             };
             assert_eq!(Kind::parse(&kind.to_string()), Some(kind));
         }
@@ -246,6 +331,7 @@ mod tests {
             "",
             "default",
             "default a.b@1 1 0 0 none more",
+            "default a.b@1 1 0 0 none alone more",
             "x a.b@1 1 0 0 none",
         ] {
             assert_eq!(Kind::parse(text), None, "{text:?}");

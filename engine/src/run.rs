@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::activity::{ErrorClass, MediaSpan, Progress, Usage};
 use crate::id::{RunId, SessionId, StepId};
+use crate::limits;
 use crate::objects::Artifact;
 use crate::queue::Queue;
 
@@ -273,6 +274,13 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether its next attempt gets a worker for itself, which must not lose a worker again: if that
+    /// one goes as well, nothing else has run beside it that could be the cause.
+    #[must_use]
+    pub fn runs_alone(&self) -> bool {
+        self.losses >= limits::LOSSES_IN_A_ROW
+    }
+
     /// A step that waits for what it needs.
     #[must_use]
     pub fn pending(id: StepId, activity: String, round: u32) -> Self {

@@ -41,8 +41,8 @@ pub async fn end_dead_sessions(parts: &ServiceParts) -> Result<(), CommitError> 
     sweeper::sweep(parts).await.map(drop)
 }
 
-/// Holds steps that no worker has fitted for a minute by `now`; `unfit` remembers since when. For whoever
-/// keeps the time.
+/// Looks for steps that no worker has fitted for a minute by `now`, and holds those for which no other will
+/// come; `unfit` remembers since when. For whoever keeps the time.
 ///
 /// # Errors
 /// What the store says.
@@ -51,7 +51,7 @@ pub async fn hold_unfit_steps(
     unfit: &mut Unfit,
     now: Instant,
 ) -> Result<(), CommitError> {
-    unfit::hold(parts, unfit, now).await
+    unfit::look(parts, unfit, now).await
 }
 
 /// Running loops; they stop when this is dropped.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use telecine_engine::activity::Progress;
 use telecine_engine::definition::Definition;
 use telecine_engine::id::StepId;
+use telecine_engine::queue::{Capability, Kind, Prospect};
 use telecine_engine::retry::plan::{PlanState, PlannedStep, RetryPlan};
 use telecine_engine::run::{
     Attempt, CheckpointHead, Failure, Node, Run, RunStatus, Snapshot, StepRecord, StepStatus,
@@ -29,6 +30,8 @@ pub(crate) struct Sources {
     pub(crate) plan: Option<RetryPlan>,
     /// When the snapshot was taken.
     pub(crate) now: DateTime<Utc>,
+    /// What workers can run, if a step of the job is ready.
+    pub(crate) offers: Vec<Capability>,
     /// What the job is that the snapshot is a part of; `None` if it is all of it.
     pub(crate) whole: Option<Whole>,
 }
@@ -261,7 +264,11 @@ fn steps(sources: &Sources) -> Vec<StepDocument> {
     let mut steps = Vec::with_capacity(snapshot.steps.len());
     for node in &snapshot.nodes {
         match records.get(node.name.as_str()) {
-            Some(records) => steps.extend(records.iter().map(|record| (*record).into())),
+            Some(records) => {
+                let why = why_ready(sources, node);
+                let documents = records.iter().map(|record| StepDocument::from(*record));
+                steps.extend(documents.map(|step| explained(step, why.as_deref())));
+            }
             None => steps.push(of_node(node, definition)),
         }
         for (id, attempts) in former.remove(node.name.as_str()).into_iter().flatten() {
@@ -269,6 +276,23 @@ fn steps(sources: &Sources) -> Vec<StepDocument> {
         }
     }
     steps
+}
+
+/// Why the ready steps of a node wait, if not only for their turn.
+fn why_ready(sources: &Sources, node: &Node) -> Option<String> {
+    let run = &sources.snapshot.run;
+    let kind = Kind::of(sources.definition.steps.get(&node.name)?, run);
+    Prospect::of(&run.id, &kind, &sources.offers).reason(&kind)
+}
+
+fn explained(step: StepDocument, why_ready: Option<&str>) -> StepDocument {
+    match step.status {
+        StepStatus::Ready => StepDocument {
+            reason: step.reason.or_else(|| why_ready.map(str::to_owned)),
+            ..step
+        },
+        _ => step,
+    }
 }
 
 /// Attempts by item, and items by node.
@@ -495,6 +519,7 @@ mod tests {
             definition: Arc::new(definition),
             plan: None,
             now: DateTime::UNIX_EPOCH,
+            offers: Vec::new(),
             whole: None,
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use telecine_engine::store::StoreError;
 
 use super::Site;
 use crate::metrics;
@@ -13,9 +14,11 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// Counts the steps that wait now. A database that does not answer is told by other metrics.
 async fn count_waiting(site: &Site) {
-    let counted = tokio::time::timeout(ANSWER, site.app.visitors().count_waiting()).await;
+    let store = site.app.visitors();
+    let counting = async { Ok((store.count_waiting().await?, store.offers().await?)) };
+    let counted: Result<Result<_, StoreError>, _> = tokio::time::timeout(ANSWER, counting).await;
     match counted {
-        Ok(Ok(kinds)) => metrics::waiting(&kinds),
+        Ok(Ok((kinds, offers))) => metrics::waiting(&kinds, &offers),
         Ok(Err(error)) => tracing::warn!(%error, "the steps that wait were not counted"),
         Err(_) => tracing::warn!("the steps that wait were not counted in time"),
     }

@@ -68,7 +68,8 @@ pub(super) fn release(
 }
 
 /// The session that ran an attempt is dead: ready at once, on a budget of its own. A step that
-/// lost too many sessions in a row, with no checkpoint in between, may be what kills them.
+/// lost too many sessions in a row, with no checkpoint in between, may be what kills them: the last one it
+/// had for itself.
 pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Result<(), Rejected> {
     let step = view.owned(id, fence)?.clone();
     let error = Failure {
@@ -93,6 +94,13 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
     row.charged = step.charged.saturating_sub(1);
     row.losses = step.losses + 1;
     if row.losses > limits::LOSSES_IN_A_ROW {
+        let losses = row.losses;
+        let message = format!(
+            "{losses} workers in a row went away while they ran the step, the last one while nothing else \
+             ran on it"
+        );
+        let error = Failure { message, ..error };
+        row.error = Some(error.clone());
         return hold(view, id, &error, facts);
     }
     requeue(view, id)?;

@@ -40,7 +40,7 @@ pub struct Changes {
     pub nodes: Vec<Node>,
     /// Steps that changed or are new.
     pub steps: Vec<Step>,
-    /// What steps wait with that are ready in `steps`, by their node.
+    /// What steps wait with that are ready in `steps`, by their node: each with that [of it](Ticket::of).
     pub tickets: BTreeMap<String, Ticket>,
     /// Nodes none of whose steps was touched: each of their pending steps takes the node's status
     /// and reason.
@@ -221,30 +221,24 @@ impl View {
         })
     }
 
-    /// A step as it waits.
+    /// A loaded step as it waits.
     #[must_use]
     pub fn waiting(&self, id: &StepId) -> Option<Waiting> {
         Some(Waiting {
             run: self.run.id.clone(),
             step: id.clone(),
             position: self.place(&id.node)?,
-            ticket: self.ticket(&id.node)?,
+            ticket: self.ticket(&id.node)?.of(self.step(id)?),
         })
     }
 
-    /// What the steps of a node wait with. What the definition says of a step goes before what was
-    /// asked for with the job.
+    /// What the steps of a node wait with that do not run alone.
     #[must_use]
     pub fn ticket(&self, node: &str) -> Option<Ticket> {
         let step = self.definition.steps.get(node)?;
-        let kind = Kind {
-            queue: step.queue.unwrap_or(self.run.queue),
-            activity: step.activity.to_string(),
-            requires: step.requires,
-        };
         let priority = step.priority.unwrap_or(self.run.priority);
         Some(Ticket {
-            kind,
+            kind: Kind::of(step, &self.run),
             rank: rank(self.run.created_at, priority),
         })
     }

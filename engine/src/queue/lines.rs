@@ -9,7 +9,8 @@ use crate::id::{RunId, StepId};
 /// milliseconds; then nothing more is given of what it lacks until it fits. Without overtaking, a step
 /// that wants much memory would keep processors idle; without an end to it, it would never get that
 /// memory. Ten minutes are a few attempts of an encode. What takes nothing of what it lacks never holds
-/// it up: processors do not wait for a graphics processor that is busy for hours.
+/// it up: processors do not wait for a graphics processor that is busy for hours. What runs alone lacks
+/// whatever others take.
 const OVERTAKE_MS: i64 = 10 * 60_000;
 
 /// Whose turn it is among the queues, over all that this process claims: of ten free slots, `critical`
@@ -95,11 +96,14 @@ impl Lines {
     ) -> Option<(Kind, RunId, StepId)> {
         let heads = self.heads(machine, *free);
         let fitting: Vec<&Head> = heads.iter().filter(|head| head.fits).collect();
-        let queue = whose_turn(&fitting, turns)?;
-        let next = fitting
-            .into_iter()
-            .filter(|head| head.kind.queue == queue)
-            .min_by(|a, b| a.place.cmp(&b.place))?;
+        let next = match first(fitting.iter().filter(|head| head.kind.alone)) {
+            // Nobody knows when there will be an empty machine again.
+            Some(alone) => alone,
+            None => {
+                let queue = whose_turn(&fitting, turns)?;
+                first(fitting.iter().filter(|head| head.kind.queue == queue))?
+            }
+        };
         let (kind, place, cost) = (next.kind.clone(), next.place.clone(), next.cost);
         self.by_kind.get_mut(&kind)?.remove(&place);
         *free -= cost;
@@ -114,7 +118,8 @@ impl Lines {
             .iter()
             .filter_map(|(kind, line)| {
                 let cost = machine.cost(kind)?;
-                free.has_slot_for(cost).then_some(())?;
+                // What runs alone waits for all slots, and is waited for like others that lack room.
+                (kind.alone || free.has_slot_for(cost)).then_some(())?;
                 Some(Head {
                     kind: kind.clone(),
                     place: line.first()?.clone(),
@@ -124,17 +129,23 @@ impl Lines {
             })
             .collect();
         let without = heads.iter().filter(|head| !head.fits);
-        let without: Vec<(i64, Room)> = without.map(|head| (head.place.0, head.cost)).collect();
+        let without: Vec<(i64, Room, bool)> = without
+            .map(|head| (head.place.0, head.cost, head.kind.alone))
+            .collect();
         for head in &mut heads {
-            let held_back = |(rank, wanted): &(i64, Room)| {
+            let held_back = |(rank, wanted, alone): &(i64, Room, bool)| {
                 head.place.0 > rank.saturating_add(OVERTAKE_MS)
-                    && free.is_held_up(*wanted, head.cost)
+                    && (*alone || free.is_held_up(*wanted, head.cost))
             };
             let urgent = head.kind.queue == Queue::Critical;
             head.fits &= urgent || !without.iter().any(held_back);
         }
         heads
     }
+}
+
+fn first<'a>(heads: impl Iterator<Item = &'a &'a Head>) -> Option<&'a Head> {
+    heads.copied().min_by(|a, b| a.place.cmp(&b.place))
 }
 
 /// The first of its kind.
@@ -147,7 +158,8 @@ struct Head {
 
 /// Slots that only large work can use take no turn from the others.
 fn whose_turn(fitting: &[&Head], turns: &mut Turns) -> Option<Queue> {
-    if let Some(own) = fitting.iter().find(|head| head.cost.large_slots > 0) {
+    let large = |head: &&&Head| head.cost.large_slots > 0 && head.cost.slots == 0;
+    if let Some(own) = fitting.iter().find(large) {
         return Some(own.kind.queue);
     }
     let waiting = fitting.iter().map(|head| head.kind.queue).collect();

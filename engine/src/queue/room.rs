@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Queue, Waiting};
+use super::{Kind, Queue};
 use crate::definition::{Gpu, Requires};
 use crate::id::RunId;
 
@@ -170,7 +170,7 @@ impl Machine {
     /// What an attempt of a kind takes here; `None` if it would not fit even if nothing else ran.
     ///
     /// Processors never make a step unfit: it takes all there are, and longer. Memory, disk and
-    /// graphics processors cannot be stretched like that.
+    /// graphics processors cannot be stretched like that. What runs alone takes all of everything.
     #[must_use]
     pub fn cost(self, kind: &Kind) -> Option<Room> {
         let Requires {
@@ -189,7 +189,8 @@ impl Machine {
             disk_bytes: bytes(disk_bytes),
             gpus: i64::from(gpu == Gpu::Required),
         };
-        self.0.holds(cost).then_some(cost)
+        let cost = self.0.holds(cost).then_some(cost)?;
+        Some(if kind.alone { self.0 } else { cost })
     }
 }
 
@@ -211,13 +212,55 @@ impl Capability {
         self.run.as_ref().is_none_or(|only| only == run)
     }
 
-    /// Whether a step would be run if nothing else were.
+    /// Whether a step of a kind would be run if nothing else were.
     #[must_use]
-    pub fn fits(&self, waiting: &Waiting) -> bool {
-        let kind = &waiting.ticket.kind;
-        self.is_for(&waiting.run)
-            && self.activities.contains(&kind.activity)
-            && self.machine.cost(kind).is_some()
+    pub fn has_what_it_takes(&self, kind: &Kind) -> bool {
+        self.activities.contains(&kind.activity) && self.machine.cost(kind).is_some()
+    }
+}
+
+/// What a ready step of a run can hope for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prospect {
+    /// A worker is there that can run it.
+    Fits,
+    /// There are no workers for its run at all.
+    NoWorker,
+    /// None of the workers can run it. They are not of this run only: others may come.
+    Unfit,
+    /// None of the workers can run it, and they are there for its run alone, as `telecine run` is: nobody
+    /// will send others.
+    Hopeless,
+}
+
+impl Prospect {
+    /// That of a step of a kind.
+    #[must_use]
+    pub fn of(run: &RunId, kind: &Kind, offers: &[Capability]) -> Self {
+        let asked = || offers.iter().filter(|offer| offer.is_for(run));
+        if asked().next().is_none() {
+            return Self::NoWorker;
+        }
+        if asked().any(|offer| offer.has_what_it_takes(kind)) {
+            return Self::Fits;
+        }
+        match asked().any(|offer| offer.run.is_none()) {
+            true => Self::Unfit,
+            false => Self::Hopeless,
+        }
+    }
+
+    /// Why a step of a kind waits, in a sentence for people; nothing if only for its turn.
+    #[must_use]
+    pub fn reason(self, kind: &Kind) -> Option<String> {
+        match self {
+            Self::Fits => None,
+            Self::NoWorker => Some("waits for a worker: there is none".to_owned()),
+            Self::Unfit | Self::Hopeless => Some(format!(
+                "waits for a worker that has what it needs: {}; there is none",
+                kind.needs()
+            )),
+        }
     }
 }
 
@@ -230,6 +273,7 @@ mod tests {
             queue,
             activity: "a.b@1".to_owned(),
             requires,
+            alone: false,
         }
     }
 

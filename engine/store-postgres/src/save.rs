@@ -233,7 +233,7 @@ impl Writing<'_> {
             let key = ((*run).clone(), step.id.clone());
             if step.status == StepStatus::Ready {
                 if self.locked.ready.insert(key) {
-                    let ticket = tickets.get(run, &step.id.node);
+                    let ticket = tickets.get(run, step);
                     let (kind, rank) = ticket.ok_or_else(|| {
                         StoreError::Corrupt(format!("{run}: {} waits without a ticket", step.id))
                     })?;

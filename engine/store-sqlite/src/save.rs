@@ -124,7 +124,7 @@ impl Writing<'_> {
     ) -> Result<(), Error> {
         let cells = steps.iter().map(|(run, step)| {
             let waits = step.status == StepStatus::Ready;
-            let ticket = waits.then(|| tickets.get(run, &step.id.node));
+            let ticket = waits.then(|| tickets.get(run, step));
             StepCells::new((run, step), ticket.flatten())
         });
         let written = self.many(include_str!("sql/save_steps.sql"), cells).await?;

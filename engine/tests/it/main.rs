@@ -5,6 +5,7 @@ mod cost;
 mod dispatch;
 mod outage;
 mod property;
+mod quarantine;
 mod room;
 mod simulation;
 mod sources;

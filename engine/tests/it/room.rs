@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use telecine_engine::id::SessionId;
-use telecine_engine::queue::{Machine, Room};
+use telecine_engine::queue::{Machine, Prospect, Room};
 use telecine_engine::run::{RunStatus, Snapshot, StepStatus};
 use telecine_engine::services::{ServiceParts, Unfit, hold_unfit_steps};
 
@@ -12,7 +12,8 @@ use crate::stage::{Home, Stage, on_every_store};
 
 on_every_store! {
     a_worker_begins_what_fits_its_memory_and_nothing_else
-    a_step_that_no_worker_fits_is_held_with_a_reason_and_can_be_retried
+    a_step_that_no_worker_fits_waits_until_one_is_started
+    a_step_that_only_its_own_process_could_run_and_does_not_fit_is_held_and_can_be_retried
     a_step_that_no_worker_is_there_for_waits
 }
 
@@ -71,10 +72,38 @@ async fn look_twice(stage: &Stage) {
 
 const HUNGRY: &str = "  a: {activity: test.act@1, requires: {memory: 3GiB}, with: {what: succeed}}";
 
-async fn a_step_that_no_worker_fits_is_held_with_a_reason_and_can_be_retried(home: Home) {
+/// As while workers are replaced one by one, and the one that fits comes last.
+async fn a_step_that_no_worker_fits_waits_until_one_is_started(home: Home) {
     let stage = Stage::on(home).await;
     let small = stage.work_on(machine(2)).await;
     let run = stage.submit(HUNGRY).await;
+    look_twice(&stage).await;
+    let waiting = stage.coordinator.store.snapshot(&run).await.unwrap();
+    let status = (waiting.run.status, waiting.steps[0].step.status);
+    assert_eq!(status, (RunStatus::Queued, StepStatus::Ready));
+    let kind = stage.coordinator.store.waiting(None, 1).await.unwrap()[0]
+        .ticket
+        .kind
+        .clone();
+    let offers = stage.coordinator.store.offers().await.unwrap();
+    let prospect = Prospect::of(&run, &kind, &offers);
+    assert_eq!(prospect, Prospect::Unfit);
+    let reason = prospect.reason(&kind).unwrap();
+    assert!(reason.contains("memory 3GiB"), "{reason}");
+
+    let large = stage.work_on(machine(4)).await;
+    let done = stage.stopped(&run).await;
+    assert_eq!((done.run.status, done.run.round), (RunStatus::Succeeded, 1));
+    small.stop().await;
+    large.stop().await;
+}
+
+async fn a_step_that_only_its_own_process_could_run_and_does_not_fit_is_held_and_can_be_retried(
+    home: Home,
+) {
+    let stage = Stage::on(home).await;
+    let run = stage.submit(HUNGRY).await;
+    let own = stage.work_for(machine(2), Some(run.clone())).await;
     look_twice(&stage).await;
     let held = stage.stopped(&run).await;
     assert_eq!(held.run.status, RunStatus::Held);
@@ -89,7 +118,7 @@ async fn a_step_that_no_worker_fits_is_held_with_a_reason_and_can_be_retried(hom
     stage.coordinator.execute(plan).await.unwrap();
     let done = stage.stopped(&run).await;
     assert_eq!(done.run.status, RunStatus::Succeeded);
-    small.stop().await;
+    own.stop().await;
     large.stop().await;
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 use telecine_engine::activity::{Activity, ActivityError, Context, ErrorClass, Progress, Registry};
 use telecine_engine::committer::Committer;
 use telecine_engine::coordinator::{Coordinator, Submission};
 use telecine_engine::definition::validate;
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
-use telecine_engine::id::RunId;
+use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::queue::Machine;
 use telecine_engine::run::{Snapshot, StoreUrls};
 use telecine_engine::services::{ServiceParts, Services};
@@ -36,7 +37,7 @@ pub(crate) struct Act(&'static str);
 #[serde(deny_unknown_fields)]
 pub(crate) struct Role {
     /// `succeed`, `panic`, `hang`, `fail`, `refuse`, `fill`, `forbid`, `block`, `count`, `tick`,
-    /// `read`.
+    /// `read`, `store`.
     what: String,
     /// Attempts that fail before one succeeds.
     #[serde(default)]
@@ -82,6 +83,7 @@ impl Activity for Act {
             "count" => count(ctx).await,
             "tick" => tick(ctx, role.value.as_u64().unwrap_or_default()).await,
             "read" => read(ctx, role).await,
+            "store" => store(ctx, role).await,
             _ => Ok(role.value),
         }
     }
@@ -102,6 +104,13 @@ async fn read(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
         return Err(ActivityError::input("no_audio", "there is no sound"));
     }
     Ok(Value::from(read))
+}
+
+/// Makes an artifact at the key `value`.
+async fn store(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
+    let key = role.value.as_str().unwrap_or_default();
+    ctx.put_bytes(key, "text", "text/plain").await?;
+    Ok(role.value)
 }
 
 /// Counts to five, with a checkpoint after each number, and waits at three until the worker
@@ -191,6 +200,20 @@ impl Home {
         self.proxy.as_ref().expect("there is a proxy")
     }
 
+    /// Does something behind the back of the store, which is there already.
+    pub(crate) async fn execute(&self, sql: &str) {
+        if let Some(schema) = &self.postgres {
+            return schema.execute(sql).await;
+        }
+        let file = self.root.path().join("telecine.db");
+        let mut database = SqliteConnection::connect(&file.display().to_string())
+            .await
+            .expect("a database");
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        let done = sqlx::raw_sql(sql).execute(&mut database).await;
+        done.expect("the statement is good");
+    }
+
     async fn store(&self) -> Arc<dyn Store> {
         match &self.postgres {
             Some(schema) => {
@@ -254,6 +277,7 @@ pub(crate) struct Stage {
 /// A worker that runs in the background.
 #[derive(Debug)]
 pub(crate) struct Running {
+    session: SessionId,
     stop: CancellationToken,
     task: JoinHandle<Result<(), WorkerError>>,
     _services: Services,
@@ -267,6 +291,15 @@ impl Running {
             .await
             .expect("no panic")
             .expect("the worker stops in order");
+    }
+
+    /// Lets it end as `kill -9` does, and be found dead at once.
+    pub(crate) async fn kill(self, stage: &Stage) {
+        self.task.abort();
+        let _ = self.task.await;
+        let committer = &stage.parts.committer;
+        let ended = committer.end_session(&self.session).await;
+        ended.expect("the session is ended");
     }
 
     /// Leaves it to the end of the test: it cannot stop in order.
@@ -344,9 +377,14 @@ impl Stage {
 
     /// Starts a worker on another machine, and the services.
     pub(crate) async fn work_on(&self, machine: Machine) -> Running {
+        self.work_for(machine, None).await
+    }
+
+    /// Starts a worker that may be for the steps of one run only, and the services.
+    pub(crate) async fn work_for(&self, machine: Machine, run: Option<RunId>) -> Running {
         let options = WorkerOptions {
             machine,
-            run: None,
+            run,
             grace: PATIENCE,
         };
         let worker = Worker::open(self.parts.clone(), options)
@@ -360,8 +398,10 @@ impl Stage {
             contact: worker.contact().clone(),
         });
         let stop = CancellationToken::new();
+        let session = worker.session().clone();
         let task = tokio::spawn(worker.run(stop.clone()));
         Running {
+            session,
             stop,
             task,
             _services: services,

@@ -20,6 +20,7 @@ fn waiting(number: u32, (queue, rank): (Queue, i64), memory: u64) -> Waiting {
                     memory_bytes: (memory > 0).then_some(memory),
                     ..Requires::default()
                 },
+                alone: false,
             },
             rank,
         },
@@ -148,6 +149,39 @@ fn who_has_no_room_is_overtaken_for_a_while_and_then_waited_for() {
     assert_eq!(run.as_str(), "job_000000", "an empty machine takes it");
 }
 
+/// A step that needs a machine for itself.
+fn alone(number: u32, rank: i64) -> Waiting {
+    let mut step = waiting(number, (Queue::Default, rank), 0);
+    step.ticket.kind.alone = true;
+    step
+}
+
+#[test]
+fn who_runs_alone_waits_until_nothing_runs_and_lets_nothing_in() {
+    let (machine, mut turns) = (machine(4, 1), Turns::default());
+    let mut lines = Lines::default();
+    lines.add(alone(0, 0));
+    lines.add(waiting(1, (Queue::Default, OVERTAKE_MS), 0));
+    lines.add(waiting(2, (Queue::Default, OVERTAKE_MS + 1), 0));
+    lines.add(waiting(3, (Queue::VideoLarge, OVERTAKE_MS + 1), 0));
+    let mut free = machine.room();
+    free.slots -= 1;
+    let mut take = |free: &mut Room| {
+        let (_, run, _) = lines.take((machine, free), &mut turns)?;
+        Some(run.as_str().to_owned())
+    };
+    assert_eq!(take(&mut free).as_deref(), Some("job_000001"));
+    assert_eq!(
+        take(&mut free),
+        None,
+        "the others have waited for less long"
+    );
+    let mut free = machine.room();
+    assert_eq!(take(&mut free).as_deref(), Some("job_000000"));
+    assert_eq!(free.attempts(), 0);
+    assert_eq!(take(&mut free), None);
+}
+
 #[test]
 fn who_waits_for_graphics_holds_up_nobody_who_takes_none() {
     let machine = Machine::new(Room {
@@ -176,9 +210,17 @@ fn who_never_fits_stands_in_nobodys_way() {
     assert_eq!(taken[0].1.as_str(), "job_000001");
 }
 
-/// A submission: queue, priority, memory in GiB.
+/// A submission: queue, priority, memory in GiB; with 5 it runs alone.
 fn arrivals() -> impl Strategy<Value = Vec<(usize, i32, u64)>> {
-    proptest::collection::vec((0..3_usize, -3..=3_i32, 0..=4_u64), 1..120)
+    proptest::collection::vec((0..3_usize, -3..=3_i32, 0..=5_u64), 1..120)
+}
+
+fn arrival(minute: usize, (queue, rank): (usize, i64), memory: u64) -> Waiting {
+    let alone = memory > 4;
+    let memory = if alone { 0 } else { memory * GIB };
+    let mut step = waiting(minute as u32, (Queue::ALL[queue], rank), memory);
+    step.ticket.kind.alone = alone;
+    step
 }
 
 proptest! {
@@ -198,7 +240,7 @@ proptest! {
         for minute in 0.. {
             if let Some((queue, priority, memory)) = arrivals.get(minute) {
                 let rank = minute as i64 * MINUTE_MS - i64::from(*priority) * PRIORITY_POINT_MS;
-                let step = waiting(minute as u32, (Queue::ALL[*queue], rank), memory * GIB);
+                let step = arrival(minute, (*queue, rank), *memory);
                 ranks.insert(step.run.clone(), rank);
                 lines.add(step);
             }
@@ -213,6 +255,7 @@ proptest! {
                 let cost = machine.cost(&kind).unwrap();
                 prop_assert!(free.memory_bytes >= 0 && free.slots >= 0 && free.large_slots >= 0);
                 running.push((minute + 2, cost));
+                prop_assert!(!kind.alone || running.len() == 1, "{running:?}");
                 order.push((kind, ranks[&run]));
             }
             if minute >= arrivals.len() && lines.is_empty() {
@@ -225,7 +268,7 @@ proptest! {
         let mut lines = Lines::default();
         for (number, (queue, priority, memory)) in arrivals.iter().enumerate() {
             let rank = -i64::from(*priority);
-            lines.add(waiting(number as u32, (Queue::ALL[*queue], rank), memory * GIB));
+            lines.add(arrival(number, (*queue, rank), *memory));
         }
         let mut last: BTreeMap<Queue, i64> = BTreeMap::new();
         let mut turns = Turns::default();
@@ -234,7 +277,9 @@ proptest! {
             let (kind, run, _) = lines.take((machine, &mut free), &mut turns).unwrap();
             let number: usize = run.as_str()["job_".len()..].parse().unwrap();
             let rank = -i64::from(arrivals[number].1);
-            prop_assert!(last.insert(kind.queue, rank).is_none_or(|before| before <= rank));
+            // Who runs alone takes every empty machine first.
+            let before = (!kind.alone).then(|| last.insert(kind.queue, rank)).flatten();
+            prop_assert!(before.is_none_or(|before| before <= rank));
         }
     }
 }

@@ -437,6 +437,7 @@ fn ticket(activity: &str) -> Ticket {
             queue: Queue::Default,
             activity: activity.to_owned(),
             requires: Requires::default(),
+            alone: false,
         },
         rank: 0,
     }
@@ -569,6 +570,7 @@ macro_rules! store_conformance {
                 the_age_of_a_step_is_counted_from_its_first_claim
                 of_each_kind_the_lowest_ranks_wait_first
                 a_step_waits_until_it_is_claimed_and_again_when_it_is_given_back
+                a_step_that_lost_its_worker_three_times_waits_for_one_of_its_own
                 queue_and_priority_of_a_run_are_kept
             }
             fences {

@@ -136,7 +136,7 @@ impl Rows {
                     run: self.run.id.clone(),
                     step: step.id.clone(),
                     position: *position,
-                    ticket: self.tickets.get(&step.id.node)?.clone(),
+                    ticket: self.tickets.get(&step.id.node)?.clone().of(step),
                 })
             })
             .collect()

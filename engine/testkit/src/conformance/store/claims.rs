@@ -333,6 +333,24 @@ pub async fn a_step_waits_until_it_is_claimed_and_again_when_it_is_given_back(on
     assert_eq!(on.store.waiting(None, 1).await.unwrap(), before);
 }
 
+/// Its neighbours wait as before.
+pub async fn a_step_that_lost_its_worker_three_times_waits_for_one_of_its_own(on: Bench) {
+    let job = on.submit(fan_out(2)).await;
+    let session = on.session().await;
+    for _ in 0..3 {
+        let claim = on.claim(&session, 1).await.remove(0);
+        let (step, fence) = (claim.fence.step, claim.fence.fence);
+        on.fold(&job, Command::Lose { step, fence }).await.unwrap();
+    }
+    let mut waiting = on.store.waiting(None, 10).await.unwrap();
+    waiting.sort_by_key(|it| it.step.clone());
+    let alone: Vec<bool> = waiting.iter().map(|it| it.ticket.kind.alone).collect();
+    assert_eq!(alone, [true, false]);
+    let claims = on.claim(&session, 2).await;
+    assert_eq!(ids(&claims), ["each[0]"], "both slots are its own");
+    assert!(claims[0].kind.alone);
+}
+
 /// See the name.
 pub async fn queue_and_priority_of_a_run_are_kept(on: Bench) {
     let run = Run {

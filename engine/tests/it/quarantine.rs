@@ -1,0 +1,57 @@
+//! Steps that take their worker down.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, StepRecord, StepStatus};
+
+use crate::stage::{Home, Stage, on_every_store};
+
+on_every_store! {
+    a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_held
+}
+
+const STEPS: &str = "  culprit: {activity: test.act@1, with: {what: hang, times: 9}}\n\
+                     \x20 neighbour: {activity: test.act@1, with: {what: hang, times: 3}}";
+
+fn record<'s>(snapshot: &'s Snapshot, step: &str) -> &'s StepRecord {
+    let mut records = snapshot.steps.iter();
+    records.find(|record| record.step.id.node == step).unwrap()
+}
+
+/// Whether a step runs for the n-th time.
+fn runs(snapshot: &Snapshot, step: &str, n: u32) -> bool {
+    let step = &record(snapshot, step).step;
+    step.status == StepStatus::Running && step.attempts == n
+}
+
+async fn a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_held(home: Home) {
+    let stage = Stage::on(home).await;
+    let run = stage.submit(STEPS).await;
+    for n in 1..=3 {
+        let worker = stage.work().await;
+        let both = |seen: &Snapshot| runs(seen, "culprit", n) && runs(seen, "neighbour", n);
+        stage.until(&run, both).await;
+        worker.kill(&stage).await;
+    }
+    // Nobody knows which of them it was.
+    let worker = stage.work().await;
+    let alone = stage.until(&run, |seen| runs(seen, "culprit", 4)).await;
+    let neighbour = &record(&alone, "neighbour").step;
+    assert_eq!(
+        (neighbour.status, neighbour.attempts),
+        (StepStatus::Ready, 3)
+    );
+    worker.kill(&stage).await;
+
+    let worker = stage.work().await;
+    let held = stage.stopped(&run).await;
+    assert_eq!(held.run.status, RunStatus::Held);
+    let culprit = &record(&held, "culprit").step;
+    assert_eq!((culprit.status, culprit.attempts), (StepStatus::Held, 4));
+    let error = culprit.error.clone().unwrap();
+    assert_eq!(error.code, "worker_lost");
+    assert!(error.message.contains("4 workers in a row"), "{error:?}");
+    let neighbour = record(&held, "neighbour");
+    let last = neighbour.attempts.last().unwrap();
+    assert_eq!((last.n, last.outcome), (4, Some(AttemptOutcome::Succeeded)));
+    worker.stop().await;
+}
