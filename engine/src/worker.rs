@@ -107,6 +107,7 @@ pub struct Worker {
     options: WorkerOptions,
     session: Session,
     slots: Slots,
+    scratch: Arc<scratch::Room>,
 }
 
 impl Worker {
@@ -116,9 +117,9 @@ impl Worker {
     /// What the store says.
     pub async fn open(parts: WorkerParts, options: WorkerOptions) -> Result<Self, WorkerError> {
         let session = Session::open(parts.store.clone(), &parts.committer).await?;
-        let room = options.machine.room();
-        gauge!(metrics::WORKER_SLOTS.name).set(room.attempts() as f64);
-        scratch::sweep(&parts.scratch);
+        let slots = options.machine.room().attempts();
+        gauge!(metrics::WORKER_SLOTS.name).set(slots as f64);
+        let scratch = Arc::new(scratch::Room::open(&parts.scratch, session.id()));
         let activities = parts
             .registry
             .iter()
@@ -143,6 +144,7 @@ impl Worker {
             options,
             session,
             slots,
+            scratch,
         })
     }
 
@@ -164,8 +166,8 @@ impl Worker {
     /// # Errors
     /// [`WorkerError`] if it cannot go on; running attempts have then been stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
-        let copies = scratch::sources(&self.parts.scratch, self.session.id());
-        let signals = attempt::Signals::new(SourceCopies::new(copies, IDLE_BYTES));
+        let copies = SourceCopies::new(self.scratch.sources(), IDLE_BYTES);
+        let signals = attempt::Signals::new(copies, self.scratch.clone());
         let mut attempts: Attempts = JoinSet::new();
         let mut saving = JoinSet::new();
         saving.spawn(save(signals.board.clone(), self.parts.store.clone()));
@@ -247,6 +249,9 @@ impl Worker {
     fn start(&self, claims: Vec<Claim>, attempts: &mut Attempts, signals: &attempt::Signals) {
         for claim in claims {
             let seat = self.slots.seat(&claim);
+            if !signals.held.holds(&claim.fence) {
+                continue;
+            }
             let run = attempt::run(self.parts.clone(), (claim, seat), signals.clone());
             attempts.spawn(run);
         }

@@ -16,7 +16,7 @@ use super::copies::SourceCopies;
 use super::held::Held;
 use super::outage::{report, wait_out};
 use super::port::{FencedPort, Latest};
-use super::scratch::Scratch;
+use super::scratch::{Room, Scratch};
 use super::slots::Seat;
 use super::source::SubmittedSource;
 use crate::activity::{
@@ -30,7 +30,7 @@ use crate::machine::Command;
 use crate::metrics;
 use crate::retry::policy::DISK_FULL;
 use crate::run::Failure;
-use crate::store::{Claim, Outcome, StoreError};
+use crate::store::{Claim, Fence, Outcome, StoreError};
 
 /// How often time limits are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -51,16 +51,19 @@ pub(super) struct Signals {
     pub(super) held: Held,
     /// Sources that are in no file.
     pub(super) copies: Arc<SourceCopies>,
+    /// Where they put files.
+    pub(super) scratch: Arc<Room>,
 }
 
 impl Signals {
-    pub(super) fn new(copies: SourceCopies) -> Self {
+    pub(super) fn new(copies: SourceCopies, scratch: Arc<Room>) -> Self {
         Self {
             draining: CancellationToken::new(),
             cancelled: CancellationToken::new(),
             board: Board::default(),
             held: Held::default(),
             copies: Arc::new(copies),
+            scratch,
         }
     }
 }
@@ -108,12 +111,34 @@ pub(super) async fn run(
     let stops = signals.draining.is_cancelled() || signals.cancelled.is_cancelled();
     let next = Some(seat.leave()).filter(|_| !stops);
     let (unwanted, held) = (&signals.cancelled, &signals.held);
-    let reported = report(&committer, (&fence.run, command, next), (unwanted, held)).await;
+    let send = |command| {
+        let end = (&fence.run, command, next.clone());
+        report(&committer, end, (unwanted, held))
+    };
+    let reported = match send(command).await {
+        // Left at that, the step would be running for as long as this process is.
+        Err(CommitError::Store(error)) if matches!(*error, StoreError::Corrupt(_)) => {
+            send(refused(&fence, &error)).await
+        }
+        reported => reported,
+    };
     held.remove(&fence);
     match reported {
         // The run was cancelled, or the lease ended, while the result was on its way.
         Err(CommitError::Rejected(_)) => Ok(None),
         other => other.map(Some),
+    }
+}
+
+/// What is reported of an attempt whose report cannot be kept as it is.
+fn refused(fence: &Fence, error: &StoreError) -> Command {
+    let message = format!("what the attempt reported cannot be kept: {error}");
+    Command::Fail {
+        step: fence.step.clone(),
+        fence: fence.fence,
+        error: failure(&ActivityError::bug("report_refused", message)),
+        usage: Usage::default(),
+        warnings: Vec::new(),
     }
 }
 
@@ -211,7 +236,7 @@ impl Attempt {
             let set = wait_out(&signals.cancelled, set).await;
             set.map_err(store_error)?;
         }
-        let scratch = Scratch::new(&parts.scratch, &claim.fence);
+        let scratch = signals.scratch.attempt(&claim.fence);
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
         let compat = compat(&claim, activity.as_ref());

@@ -3,6 +3,7 @@
 mod committer;
 mod cost;
 mod dispatch;
+mod held;
 mod outage;
 mod property;
 mod quarantine;

@@ -23,6 +23,7 @@ on_every_store! {
     a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room
     a_missing_permission_costs_one_attempt_and_can_be_given
     a_rule_that_names_a_full_disk_is_followed
+    a_report_that_the_database_refuses_ends_the_attempt_with_a_reason
 }
 
 async fn a_fan_out_feeds_its_outputs_in_order_to_the_next_step(home: Home) {
@@ -364,5 +365,39 @@ async fn a_rule_that_names_a_full_disk_is_followed(home: Home) {
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
     let run = stage.submit(&steps("{class: resource}")).await;
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Failed);
+    worker.stop().await;
+}
+
+/// The database takes one artifact of a type, and no second.
+async fn a_report_that_the_database_refuses_ends_the_attempt_with_a_reason(home: Home) {
+    let stage = Stage::on(home).await;
+    let refuse = "create unique index refuse on artifact (media_type)";
+    stage.home.execute(refuse).await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, with: {what: store, value: first.txt}}\n\
+             \x20 b: {activity: test.act@1, needs: [a], retry: {max_attempts: 1}, with: {what: store, value: second.txt}}",
+        )
+        .await;
+    let failed = stage.stopped(&run).await;
+    assert_eq!(failed.run.status, RunStatus::Failed);
+    let error = failed.run.error.clone().unwrap();
+    assert_eq!(
+        (error.class, error.code.as_str()),
+        (ErrorClass::Bug, "report_refused")
+    );
+    let outcomes: Vec<_> = failed
+        .steps
+        .iter()
+        .map(|it| it.attempts[0].outcome)
+        .collect();
+    let (done, refused) = (AttemptOutcome::Succeeded, AttemptOutcome::Failed);
+    assert_eq!(outcomes, [Some(done), Some(refused)]);
+
+    stage.home.execute("drop index refuse").await;
+    let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
+    stage.coordinator.execute(plan).await.unwrap();
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
     worker.stop().await;
 }

@@ -603,6 +603,8 @@ macro_rules! store_conformance {
                 a_session_cannot_end_while_it_runs_something
                 running_attempts_are_listed_by_session
                 what_sessions_can_run_is_known_until_they_end
+                a_claim_in_flight_is_seen_by_whoever_ends_its_session
+                a_claim_waits_for_whoever_ends_its_session
             }
             folding {
                 a_chain_runs_to_its_end

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Command;
 use telecine_engine::queue::{Capability, Machine};
 use telecine_engine::run::{AttemptOutcome, StepStatus};
-use telecine_engine::store::{Life, Store};
+use telecine_engine::store::{Life, Store, Transaction};
 
-use super::{Bench, LEASE, fan_out, fold, ids, single};
+use super::{Bench, Job, LEASE, fan_out, fold, ids, single};
 
 /// Whether each other session is dead, by name.
 async fn others(store: &dyn Store, except: &SessionId) -> Vec<(String, bool)> {
@@ -167,4 +167,58 @@ pub async fn what_sessions_can_run_is_known_until_they_end(on: Bench) {
     tx.end_session(&session).await.unwrap();
     tx.commit().await.unwrap();
     assert!(on.store.offers().await.unwrap().is_empty());
+}
+
+/// Claims a step of the job in a transaction that is not committed yet.
+async fn claim_in_flight(on: &Bench, job: &Job, session: &SessionId) -> Box<dyn Transaction> {
+    let mut tx = on.store.begin().await.unwrap();
+    assert!(tx.session_is_live(session).await.unwrap());
+    let claim = Command::Claim {
+        step: StepId::single("only"),
+        session: session.clone(),
+    };
+    let folded = fold(tx.as_mut(), job, &claim, chrono::TimeDelta::zero()).await;
+    folded.unwrap();
+    tx
+}
+
+/// Long enough for whoever could go on to do so.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// Whoever ends it waits for the claim, and takes the step from it. Otherwise the step would run in a
+/// session that is gone.
+pub async fn a_claim_in_flight_is_seen_by_whoever_ends_its_session(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let (other, of) = (on.factory.open().await, session.clone());
+    let claiming = claim_in_flight(&on, &job, &session).await;
+    let mut ending = tokio::spawn(async move {
+        let mut tx = other.begin().await.unwrap();
+        let running = tx.running_of(&of).await.unwrap();
+        (running, tx.session_is_live(&of).await.unwrap())
+    });
+    let early = tokio::time::timeout(A_MOMENT, &mut ending).await;
+    assert!(early.is_err(), "it waits");
+    claiming.commit().await.unwrap();
+    let (running, live) = ending.await.unwrap();
+    assert_eq!(running.len(), 1);
+    assert!(live);
+}
+
+/// The other way round: who would claim waits until the session has ended, and then may not.
+pub async fn a_claim_waits_for_whoever_ends_its_session(on: Bench) {
+    on.submit(single()).await;
+    let session = on.session().await;
+    let (other, of) = (on.factory.open().await, session.clone());
+    let mut ending = on.store.begin().await.unwrap();
+    assert!(ending.running_of(&session).await.unwrap().is_empty());
+    let mut claiming = tokio::spawn(async move {
+        let mut tx = other.begin().await.unwrap();
+        tx.session_is_live(&of).await.unwrap()
+    });
+    let early = tokio::time::timeout(A_MOMENT, &mut claiming).await;
+    assert!(early.is_err(), "it waits");
+    ending.end_session(&session).await.unwrap();
+    ending.commit().await.unwrap();
+    assert!(!claiming.await.unwrap(), "the session has ended");
 }

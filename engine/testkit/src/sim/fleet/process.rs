@@ -280,7 +280,11 @@ impl Working {
                 () = clock::sleep(patience) => { look = true; continue }
             };
             for claim in claims {
-                attempts.spawn(self.clone().attempt(Seat::of(claim, shift)));
+                let fence = claim.fence.clone();
+                let seat = Seat::of(claim, shift);
+                if shift.held.holds(&fence) {
+                    attempts.spawn(self.clone().attempt(seat));
+                }
             }
         }
         self.leave(shift, waiting).await;
