@@ -115,7 +115,7 @@ fn grow(checkpoints: &mut [(RunId, StepId, Checkpoint)], row: &Cells<'_>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use sqlx::postgres::PgPool;
+    use sqlx::postgres::{PgPool, PgPoolOptions};
     use telecine_engine::queue::{PRIORITY_POINT_MS, Queue};
     use telecine_testkit::servers::PostgresSchema;
 
@@ -131,7 +131,8 @@ mod tests {
         let place = PostgresSchema::create().await;
         let options = connect::options(place.url()).unwrap();
         schema::bring_up_to_date(&options).await.unwrap();
-        (place, connect::pool(1, connect::pinned(&options)))
+        let pool = PgPoolOptions::new().max_connections(1);
+        (place, pool.connect_lazy_with(connect::pinned(&options)))
     }
 
     /// Ready steps as three releases write them: one that knows of no kinds, this one, and one that tells

@@ -1,20 +1,14 @@
 //! Connections, by what they are for.
 
 use std::str::FromStr as _;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use telecine_engine::store::StoreError;
 
 /// What an address of Postgres begins with.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
-/// How long a caller waits for a free connection.
-const ACQUIRE: Duration = Duration::from_secs(10);
-/// How long a statement of a visitor may take, and how long one waits for a connection. Pages are read in
-/// some 20 ms.
-const VISIT: Duration = Duration::from_secs(5);
 /// Statements of the hot path that a connection keeps prepared.
 const STATEMENTS: usize = 200;
 
@@ -30,12 +24,23 @@ const PINNED: [(&str, &str); 5] = [
 ];
 
 /// Settings of all. A process that is stopped in the middle of a transaction must not hold its locks
-/// for longer than its lease; a lock that is not to be had in time is tried again.
-const COMMON: [(&str, &str); 3] = [
+/// for longer than its lease; a lock that is not to be had in time is tried again; nothing is worked on
+/// that nobody waits for any more, see [`pool`](crate::pool). The server asks those who are silent
+/// whether they are there, so that clients which are gone without a word keep no connection.
+const COMMON: [(&str, &str); 8] = [
     ("idle_in_transaction_session_timeout", "7500"),
     ("lock_timeout", "10000"),
+    ("statement_timeout", "60000"),
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
     ("timezone", "UTC"),
 ];
+
+/// How long a statement of a visitor may take, and how long one waits for a connection. Pages are read in
+/// some 20 ms.
+pub(crate) const VISIT: Duration = Duration::from_secs(5);
 
 /// What an address says.
 ///
@@ -65,73 +70,8 @@ pub(crate) fn pinned(options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().options(PINNED)
 }
 
-/// Connections that read for visitors: none is held up by them for longer than a visit.
-pub(crate) fn visitors(connections: u32, options: PgConnectOptions) -> PgPool {
+/// The same for connections that read for visitors: none is held up by them for longer than a visit.
+pub(crate) fn visiting(options: &PgConnectOptions) -> PgConnectOptions {
     let millis = VISIT.as_millis().to_string();
-    let options = options.options([("statement_timeout", millis)]);
-    opened_lazily(connections, VISIT).connect_lazy_with(options)
-}
-
-/// Connections are opened when they are first needed, and stay: each keeps its prepared statements.
-pub(crate) fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
-    opened_lazily(connections, ACQUIRE).connect_lazy_with(options)
-}
-
-fn opened_lazily(connections: u32, patience: Duration) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(patience)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .before_acquire(|_, connection| Box::pin(async move { Ok(is_trusted(connection.age)) }))
-}
-
-/// When a server was last found to take no writes.
-static DISTRUSTED: Mutex<Option<Instant>> = Mutex::new(None);
-
-/// Lets pools give up every connection that they have now. A server takes no writes when it is not the
-/// primary, or no longer; a connection to it would stay good, and would be given to one caller after the
-/// other. Whichever it was: there are ten of them, and new ones are cheap.
-pub(crate) fn distrust() {
-    *DISTRUSTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-}
-
-/// Whether a connection of that age was opened after the last such moment.
-fn is_trusted(age: Duration) -> bool {
-    let distrusted = *DISTRUSTED.lock().unwrap_or_else(PoisonError::into_inner);
-    distrusted.is_none_or(|at| age < at.elapsed())
-}
-
-#[cfg(test)]
-mod tests {
-    use telecine_testkit::servers::PostgresSchema;
-
-    use super::*;
-    use crate::error::Error;
-
-    #[tokio::test]
-    async fn a_connection_that_takes_no_writes_is_reported_as_away_and_never_used_again() {
-        let place = PostgresSchema::create().await;
-        let pool = pool(1, options(place.url()).unwrap());
-        let run = async |sql: &'static str| {
-            let done = sqlx::raw_sql(sql).execute(&pool).await;
-            done.map(drop)
-                .map_err(|error| StoreError::from(Error::from(error)))
-        };
-        run("set default_transaction_read_only = on").await.unwrap();
-        let refused = run("create table t (x int)").await.unwrap_err();
-        assert!(matches!(refused, StoreError::Unreachable(_)), "{refused}");
-        run("create table t (x int)").await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_statement_that_took_too_long_is_tried_again() {
-        let place = PostgresSchema::create().await;
-        let options = options(place.url()).unwrap();
-        let pool = pool(1, options.options([("statement_timeout", "20")]));
-        let late = sqlx::raw_sql("select pg_sleep(60)").execute(&pool).await;
-        let late = StoreError::from(Error::from(late.unwrap_err()));
-        assert!(matches!(late, StoreError::Contended(_)), "{late}");
-    }
+    options.clone().options([("statement_timeout", millis)])
 }

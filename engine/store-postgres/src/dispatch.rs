@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::store::StoreError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::connect;
+use crate::error::Error;
+use crate::pool::{Pool, QUICK, within};
 
 /// Where all processes on a database listen.
 const CHANNEL: &str = "telecine_ready";
@@ -16,6 +18,10 @@ const CHANNEL: &str = "telecine_ready";
 const TOGETHER: Duration = Duration::from_millis(2);
 /// How long to wait before a listener that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long nobody may ring before the connection is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(15);
+/// How long the answer to that may take, and the beginning of a connection.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How long a worker waits for a ring before it looks by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,7 +48,7 @@ impl PostgresDispatcher {
         let (out, rings) = watch::channel(0);
         let mut tasks = JoinSet::new();
         tasks.spawn(hear(options.clone(), here.clone()));
-        tasks.spawn(tell(connect::pool(1, options), rings));
+        tasks.spawn(tell(Pool::new(1, options), rings));
         Ok(Self {
             here,
             out,
@@ -77,21 +83,40 @@ async fn hear(options: PgConnectOptions, here: std::sync::Arc<InProcessDispatche
     }
 }
 
-async fn listen(options: &PgConnectOptions, here: &InProcessDispatcher) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(&connect::pool(1, options.clone())).await?;
-    listener.listen(CHANNEL).await?;
+async fn listen(options: &PgConnectOptions, here: &InProcessDispatcher) -> Result<(), StoreError> {
+    let pool = PgPoolOptions::new().max_connections(1);
+    let pool = pool
+        .acquire_timeout(ANSWER)
+        .connect_lazy_with(options.clone());
+    let beginning = async {
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    };
+    let mut listener = within(ANSWER, beginning).await?;
     here.ring(&[]);
-    while listener.try_recv().await?.is_some() {
-        here.ring(&[]);
+    loop {
+        let Ok(heard) = tokio::time::timeout(SILENCE, listener.try_recv()).await else {
+            // Nobody rang, or nobody can be heard.
+            let lives = async { Ok(sqlx::query("select 1").execute(&mut listener).await?) };
+            within(ANSWER, lives).await?;
+            continue;
+        };
+        match heard.map_err(Error::from)? {
+            Some(_ring) => here.ring(&[]),
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// Tells the others of the rings of this process.
-async fn tell(database: PgPool, mut rings: watch::Receiver<u64>) {
+async fn tell(database: Pool, mut rings: watch::Receiver<u64>) {
     while rings.changed().await.is_ok() {
-        let told = sqlx::query("select pg_notify($1, '')").bind(CHANNEL);
-        if let Err(error) = told.execute(&database).await {
+        let tell = async |db: &mut PgConnection| {
+            let told = sqlx::query("select pg_notify($1, '')").bind(CHANNEL);
+            Ok(told.execute(db).await?)
+        };
+        if let Err(error) = database.ask(QUICK, tell).await {
             tracing::debug!(%error, "other processes were not told; they look by themselves");
         }
         tokio::time::sleep(TOGETHER).await;

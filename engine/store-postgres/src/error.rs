@@ -2,8 +2,6 @@
 
 use telecine_engine::store::StoreError;
 
-use crate::connect;
-
 /// Why a statement, or the reading of its rows, failed.
 #[derive(Debug)]
 pub(crate) enum Error {
@@ -67,10 +65,7 @@ fn by_code(code: &str, message: String) -> StoreError {
         ("40001" | "40P01" | "55P03" | "57014", _) => StoreError::Contended(message),
         ("53100", _) => StoreError::Full(message),
         // This one is not the primary, or no longer: another one is, or will be, at the same address.
-        ("25006", _) => {
-            connect::distrust();
-            StoreError::Unreachable(message)
-        }
+        ("25006", _) => StoreError::Unreachable(message),
         // It is being stopped, started or restarted, or takes no more connections for now; or it has
         // ended a connection that was silent within a transaction.
         ("57P01" | "57P02" | "57P03" | "53300" | "25P03", _) | (_, "08") => {

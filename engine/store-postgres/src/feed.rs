@@ -59,7 +59,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use sqlx::Connection as _;
-    use sqlx::postgres::PgPool;
+    use sqlx::postgres::{PgPool, PgPoolOptions};
     use telecine_testkit::servers::PostgresSchema;
 
     use super::*;
@@ -69,7 +69,8 @@ mod tests {
         let place = PostgresSchema::create().await;
         let options = connect::options(place.url()).unwrap();
         schema::bring_up_to_date(&options).await.unwrap();
-        (place, connect::pool(3, options))
+        let pool = PgPoolOptions::new().max_connections(3);
+        (place, pool.connect_lazy_with(options))
     }
 
     /// Writes the first event of a run.

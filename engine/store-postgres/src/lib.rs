@@ -25,6 +25,7 @@ mod fenced;
 mod keys;
 mod listing;
 mod outline;
+mod pool;
 mod read;
 mod rows;
 mod save;

@@ -57,7 +57,7 @@ async fn fitting(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::postgres::PgPool;
+    use sqlx::postgres::{PgPool, PgPoolOptions};
     use telecine_engine::run::RunStatus;
     use telecine_testkit::servers::PostgresSchema;
 
@@ -81,7 +81,9 @@ mod tests {
         let place = PostgresSchema::create().await;
         let options = connect::options(place.url()).unwrap();
         schema::bring_up_to_date(&options).await.unwrap();
-        let database = connect::visitors(1, options);
+        let database = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with(connect::visiting(&options));
         sqlx::raw_sql(HISTORY).execute(&database).await.unwrap();
         (place, database)
     }

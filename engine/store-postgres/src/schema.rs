@@ -76,7 +76,9 @@ pub(crate) async fn bring_up_to_date(options: &PgConnectOptions) -> Result<(), E
 
 /// Connects without a pool, which would only say that it took too long.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(options)).await;
+    // To change a large table takes as long as it takes.
+    let unlimited = options.clone().options([("statement_timeout", "0")]);
+    let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(&unlimited)).await;
     match connecting {
         Ok(connected) => Ok(connected?),
         Err(_) => {

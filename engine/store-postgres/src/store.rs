@@ -2,9 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
@@ -17,22 +16,23 @@ use telecine_engine::store::{
 
 use crate::beats::Beats;
 use crate::error::Error;
+use crate::pool::{Pool, QUICK, WIDE};
 use crate::save::Writing;
 use crate::transaction::PostgresTransaction;
 use crate::{claim, connect, feed, fenced, keys, listing, outline, read, rows, schema, sessions};
 
 /// Connections that write: the committer's, and those of attempts beside it.
-const WRITERS: u32 = 6;
+const WRITERS: usize = 6;
 /// Connections that read.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 /// Connections that read for visitors.
-const VISITORS: u32 = 4;
+const VISITORS: usize = 4;
 
 /// The database at an address.
 #[derive(Debug)]
 pub struct PostgresStore {
-    writers: PgPool,
-    readers: PgPool,
+    writers: Pool,
+    readers: Pool,
     /// A connection of nothing but beats: they wait for nobody else here.
     beats: Arc<Beats>,
     options: PgConnectOptions,
@@ -49,8 +49,8 @@ impl PostgresStore {
         let options = connect::options(url)?;
         schema::bring_up_to_date(&options).await?;
         Ok(Self {
-            writers: connect::pool(WRITERS, connect::pinned(&options)),
-            readers: connect::pool(READERS, options.clone()),
+            writers: Pool::new(WRITERS, connect::pinned(&options)),
+            readers: Pool::new(READERS, options.clone()),
             beats: Arc::new(Beats::new(options.clone())),
             options,
         })
@@ -61,24 +61,48 @@ impl PostgresStore {
     /// nothing waits for them but other visitors. What they write goes the way of all writes.
     #[must_use]
     pub fn for_visitors(&self) -> Self {
+        let options = connect::visiting(&self.options);
         Self {
             writers: self.writers.clone(),
-            readers: connect::visitors(VISITORS, self.options.clone()),
+            readers: Pool::with_patience((VISITORS, connect::VISIT), options),
             beats: self.beats.clone(),
             options: self.options.clone(),
         }
     }
 
-    async fn reader(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.readers.acquire().await?)
+    /// Reads something of which there is not much.
+    async fn read<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        self.readers.ask(QUICK, read).await
     }
 
-    async fn writer(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.writers.acquire().await?)
+    /// Reads a whole run, as one moment sees it.
+    async fn at_once<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        let reading = async |db: &mut PgConnection| {
+            let begin = "begin isolation level repeatable read read only";
+            db.execute(begin).await?;
+            let done = read(db).await;
+            db.execute("rollback").await?;
+            done
+        };
+        self.readers.ask(WIDE, reading).await
     }
 
-    async fn begin_write(&self) -> Result<PostgresTransaction, Error> {
-        PostgresTransaction::begin(self.writers.begin().await?).await
+    /// Writes by one statement, which is a transaction of its own.
+    async fn write_one<T>(
+        &self,
+        write: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        self.writers.ask(QUICK, write).await
+    }
+
+    async fn begin_write(&self) -> Result<PostgresTransaction, StoreError> {
+        PostgresTransaction::begin(self.writers.lease().await?).await
     }
 
     /// Does something in a write transaction of its own.
@@ -87,7 +111,8 @@ impl PostgresStore {
         work: impl AsyncFnOnce(&mut Writing<'_>) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let done = work(&mut transaction.writing()).await?;
+        let work = async |it: &mut PostgresTransaction| work(&mut it.writing()).await;
+        let done = transaction.part(QUICK, work).await?;
         transaction.finish().await?;
         Ok(done)
     }
@@ -96,20 +121,18 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn save_definition(&self, definition: &DefinitionRecord) -> Result<(), StoreError> {
-        let mut db = self.writer().await?;
-        sqlx::query(include_str!("sql/save_definition.sql"))
+        let save = sqlx::query(include_str!("sql/save_definition.sql"))
             .bind(&definition.digest)
             .bind(&definition.name)
             .bind(rows::narrow_count(definition.version))
-            .bind(&definition.canonical)
-            .execute(&mut *db)
-            .await
-            .map_err(Error::from)?;
-        Ok(())
+            .bind(&definition.canonical);
+        let saved = async |db: &mut PgConnection| Ok(save.execute(db).await?);
+        self.write_one(saved).await.map(drop)
     }
 
     async fn load_definition(&self, digest: &str) -> Result<Option<DefinitionRecord>, StoreError> {
-        Ok(read::definition(&mut *self.reader().await?, digest).await?)
+        self.read(async |db| read::definition(db, digest).await)
+            .await
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
@@ -117,15 +140,17 @@ impl Store for PostgresStore {
     }
 
     async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-        Ok(claim::waiting(&mut *self.reader().await?, run, limit).await?)
+        self.read(async |db| claim::waiting(db, run, limit).await)
+            .await
     }
 
     async fn count_waiting(&self) -> Result<Vec<(Kind, u64)>, StoreError> {
-        Ok(claim::count_waiting(&mut *self.reader().await?).await?)
+        self.read(async |db| claim::count_waiting(db).await).await
     }
 
     async fn set_deadline(&self, fence: &Fence, after: Duration) -> Result<(), StoreError> {
-        Ok(fenced::set_deadline(&mut *self.writer().await?, fence, after).await?)
+        self.write_one(async |db| fenced::set_deadline(db, fence, after).await)
+            .await
     }
 
     async fn save_progress(
@@ -135,7 +160,8 @@ impl Store for PostgresStore {
         if progress.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(fenced::save_progress(&mut *self.writer().await?, progress).await?)
+        self.write_one(async |db| fenced::save_progress(db, progress).await)
+            .await
     }
 
     async fn save_checkpoint(
@@ -173,7 +199,8 @@ impl Store for PostgresStore {
     }
 
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        Ok(read::publication(&mut *self.reader().await?, name).await?)
+        self.read(async |db| read::publication(db, name).await)
+            .await
     }
 
     async fn open_session(
@@ -182,15 +209,17 @@ impl Store for PostgresStore {
         name: &str,
         lease: Duration,
     ) -> Result<(), StoreError> {
-        Ok(sessions::open(&mut *self.writer().await?, (id, name), lease).await?)
+        self.write_one(async |db| sessions::open(db, (id, name), lease).await)
+            .await
     }
 
     async fn offer(&self, id: &SessionId, offer: &Capability) -> Result<(), StoreError> {
-        Ok(claim::offer(&mut *self.writer().await?, id, offer).await?)
+        self.write_one(async |db| claim::offer(db, id, offer).await)
+            .await
     }
 
     async fn offers(&self) -> Result<Vec<Capability>, StoreError> {
-        Ok(claim::offers(&mut *self.reader().await?).await?)
+        self.read(async |db| claim::offers(db).await).await
     }
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
@@ -201,7 +230,8 @@ impl Store for PostgresStore {
     }
 
     async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, Life)>, StoreError> {
-        Ok(sessions::others(&mut *self.reader().await?, except).await?)
+        self.read(async |db| sessions::others(db, except).await)
+            .await
     }
 
     fn proof_within(&self) -> Option<Duration> {
@@ -209,48 +239,41 @@ impl Store for PostgresStore {
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError> {
-        Ok(read::due(&mut *self.reader().await?, limit).await?)
+        self.read(async |db| read::due(db, limit).await).await
     }
 
     async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
-        let mut db = self.reader().await?;
-        let micros: Option<i64> = sqlx::query_scalar(include_str!("sql/next_due_in.sql"))
-            .fetch_one(&mut *db)
-            .await
-            .map_err(Error::from)?;
+        let next = sqlx::query_scalar(include_str!("sql/next_due_in.sql"));
+        let next = async |db: &mut PgConnection| Ok(next.fetch_one(db).await?);
+        let micros: Option<i64> = self.read(next).await?;
         Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or_default())))
     }
 
     async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
-        Ok(read::run(&mut *self.reader().await?, run).await?)
+        self.read(async |db| read::run(db, run).await).await
     }
 
     async fn find_key(&self, key: &str) -> Result<Option<TakenKey>, StoreError> {
-        Ok(keys::find(&mut *self.reader().await?, key).await?)
+        self.read(async |db| keys::find(db, key).await).await
     }
 
     async fn find_run(&self, fingerprint: &str) -> Result<Option<RunId>, StoreError> {
-        Ok(read::find_run(&mut *self.reader().await?, fingerprint).await?)
+        self.read(async |db| read::find_run(db, fingerprint).await)
+            .await
     }
 
     async fn list_runs(&self, filter: &RunFilter) -> Result<RunPage, StoreError> {
-        Ok(listing::list_runs(&mut *self.reader().await?, filter).await?)
+        self.read(async |db| listing::list_runs(db, filter).await)
+            .await
     }
 
     async fn snapshot(&self, run: &RunId) -> Result<Snapshot, StoreError> {
-        let begin = "begin isolation level repeatable read read only";
-        let mut db = self.readers.begin_with(begin).await.map_err(Error::from)?;
-        let snapshot = read::snapshot(&mut db, run).await?;
-        db.commit().await.map_err(Error::from)?;
-        Ok(snapshot)
+        self.at_once(async |db| read::snapshot(db, run).await).await
     }
 
     async fn outline(&self, run: &RunId, window: &Window) -> Result<Outline, StoreError> {
-        let begin = "begin isolation level repeatable read read only";
-        let mut db = self.readers.begin_with(begin).await.map_err(Error::from)?;
-        let outline = outline::outline(&mut db, run, window).await?;
-        db.commit().await.map_err(Error::from)?;
-        Ok(outline)
+        self.at_once(async |db| outline::outline(db, run, window).await)
+            .await
     }
 
     async fn events(
@@ -259,29 +282,31 @@ impl Store for PostgresStore {
         after: u64,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        Ok(read::events(&mut *self.reader().await?, run, (after, limit)).await?)
+        self.read(async |db| read::events(db, run, (after, limit)).await)
+            .await
     }
 
     async fn feed(&self, after: FeedPlace, limit: usize) -> Result<Vec<FeedEvent>, StoreError> {
-        Ok(feed::read(&mut *self.reader().await?, after, limit).await?)
+        self.read(async |db| feed::read(db, after, limit).await)
+            .await
     }
 
     async fn feed_end(&self) -> Result<FeedPlace, StoreError> {
-        Ok(feed::end(&mut *self.reader().await?).await?)
+        self.read(async |db| feed::end(db).await).await
     }
 
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
-        Ok(read::plan(&mut *self.reader().await?, run).await?)
+        self.read(async |db| read::plan(db, run).await).await
     }
 
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
-        Ok(read::plan_head(&mut *self.reader().await?, run).await?)
+        self.read(async |db| read::plan_head(db, run).await).await
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {
-        let mut db = self.reader().await?;
         let counter = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
-        let counter = sqlx::query_scalar(counter).fetch_one(&mut *db).await;
-        Ok(counter.map_err(Error::from)?)
+        let counter = sqlx::query_scalar(counter);
+        let counter = async |db: &mut PgConnection| Ok(counter.fetch_one(db).await?);
+        self.read(counter).await
     }
 }

@@ -1,11 +1,11 @@
 //! One transaction over many runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::Postgres;
 use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Changes;
@@ -17,28 +17,27 @@ use telecine_engine::store::{
 };
 
 use crate::error::Error;
+use crate::pool::{Lease, QUICK, WIDE, within};
 use crate::rows::{self, Cells, StepKeys};
 use crate::save::{Locked, Writing};
 use crate::{claim, keys, read, sessions};
 
+/// Steps from which on writing them takes [`WIDE`].
+const MANY: usize = 5_000;
+
 /// Holds the locks of the runs it has loaded from then to its end.
 #[derive(Debug)]
 pub(crate) struct PostgresTransaction {
-    inner: sqlx::Transaction<'static, Postgres>,
+    inner: Lease,
     now: DateTime<Utc>,
     locked: Locked,
 }
 
 impl PostgresTransaction {
-    pub(crate) async fn begin(
-        mut inner: sqlx::Transaction<'static, Postgres>,
-    ) -> Result<Self, Error> {
-        let now = sqlx::query_scalar("select now()")
-            .fetch_one(&mut *inner)
-            .await?;
+    pub(crate) async fn begin(mut inner: Lease) -> Result<Self, StoreError> {
         Ok(Self {
+            now: inner.begin().await?,
             inner,
-            now,
             locked: Locked::default(),
         })
     }
@@ -51,8 +50,19 @@ impl PostgresTransaction {
         }
     }
 
-    pub(crate) async fn finish(self) -> Result<(), Error> {
-        Ok(self.inner.commit().await?)
+    pub(crate) async fn finish(self) -> Result<(), StoreError> {
+        self.inner.commit().await
+    }
+
+    /// Does a part of it, which has a limit.
+    pub(crate) async fn part<T>(
+        &mut self,
+        limit: Duration,
+        part: impl AsyncFnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        let done = within(limit, part(self)).await;
+        self.inner.judge(&done);
+        done
     }
 
     /// Fingerprints are taken in their order, so that two transactions that accept the same requests
@@ -114,6 +124,19 @@ impl PostgresTransaction {
         Ok(steps)
     }
 
+    async fn outputs(
+        &mut self,
+        wanted: &[(RunId, Vec<String>)],
+    ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, Error> {
+        let unknown = wanted.iter().map(|(run, _)| run);
+        let unknown = unknown.filter(|run| !self.locked.graphs.contains_key(*run));
+        let unknown: BTreeSet<RunId> = unknown.cloned().collect();
+        if !unknown.is_empty() {
+            self.views(&unknown).await?;
+        }
+        read::outputs(&mut self.inner, wanted, &self.locked.graphs).await
+    }
+
     async fn replace_plan(&mut self, plan: &RetryPlan) -> Result<(), Error> {
         sqlx::query(include_str!("sql/supersede_plans.sql"))
             .bind(plan.job.as_str())
@@ -172,46 +195,50 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn take_key(&mut self, key: &RequestKey, run: &RunId) -> Result<TakenKey, StoreError> {
-        Ok(keys::take(&mut self.inner, (key, run), self.now).await?)
+        self.part(QUICK, async |it| {
+            keys::take(&mut it.inner, (key, run), it.now).await
+        })
+        .await
     }
 
     async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError> {
-        Ok(keys::give(&mut self.inner, key, run).await?)
+        self.part(QUICK, async |it| keys::give(&mut it.inner, key, run).await)
+            .await
     }
 
     async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
-        Ok(self.admit(new).await?)
+        self.part(QUICK, async |it| it.admit(new).await).await
     }
 
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
-        Ok(self.views(runs).await?)
+        self.part(QUICK, async |it| it.views(runs).await).await
     }
 
     async fn load_steps(
         &mut self,
         wanted: &[(RunId, StepSet)],
     ) -> Result<Vec<(RunId, Step)>, StoreError> {
-        Ok(self.steps(wanted).await?)
+        let all =
+            |(_, which): &(RunId, StepSet)| matches!(which, StepSet::All | StepSet::Unsettled);
+        let limit = if wanted.iter().any(all) { WIDE } else { QUICK };
+        self.part(limit, async |it| it.steps(wanted).await).await
     }
 
     async fn load_outputs(
         &mut self,
         wanted: &[(RunId, Vec<String>)],
     ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError> {
-        let unknown = wanted.iter().map(|(run, _)| run);
-        let unknown = unknown.filter(|run| !self.locked.graphs.contains_key(*run));
-        let unknown: BTreeSet<RunId> = unknown.cloned().collect();
-        if !unknown.is_empty() {
-            self.views(&unknown).await?;
-        }
-        Ok(read::outputs(&mut self.inner, wanted, &self.locked.graphs).await?)
+        self.part(WIDE, async |it| it.outputs(wanted).await).await
     }
 
     async fn load_checkpoints(
         &mut self,
         steps: &[(RunId, StepId)],
     ) -> Result<Vec<(RunId, StepId, Checkpoint)>, StoreError> {
-        Ok(claim::checkpoints(&mut self.inner, steps).await?)
+        self.part(QUICK, async |it| {
+            claim::checkpoints(&mut it.inner, steps).await
+        })
+        .await
     }
 
     async fn waiting(
@@ -219,42 +246,59 @@ impl Transaction for PostgresTransaction {
         run: Option<&RunId>,
         limit: usize,
     ) -> Result<Vec<Waiting>, StoreError> {
-        Ok(claim::waiting(&mut self.inner, run, limit).await?)
+        self.part(QUICK, async |it| {
+            claim::waiting(&mut it.inner, run, limit).await
+        })
+        .await
     }
 
     async fn session_is_live(&mut self, session: &SessionId) -> Result<bool, StoreError> {
-        Ok(sessions::is_live(&mut self.inner, session).await?)
+        self.part(QUICK, async |it| {
+            sessions::is_live(&mut it.inner, session).await
+        })
+        .await
     }
 
     async fn running_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, StoreError> {
-        Ok(self.fences_of(session).await?)
+        self.part(QUICK, async |it| it.fences_of(session).await)
+            .await
     }
 
     async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError> {
-        Ok(sessions::is_dead(&mut self.inner, session).await?)
+        self.part(QUICK, async |it| {
+            sessions::is_dead(&mut it.inner, session).await
+        })
+        .await
     }
 
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
-        Ok(self.remove_session(session).await?)
+        self.part(QUICK, async |it| it.remove_session(session).await)
+            .await
     }
 
     async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
-        Ok(self.writing().changes(changes).await?)
+        let steps: usize = changes.iter().map(|(_, changes)| changes.steps.len()).sum();
+        let limit = if steps > MANY { WIDE } else { QUICK };
+        self.part(limit, async |it| it.writing().changes(changes).await)
+            .await
     }
 
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError> {
-        Ok(read::snapshot(&mut self.inner, run).await?)
+        self.part(WIDE, async |it| read::snapshot(&mut it.inner, run).await)
+            .await
     }
 
     async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError> {
-        Ok(self.replace_plan(plan).await?)
+        self.part(WIDE, async |it| it.replace_plan(plan).await)
+            .await
     }
 
     async fn load_plan(&mut self, run: &RunId) -> Result<Option<RetryPlan>, StoreError> {
-        Ok(read::plan(&mut self.inner, run).await?)
+        self.part(QUICK, async |it| read::plan(&mut it.inner, run).await)
+            .await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(self.finish().await?)
+        self.finish().await
     }
 }

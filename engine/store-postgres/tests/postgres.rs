@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use telecine_engine::dispatch::Dispatcher;
+use telecine_engine::dispatch::{Bell, Dispatcher};
 use telecine_engine::id::RunId;
 use telecine_engine::store::{Store, StoreError};
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_testkit::conformance::dispatch::DispatcherFactory;
 use telecine_testkit::conformance::store::StoreFactory;
-use telecine_testkit::servers::PostgresSchema;
+use telecine_testkit::servers::{PostgresProxy, PostgresSchema};
 
 mod conformance {
     telecine_testkit::store_conformance!(crate::empty());
@@ -54,6 +54,42 @@ impl DispatcherFactory for Doorbells {
 
 mod doorbell {
     telecine_testkit::dispatcher_conformance!(crate::doorbells().await);
+}
+
+/// How long it takes until somebody who hears nothing any more asks why, and listens anew.
+const DEAF: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn who_hears_nothing_because_packets_vanish_listens_anew() {
+    let schema = PostgresSchema::create().await;
+    let proxy = PostgresProxy::start(schema.url());
+    let here = PostgresDispatcher::start(proxy.url()).expect("an address");
+    let there = PostgresDispatcher::start(schema.url()).expect("an address");
+    let mut bell = here.listen();
+    let heard = async |bell: &mut dyn Bell| {
+        let ringing = async {
+            loop {
+                there.ring(&[]);
+                let rung = tokio::time::timeout(Duration::from_millis(100), bell.rung());
+                if rung.await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DEAF, ringing).await.is_ok()
+    };
+    assert!(heard(bell.as_mut()).await, "it listens");
+    // What was connected is dead from now on.
+    proxy.silence();
+    proxy.mend();
+    let forget = async {
+        while tokio::time::timeout(Duration::from_millis(300), bell.rung())
+            .await
+            .is_ok()
+        {}
+    };
+    forget.await;
+    assert!(heard(bell.as_mut()).await, "it listens anew");
 }
 
 #[tokio::test]

@@ -198,6 +198,43 @@ async fn an_outage_longer_than_a_lease_costs_nobody_an_attempt() {
     other.stop().await;
 }
 
+/// How soon the engine is at work again on a network that carries again: an answer that never came is
+/// given up, and a connection made.
+const AGAIN: Duration = Duration::from_secs(20);
+
+/// Nobody hears that a connection is gone: neither side is told, and what was sent is lost for good.
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_noticed_and_outlived() {
+    let home = Home::postgres_behind_a_proxy().await;
+    let stage = Stage::on(home.clone()).await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit("  a: {activity: test.act@1, for_each: \"[1,2]\", with: {what: tick, value: 30}}")
+        .await;
+    stage
+        .until(&run, |snapshot| {
+            let mut steps = snapshot.steps.iter();
+            steps.all(|record| record.step.checkpoint.is_some())
+        })
+        .await;
+    home.proxy().silence();
+    let asked = Instant::now();
+    let answer = stage.coordinator.store.load_run(&run).await;
+    let why = answer.unwrap_err();
+    assert!(why.passes(), "{why}");
+    assert!(why.to_string().contains("did not answer"), "{why}");
+    assert!(asked.elapsed() < AGAIN, "{:?}", asked.elapsed());
+
+    home.proxy().mend();
+    let mended = Instant::now();
+    let snapshot = stage.stopped(&run).await;
+    let took = mended.elapsed();
+    assert!(took < AGAIN, "{took:?}");
+    let succeeded = [Some(AttemptOutcome::Succeeded); 2];
+    assert_eq!(outcomes(&snapshot), succeeded, "{:#?}", snapshot.steps);
+    worker.stop().await;
+}
+
 /// Statements of a process that has nothing to do, within so long.
 const IDLE: Duration = Duration::from_secs(10);
 

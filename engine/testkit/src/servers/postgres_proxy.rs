@@ -15,9 +15,16 @@ const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 #[derive(Debug)]
 pub struct PostgresProxy {
     url: String,
-    way: watch::Sender<Way>,
+    way: watch::Sender<Weather>,
     asked: Asked,
     stop: Option<oneshot::Sender<()>>,
+}
+
+/// What happens now, and what has happened to those who were there before.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    way: Way,
+    silences: u64,
 }
 
 /// What happens on the way to the server.
@@ -26,6 +33,8 @@ enum Way {
     Open,
     /// Connections end, and new ones end at once.
     Broken,
+    /// Whatever is sent vanishes, and neither side hears that. Connections of that time stay so.
+    Silent,
 }
 
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -42,7 +51,10 @@ impl PostgresProxy {
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
-        let (way, ways) = watch::channel(Way::Open);
+        let (way, ways) = watch::channel(Weather {
+            way: Way::Open,
+            silences: 0,
+        });
         let asked = Asked::default();
         let log = asked.clone();
         std::thread::spawn(move || {
@@ -72,12 +84,22 @@ impl PostgresProxy {
 
     /// Ends all connections, and lets nobody through until [`PostgresProxy::mend`].
     pub fn cut(&self) {
-        self.way.send_replace(Way::Broken);
+        self.way.send_modify(|it| it.way = Way::Broken);
+    }
+
+    /// Lets whatever is sent vanish until [`PostgresProxy::mend`], as a network does that has forgotten
+    /// its connections: those that are there, and those that are made meanwhile, never carry anything
+    /// again and are never closed.
+    pub fn silence(&self) {
+        self.way.send_modify(|it| {
+            it.way = Way::Silent;
+            it.silences += 1;
+        });
     }
 
     /// Lets everybody through again.
     pub fn mend(&self) {
-        self.way.send_replace(Way::Open);
+        self.way.send_modify(|it| it.way = Way::Open);
     }
 
     /// Statements that were executed so far, in order.
@@ -115,7 +137,7 @@ fn elsewhere(url: &str, address: SocketAddr) -> String {
 async fn accept(
     listener: std::net::TcpListener,
     upstream: PgConnectOptions,
-    (ways, asked): (watch::Receiver<Way>, Asked),
+    (ways, asked): (watch::Receiver<Weather>, Asked),
 ) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     loop {
@@ -123,16 +145,41 @@ async fn accept(
             continue;
         };
         let (upstream, mut ways, asked) = (upstream.clone(), ways.clone(), asked.clone());
-        if *ways.borrow_and_update() == Way::Broken {
-            continue;
-        }
+        let Weather { way, silences } = *ways.borrow_and_update();
         tokio::spawn(async move {
-            tokio::select! {
-                _ = forward(client, &upstream, asked) => {}
-                _ = ways.changed() => {}
+            match way {
+                Way::Open => meet(forward(client, &upstream, asked), (ways, silences)).await,
+                Way::Broken => drop(client),
+                Way::Silent => hold(client).await,
             }
         });
     }
+}
+
+/// Forwards until the connection is to end, or never carries anything again.
+async fn meet(
+    forwarding: impl Future<Output = std::io::Result<()>>,
+    (mut ways, before): (watch::Receiver<Weather>, u64),
+) {
+    let mut forwarding = std::pin::pin!(forwarding);
+    loop {
+        tokio::select! {
+            _ = &mut forwarding => return,
+            changed = ways.changed() => if changed.is_err() { return },
+        }
+        let now = *ways.borrow_and_update();
+        if now.silences > before {
+            hold(&mut forwarding).await;
+        }
+        if now.way == Way::Broken {
+            return;
+        }
+    }
+}
+
+/// Keeps connections open without listening to them.
+async fn hold<T>(_connections: T) {
+    std::future::pending().await
 }
 
 async fn forward(
