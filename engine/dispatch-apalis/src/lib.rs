@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::queue::Queue;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use link::{Link, WireHint};
@@ -27,6 +27,11 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 const UNSENT: usize = 4096;
 /// Copies of a hint at most: processes that are woken by many steps at once.
 const COPIES: usize = 16;
+
+/// Hints that are passed on within this time are passed on by one ring: whoever hears it looks into the
+/// database, and finds all that they tell of. A process that has become busy may have the whole backlog of
+/// a queue to pass on.
+const PASSED_ON: Duration = Duration::from_millis(100);
 
 /// Why Redis cannot be the doorbell.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,8 @@ pub(crate) struct Inside {
     listening: watch::Sender<bool>,
     /// What rings where hints do not reach.
     other: Arc<dyn Dispatcher>,
+    /// That there are hints to pass on.
+    unwanted: Notify,
 }
 
 impl ApalisDispatcher {
@@ -67,12 +74,7 @@ impl ApalisDispatcher {
     /// [`ApalisError`]; a Redis that is not there is none.
     pub fn start(url: &str, name: &str, other: Arc<dyn Dispatcher>) -> Result<Self, ApalisError> {
         let client = redis::Client::open(url).map_err(|e| ApalisError::Address(e.to_string()))?;
-        let inside = Arc::new(Inside {
-            here: InProcessDispatcher::default(),
-            waiting: watch::Sender::new(0),
-            listening: watch::Sender::new(false),
-            other: other.clone(),
-        });
+        let inside = Arc::new(Inside::new(other.clone()));
         let (out, hints) = mpsc::channel(UNSENT);
         let (told, health) = watch::channel(Some("redis has not answered yet".to_owned()));
         let link = Link::new(client, name);
@@ -83,6 +85,7 @@ impl ApalisDispatcher {
             tasks.spawn(link::hear(link.clone(), queue, inside.clone()));
         }
         tasks.spawn(follow(other, inside.clone()));
+        tasks.spawn(pass_on(inside.clone()));
         Ok(Self {
             inside,
             out,
@@ -125,13 +128,32 @@ impl Dispatcher for ApalisDispatcher {
 }
 
 impl Inside {
+    fn new(other: Arc<dyn Dispatcher>) -> Self {
+        Self {
+            here: InProcessDispatcher::default(),
+            waiting: watch::Sender::new(0),
+            listening: watch::Sender::new(false),
+            other,
+            unwanted: Notify::new(),
+        }
+    }
+
     /// Hands a hint on: to the worker that waits here, or to whoever waits elsewhere.
     pub(crate) fn heard(&self, hint: &WireHint) {
         self.here.ring(&[]);
         if *self.waiting.borrow() == 0 {
             tracing::trace!(run.id = hint.run, "a hint is passed on");
-            self.other.ring(&[]);
+            self.unwanted.notify_one();
         }
+    }
+}
+
+/// Passes on the hints that nobody here waits for, at once and then together.
+async fn pass_on(inside: Arc<Inside>) {
+    loop {
+        inside.unwanted.notified().await;
+        inside.other.ring(&[]);
+        tokio::time::sleep(PASSED_ON).await;
     }
 }
 
@@ -171,5 +193,50 @@ impl<'a> Waits<'a> {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl Dispatcher for Counting {
+        fn ring(&self, _hints: &[Hint]) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn listen(&self) -> Box<dyn Bell> {
+            InProcessDispatcher::default().listen()
+        }
+
+        fn patience(&self) -> Duration {
+            PATIENCE
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backlog_that_nobody_here_waits_for_is_passed_on_together() {
+        let other = Arc::new(Counting::default());
+        let inside = Arc::new(Inside::new(other.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pass_on(inside.clone()));
+        let began = std::time::Instant::now();
+        for number in 0..1000 {
+            let run = format!("job_{number}");
+            inside.heard(&WireHint { run });
+            tokio::task::yield_now().await;
+        }
+        let before_the_last = other.0.load(Ordering::Relaxed);
+        while other.0.load(Ordering::Relaxed) == before_the_last {
+            tokio::task::yield_now().await;
+        }
+        let rings = other.0.load(Ordering::Relaxed) as u128;
+        let most = 2 + began.elapsed().as_millis() / PASSED_ON.as_millis();
+        assert!((2..=most).contains(&rings), "{rings} rings");
     }
 }
