@@ -3,6 +3,7 @@
 mod cancelling;
 mod editors;
 mod failures;
+mod held;
 mod inspection;
 mod jobs;
 mod linting;
