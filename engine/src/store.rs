@@ -8,7 +8,7 @@ mod feed;
 mod listing;
 mod outline;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -162,6 +162,28 @@ pub enum Content {
     },
 }
 
+/// Adds to checkpoints as they were written whole what they grew by since: the growths of a step in the
+/// order in which they were saved. Those of other steps are passed over.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if a growth is not one of its checkpoint.
+pub fn grow(
+    checkpoints: &mut [(RunId, StepId, Checkpoint)],
+    growths: impl IntoIterator<Item = (RunId, StepId, Growth)>,
+) -> Result<(), StoreError> {
+    let mut growing: HashMap<_, &mut Value> = checkpoints
+        .iter_mut()
+        .map(|(run, step, checkpoint)| ((run.clone(), step.clone()), &mut checkpoint.value))
+        .collect();
+    for (run, step, by) in growths {
+        if let Some(value) = growing.get_mut(&(run, step)) {
+            let grown = by.apply(value);
+            grown.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
 /// A session: one start of one worker process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
@@ -222,6 +244,16 @@ pub struct TakenKey {
     pub run: RunId,
     /// The digest that came with it.
     pub digest: String,
+}
+
+/// As it is stored: the run, and the digest.
+impl From<(String, String)> for TakenKey {
+    fn from((run, digest): (String, String)) -> Self {
+        Self {
+            run: run.into(),
+            digest,
+        }
+    }
 }
 
 /// Something whose time has come.

@@ -1,10 +1,10 @@
 //! What can be claimed.
 
 use sqlx::postgres::PgConnection;
-use telecine_engine::activity::{Checkpoint, Growth};
+use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
-use telecine_engine::store::StoreError;
+use telecine_engine::store::grow;
 
 use crate::error::Error;
 use crate::rows::{Cells, StepKeys, count};
@@ -93,24 +93,15 @@ pub(crate) async fn checkpoints(
         .bind(&keys.items)
         .fetch_all(db)
         .await?;
-    for row in &growths {
-        grow(&mut checkpoints, &Cells(row))?;
-    }
+    let growths = growths
+        .iter()
+        .map(|row| {
+            let row = Cells(row);
+            Ok((row.run_id()?, row.step_id()?, row.json("value")?))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    grow(&mut checkpoints, growths)?;
     Ok(checkpoints)
-}
-
-/// Adds to a checkpoint what it grew by.
-fn grow(checkpoints: &mut [(RunId, StepId, Checkpoint)], row: &Cells<'_>) -> Result<(), Error> {
-    let (run, step) = (row.run_id()?, row.step_id()?);
-    let by: Growth = row.json("value")?;
-    let grown = checkpoints
-        .iter_mut()
-        .find(|(of, step_of, _)| (of, step_of) == (&run, &step));
-    let Some((_, _, checkpoint)) = grown else {
-        return Ok(());
-    };
-    by.apply(&mut checkpoint.value)
-        .map_err(|error| StoreError::Corrupt(error.to_string()).into())
 }
 
 #[cfg(test)]

@@ -10,13 +10,6 @@ use crate::error::Error;
 /// A run and the digest of its request.
 type Row = (String, String);
 
-fn taken((run, digest): Row) -> TakenKey {
-    TakenKey {
-        run: run.into(),
-        digest,
-    }
-}
-
 pub(crate) async fn take(
     db: &mut SqliteConnection,
     (key, run): (&RequestKey, &RunId),
@@ -29,7 +22,7 @@ pub(crate) async fn take(
         .bind(now.timestamp_millis())
         .fetch_one(db)
         .await?;
-    Ok(taken(row))
+    Ok(row.into())
 }
 
 pub(crate) async fn give(
@@ -50,5 +43,5 @@ pub(crate) async fn find(db: &mut SqliteConnection, key: &str) -> Result<Option<
         .bind(key)
         .fetch_optional(db)
         .await?;
-    Ok(row.map(taken))
+    Ok(row.map(TakenKey::from))
 }
