@@ -174,20 +174,21 @@ impl Doing<'_> {
     }
 
     fn meaning(self, answer: &Answer<'_>) -> Meaning {
-        let passing = self.passing(answer);
-        passing.unwrap_or_else(|| self.by_code_and_status(answer))
+        self.passing(answer)
+            .or_else(|| self.set_up_wrongly(answer))
+            .or_else(|| self.of_the_object(answer))
+            .unwrap_or_else(|| self.by_status(answer))
     }
 
-    fn by_code_and_status(self, answer: &Answer<'_>) -> Meaning {
+    /// What somebody has to set right.
+    fn set_up_wrongly(self, answer: &Answer<'_>) -> Option<Meaning> {
         let (bucket, place) = (&self.address.bucket, self.place());
-        let config = |code, why| Meaning::new(ErrorClass::Config, code, why);
-        let dependency = |code, why| Meaning::new(ErrorClass::Dependency, code, why);
-        match (answer.code, answer.status) {
-            ("NoSuchBucket", _) => config(
+        let (code, why) = match (answer.code, answer.status) {
+            ("NoSuchBucket", _) => (
                 "bucket_missing",
                 format!("{place} has no bucket {bucket}; create it or correct the address"),
             ),
-            ("RequestTimeTooSkewed", _) => config(
+            ("RequestTimeTooSkewed", _) => (
                 "store_clock_skew",
                 format!("the clock of this machine and that of {place} differ too much; set it"),
             ),
@@ -198,7 +199,7 @@ impl Doing<'_> {
                 | "InvalidToken"
                 | "TokenRefreshRequired",
                 _,
-            ) => config(
+            ) => (
                 "store_credentials_refused",
                 format!(
                     "{place} does not accept the credentials ({}); correct the access key and the \
@@ -213,42 +214,65 @@ impl Doing<'_> {
                 | "IllegalLocationConstraintException",
                 _,
             )
-            | (_, 301 | 307 | 308) => config("store_wrong_region", self.other_region(answer)),
-            ("InvalidObjectState", _) => Meaning::new(
+            | (_, 301 | 307 | 308) => ("store_wrong_region", self.other_region(answer)),
+            _ => return None,
+        };
+        Some(Meaning::new(ErrorClass::Config, code, why))
+    }
+
+    /// What is wrong with one object, or with the room for it.
+    fn of_the_object(self, answer: &Answer<'_>) -> Option<Meaning> {
+        let (bucket, place) = (&self.address.bucket, self.place());
+        let (class, code, why) = match (answer.code, answer.status) {
+            ("InvalidObjectState", _) => (
                 ErrorClass::Input,
                 "object_archived",
                 "it is archived; restore it first".to_owned(),
             ),
-            ("EntityTooLarge", _) | (_, 413) => Meaning::new(
+            ("EntityTooLarge", _) | (_, 413) => (
                 ErrorClass::Input,
                 "object_too_large",
                 format!("it is larger than {place} takes"),
             ),
-            ("QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull", _) | (_, 507) => {
-                Meaning::new(
-                    ErrorClass::Resource,
-                    "store_full",
-                    format!("there is no room left in the bucket {bucket} of {place}; make some"),
-                )
-            }
-            (_, 429 | 503) => dependency(
-                "store_busy",
-                format!("{place} is too busy or not ready{}", answer.quoted()),
+            ("QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull", _) | (_, 507) => (
+                ErrorClass::Resource,
+                "store_full",
+                format!("there is no room left in the bucket {bucket} of {place}; make some"),
             ),
-            (_, 500..) => dependency("store_failed", format!("{place} failed{}", answer.quoted())),
-            (_, 401 | 403) => config(
+            _ => return None,
+        };
+        Some(Meaning::new(class, code, why))
+    }
+
+    /// What only the status tells.
+    fn by_status(self, answer: &Answer<'_>) -> Meaning {
+        let (bucket, place) = (&self.address.bucket, self.place());
+        let (class, code, why) = match answer.status {
+            429 | 503 => (
+                ErrorClass::Dependency,
+                "store_busy",
+                format!("{place} is too busy or not ready"),
+            ),
+            500.. => (
+                ErrorClass::Dependency,
+                "store_failed",
+                format!("{place} failed"),
+            ),
+            401 | 403 => (
+                ErrorClass::Config,
                 "store_access_denied",
                 format!(
                     "{place} does not allow that in the bucket {bucket}; give these credentials \
-                     the permission, or use others{}",
-                    answer.quoted()
+                     the permission, or use others"
                 ),
             ),
-            _ => config(
+            _ => (
+                ErrorClass::Config,
                 "store_refused",
-                format!("{place} refuses the request{}", answer.quoted()),
+                format!("{place} refuses the request"),
             ),
-        }
+        };
+        Meaning::new(class, code, why + &answer.quoted())
     }
 
     fn other_region(self, answer: &Answer<'_>) -> String {
