@@ -1,5 +1,6 @@
 //! Integration tests of the engine, on real databases and real directories.
 
+mod beats;
 mod committer;
 mod cost;
 mod dispatch;

@@ -214,6 +214,28 @@ impl Home {
         done.expect("the statement is good");
     }
 
+    /// What a query answers, which is a text.
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        if let Some(schema) = &self.postgres {
+            return schema.text(sql).await.expect("a text");
+        }
+        let file = self.root.path().join("telecine.db");
+        let mut database = SqliteConnection::connect(&file.display().to_string())
+            .await
+            .expect("a database");
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        let text = sqlx::query_scalar(sql).fetch_one(&mut database).await;
+        text.expect("a text")
+    }
+
+    /// The one that the database here understands.
+    pub(crate) fn either<T>(&self, sqlite: T, postgres: T) -> T {
+        match self.postgres {
+            None => sqlite,
+            Some(_) => postgres,
+        }
+    }
+
     async fn store(&self) -> Arc<dyn Store> {
         match &self.postgres {
             Some(schema) => {
