@@ -190,7 +190,7 @@ fn a_held_job_is_seen_cancelled_and_retried_over_http() {
     let path = format!("/api/jobs/{}", job["id"].as_str().expect("an id"));
 
     let listed = get("/api/jobs?status=held").json();
-    assert_eq!(listed["jobs"][0]["id"], job["id"], "{listed:#}");
+    assert_eq!(listed["items"][0]["id"], job["id"], "{listed:#}");
     let shown = get(&path).json();
     assert_eq!(
         (&shown["status"], &shown["steps"][0]["status"]),

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -18,6 +19,8 @@ const LISTENING: &str = "listening on http://";
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
+    /// What it has written to standard error since then.
+    said: Arc<Mutex<String>>,
 }
 
 impl Server {
@@ -57,9 +60,26 @@ impl Server {
             }
             said += &line;
         };
-        // Nobody reads on, but a full pipe would stop the process.
-        std::thread::spawn(move || notes.lines().map_while(Result::ok).count());
-        Self { address, child }
+        // Also because a full pipe would stop the process.
+        let heard = Arc::new(Mutex::new(said));
+        let said = heard.clone();
+        std::thread::spawn(move || {
+            for line in notes.lines().map_while(Result::ok) {
+                let mut heard = heard.lock().expect("nobody panics with it");
+                heard.push_str(&line);
+                heard.push('\n');
+            }
+        });
+        Self {
+            address,
+            child,
+            said,
+        }
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().expect("nobody panics with it").clone()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

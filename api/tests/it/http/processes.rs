@@ -1,7 +1,7 @@
 //! Servers and workers as processes of their own: told to stop, and killed.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rustix::process::Signal;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use telecine_engine::id::SessionId;
 use telecine_engine::store::Store as _;
 use telecine_store_postgres::PostgresStore;
-use telecine_testkit::servers::PostgresSchema;
+use telecine_testkit::servers::{PostgresProxy, PostgresSchema};
 
 use super::client::Request;
 use super::process::{Server, clip};
@@ -157,6 +157,44 @@ fn a_job_goes_on_when_its_worker_is_killed_among_servers_and_workers_on_postgres
     eprintln!("{step} was taken over after {took:?}");
     let document = Request::get(&job).send(servers[1].address).json();
     assert!(outcomes(&document).contains(&"lost"), "{document:#}");
+}
+
+/// How soon a server is at work again on a network that carries again: what was asked meanwhile is given up.
+const AGAIN: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_server_whose_network_swallows_everything_says_so_and_goes_on() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let database = runtime.block_on(PostgresSchema::create());
+    let proxy = PostgresProxy::start(database.url());
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 5);
+    let mut command = on_postgres(&place, "all", &database);
+    command.env("TELECINE_DATABASE_URL", proxy.url());
+    let server = Server::start(command);
+    let ready = || Request::get("/readyz").send(server.address);
+    assert_eq!(ready().status, 200);
+
+    proxy.silence();
+    let job = json!({"type": "video:transcode", "source": "film.mp4"});
+    let refused = Request::post("/api/jobs", &job).send(server.address);
+    refused.assert_problem(503, "database_unavailable");
+    let problem = ready().assert_problem(503, "not_ready");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("the database"), "{detail}");
+    let said = server.said();
+    assert!(said.contains("the database cannot be reached"), "{said}");
+
+    proxy.mend();
+    let mended = Instant::now();
+    while ready().status != 200 {
+        assert!(mended.elapsed() < AGAIN, "{}", ready().text());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let job = transcode(&server, "film.mp4");
+    let mut events = Request::get(&format!("{job}/events")).stream(server.address);
+    let done = events.any(|event| event["kind"] == "run.succeeded");
+    assert!(done, "{}", server.said());
 }
 
 fn time(event: &Value) -> DateTime<Utc> {
