@@ -11,6 +11,7 @@
 
 mod batch;
 mod claims;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
 use self::claims::Wish;
+use self::kept::Kept;
 use crate::clock;
 use crate::definitions::Definitions;
 use crate::dispatch::{Dispatcher, Hint};
@@ -173,6 +175,7 @@ impl Committer {
             dispatcher,
             stopped: stopped.clone(),
             turns: Mutex::default(),
+            kept: Arc::default(),
             timers: set,
             pulse: Pulse::default(),
         };
@@ -467,6 +470,7 @@ struct Writer {
     stopped: broadcast::Sender<RunId>,
     /// Whose turn it is among the queues, as of the last commit.
     turns: Mutex<Turns>,
+    kept: Arc<Kept>,
     timers: watch::Sender<u64>,
     pulse: Pulse,
 }

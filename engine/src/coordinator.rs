@@ -228,6 +228,7 @@ impl Coordinator {
             status: RunStatus::Queued,
             round: 1,
             revision: 0,
+            events: 0,
             input: identity.input,
             fingerprint: identity.fingerprint,
             stores: submission.stores,

@@ -163,8 +163,11 @@ pub struct Run {
     pub status: RunStatus,
     /// 1 for the first execution; each executed retry plan starts the next.
     pub round: u32,
-    /// Grows with each change of the graph's state.
+    /// Grows with each change of the run, its nodes and its steps, and with each checkpoint; not with
+    /// the progress and the deadlines of attempts.
     pub revision: u64,
+    /// Events that it has so far; numbers them.
+    pub events: u64,
     /// Validated input.
     pub input: Value,
     /// What makes two submissions the same request.

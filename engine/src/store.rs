@@ -485,8 +485,15 @@ pub trait Transaction: Send {
     /// [`Created::New`] are in the store once their [`Changes`] were saved. Once per transaction.
     async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError>;
 
-    /// Locks runs, in the order of their ids, until the transaction ends, and loads their headers
-    /// and nodes. Those that are not there are left out.
+    /// Locks runs, in the order of their ids, until the transaction ends, and answers the
+    /// [revision](Run::revision) of each that is there: whoever has a run as of that revision need not
+    /// load it.
+    async fn lock_runs(
+        &mut self,
+        runs: &BTreeSet<RunId>,
+    ) -> Result<BTreeMap<RunId, u64>, StoreError>;
+
+    /// Loads headers and nodes of runs that were locked.
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError>;
 
     /// Loads steps of runs whose views were loaded, as far as they exist: run by run in the order
@@ -497,7 +504,7 @@ pub trait Transaction: Send {
     ) -> Result<Vec<(RunId, Step)>, StoreError>;
 
     /// Outputs of settled nodes: the output of a single step, the list of outputs of a fan-out in
-    /// the order of its list, `null` for each step without one.
+    /// the order of its list, `null` for each step without one. Nodes without steps are left out.
     async fn load_outputs(
         &mut self,
         wanted: &[(RunId, Vec<String>)],
@@ -536,7 +543,9 @@ pub trait Transaction: Send {
     /// Removes a session; its running steps must have been released in this transaction.
     async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError>;
 
-    /// Writes what the machine changed in runs: rows, attempts, artifacts, events.
+    /// Writes what the machine changed in runs: rows, attempts, artifacts, events. A step without
+    /// an input keeps the one it has; so does one without progress, unless it is among those whose
+    /// progress is [cleared](Changes::cleared).
     async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError>;
 
     /// The whole run, changes of this transaction included.

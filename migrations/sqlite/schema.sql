@@ -34,7 +34,7 @@ CREATE TABLE "attempt" (
     resumed_from  integer,
     error         text,
     constraint attempt_pk primary key (run, node, item, n),
-    constraint attempt_node foreign key (run, node) references node (run, name),
+    constraint attempt_run foreign key (run) references run (id),
     constraint attempt_n check (n >= 1),
     constraint attempt_outcome check (
         outcome in ('succeeded', 'failed', 'lost', 'released', 'cancelled')
@@ -61,7 +61,7 @@ CREATE TABLE "checkpoint" (
     constraint checkpoint_covers check ((covers_from is null) = (covers_to is null))
 ) strict;
 
-CREATE TABLE checkpoint_growth (
+CREATE TABLE "checkpoint_growth" (
     run   text    not null,
     node  text    not null,
     item  integer not null,
@@ -70,10 +70,10 @@ CREATE TABLE checkpoint_growth (
     value text    not null,
     constraint checkpoint_growth_pk primary key (run, node, item, seq),
     constraint checkpoint_growth_step
-        foreign key (run, node, item) references step (run, node, item) on delete cascade
+        foreign key (run, node, item) references "step" (run, node, item) on delete cascade
 ) strict, without rowid;
 
-CREATE TABLE checkpoint_objects (
+CREATE TABLE "checkpoint_objects" (
     run     text    not null,
     node    text    not null,
     item    integer not null,
@@ -127,33 +127,6 @@ CREATE TABLE generation (
     -- However often a step of the run asks, the run has one.
     constraint generation_one_per_run unique (run, name),
     constraint generation_n check (n >= 1)
-) strict, without rowid;
-
-CREATE TABLE node (
-    run      text    not null,
-    name     text    not null,
-    -- Place in the definition, from 0.
-    position integer not null,
-    status   text    not null,
-    -- Number of steps; null until the list of for_each is known.
-    total    integer,
-    settled  integer not null,
-    failed   integer not null,
-    held     integer not null,
-    reason   text,
-    constraint node_pk primary key (run, name),
-    constraint node_run foreign key (run) references run (id),
-    constraint node_position unique (run, position),
-    constraint node_status check (
-        status in (
-            'pending', 'ready', 'held', 'succeeded', 'failed', 'skipped', 'blocked', 'cancelled'
-        )
-    ),
-    constraint node_counters check (
-        settled >= 0 and failed >= 0 and held >= 0
-        and failed + held <= settled
-        and (total is null or settled <= total)
-    )
 ) strict, without rowid;
 
 CREATE TABLE plan (
@@ -211,7 +184,7 @@ CREATE TABLE run (
     created_at   integer not null,
     started_at   integer,
     ended_at     integer, queue text not null default 'default'
-constraint run_queue check (queue in ('critical', 'default', 'video:large')), priority integer not null default 0,
+constraint run_queue check (queue in ('critical', 'default', 'video:large')), priority integer not null default 0, nodes text not null default '[]', events integer not null default 0,
     constraint run_pk primary key (id),
     constraint run_definition foreign key (definition) references definition (digest),
     constraint run_status check (
@@ -303,9 +276,14 @@ CREATE TABLE "step" (
     warnings            text    not null,
     round               integer not null,
     started_at          integer,
-    ended_at            integer, kind text, rank integer,
+    ended_at            integer,
+    -- What a ready step waits with; null in every other state. Who can run it: steps of one kind are
+    -- the same to a worker.
+    kind                text,
+    -- When it is its turn among those of its kind, in milliseconds; the lowest goes first.
+    rank                integer,
     constraint step_pk primary key (run, node, item),
-    constraint step_node foreign key (run, node) references node (run, name),
+    constraint step_run foreign key (run) references run (id),
     -- A session cannot go while it runs something.
     constraint step_session foreign key (session) references session (id),
     constraint step_item check (item >= -1),
@@ -324,15 +302,15 @@ CREATE TABLE "step" (
 
 CREATE INDEX step_ready on step (run, position, item, activity) where status = 'ready';
 
+CREATE INDEX step_waiting on step (kind, rank, run, position, item) where status = 'ready';
+
 CREATE INDEX step_backoff on step (due_at) where status = 'backoff';
 
 CREATE INDEX step_deadlines on step (deadline_at) where deadline_at is not null;
 
 CREATE INDEX step_sessions on step (session) where session is not null;
 
-CREATE INDEX step_waiting on step (kind, rank, run, position, item) where status = 'ready';
-
-CREATE TABLE step_input (
+CREATE TABLE "step_input" (
     run   text    not null,
     node  text    not null,
     item  integer not null,
@@ -342,7 +320,7 @@ CREATE TABLE step_input (
         foreign key (run, node, item) references "step" (run, node, item) on delete cascade
 ) strict, without rowid;
 
-CREATE TABLE step_progress (
+CREATE TABLE "step_progress" (
     run   text    not null,
     node  text    not null,
     item  integer not null,

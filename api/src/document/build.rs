@@ -494,6 +494,7 @@ mod tests {
             status: RunStatus::Running,
             round: 2,
             revision: 1,
+            events: 0,
             input: json!({}),
             fingerprint: String::new(),
             stores: StoreUrls {

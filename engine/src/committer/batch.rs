@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::kept::Kept;
 use super::{Answer, Answered, CommitError, Work, Writer};
 use crate::definitions::Definitions;
 use crate::dispatch::Hint;
@@ -21,6 +22,8 @@ use crate::store::{Created, NewRun, RequestKey, StepSet, StoreError, Transaction
 pub(super) struct Batch {
     pub(super) tx: Box<dyn Transaction>,
     definitions: Arc<Definitions>,
+    /// What this process knows of runs; a run that is folded here is taken out.
+    kept: Arc<Kept>,
     pub(super) now: DateTime<Utc>,
     pub(super) runs: BTreeMap<RunId, Folding>,
     /// One for each work.
@@ -109,6 +112,7 @@ impl Batch {
             now: tx.now().await?,
             tx,
             definitions: writer.definitions.clone(),
+            kept: writer.kept.clone(),
             runs: BTreeMap::new(),
             answers: (0..works).map(|_| Ok(Answer::Done)).collect(),
             stopped: BTreeSet::new(),
@@ -225,7 +229,14 @@ impl Batch {
         if runs.is_empty() {
             return Ok(());
         }
-        for rows in self.tx.load_views(&runs).await? {
+        let mut runs = self.tx.lock_runs(&runs).await?;
+        for view in self.kept.take(&mut runs) {
+            self.runs.insert(view.run.id.clone(), Folding::new(view));
+        }
+        if runs.is_empty() {
+            return Ok(());
+        }
+        for rows in self.tx.load_views(&runs.into_keys().collect()).await? {
             let run = rows.run.id.clone();
             let definition = match self.definitions.get(&rows.run.definition).await {
                 Err(error @ StoreError::Corrupt(_)) if !wanted(&run) => {
@@ -457,6 +468,8 @@ impl Batch {
         };
         let stopped = stopped.into_iter().filter_map(status).collect();
         writer.tell(stopped, (&self.hints, self.timers));
+        let views = self.runs.into_values().map(|folding| folding.view);
+        self.kept.put(views);
         Ok(self.answers)
     }
 

@@ -68,16 +68,17 @@ fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
     step.output = None;
     step.error = None;
     step.reason = None;
-    step.progress = None;
     // The step's total time counts from its first claim of the new round.
     step.started_at = None;
     step.ended_at = None;
     step.warnings.clear();
+    step.progress = None;
     if planned.action == Action::Rerun {
         step.checkpoint = None;
         step.checkpoint_failures = 0;
         view.record().forgotten.push(id.clone());
     }
+    view.record().cleared.push(id.clone());
     Ok(())
 }
 
@@ -159,6 +160,7 @@ mod tests {
             status: RunStatus::Failed,
             round: 1,
             revision: 1,
+            events: 0,
             input: json!({}),
             fingerprint: String::new(),
             stores: StoreUrls {

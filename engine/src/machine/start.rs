@@ -36,7 +36,7 @@ pub fn plan_run(run: Run, definition: &Definition, now: DateTime<Utc>) -> NewRun
 
 /// Opens every node that needs nothing.
 pub(super) fn start(view: &mut View, _facts: &Facts) -> Result<(), Rejected> {
-    if view.run.status != RunStatus::Queued || view.run.revision > 0 {
+    if view.run.status != RunStatus::Queued || view.run.events > 0 {
         return Err(Rejected::Conflict(format!(
             "the job is {} already",
             view.run.status

@@ -13,6 +13,9 @@ use crate::queue::{Kind, Ticket, Waiting, rank};
 use crate::run::{Event, Node, Run, Step, StepStatus};
 use crate::store::{AttemptEnd, AttemptStart, NewRun, ViewRows};
 
+/// What a name takes, with the entry that it is the key of.
+const NAME_BYTES: usize = 64;
+
 /// The part of a run that a command is folded into.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -31,12 +34,11 @@ pub struct View {
 /// What a fold changed: rows to write, and what to do next.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changes {
-    /// Whether the run is new: `run` is to be inserted, `nodes` are all that it has, in the order of
-    /// the definition, and `steps` all that are known.
+    /// Whether the run is new: `run` is to be inserted, and `steps` are all that are known.
     pub created: bool,
     /// The header, if anything changed.
     pub run: Option<Run>,
-    /// Nodes that changed.
+    /// All nodes, in the order of the definition.
     pub nodes: Vec<Node>,
     /// Steps that changed or are new.
     pub steps: Vec<Step>,
@@ -49,6 +51,8 @@ pub struct Changes {
     pub collapsed: Vec<String>,
     /// Steps whose checkpoint and artifacts no longer count.
     pub forgotten: Vec<StepId>,
+    /// Steps whose progress no longer counts.
+    pub cleared: Vec<StepId>,
     /// Attempts that begin.
     pub started: Vec<AttemptStart>,
     /// Attempts that ended.
@@ -57,6 +61,8 @@ pub struct Changes {
     pub artifacts: Vec<(StepId, Vec<Artifact>)>,
     /// One per transition.
     pub events: Vec<Event>,
+    /// Number of the first of them; the others follow.
+    pub first_event: u64,
     /// To be folded next, in the same transaction; empty once flushed.
     pub follow_ups: Vec<Command>,
 }
@@ -73,6 +79,12 @@ impl Changes {
                 steps: ready.count(),
             }
         })
+    }
+
+    /// Place of a node in the definition, from 0.
+    #[must_use]
+    pub fn place(&self, node: &str) -> Option<usize> {
+        self.nodes.iter().position(|known| known.name == node)
     }
 
     /// Whether some step becomes ready by itself later.
@@ -117,6 +129,29 @@ impl View {
             view.insert_step(step);
         }
         view
+    }
+
+    /// The view as it may be kept when everything is written: without what no command asks for again,
+    /// the items of lists but for those that run. `None` if there is no use in that, because the run
+    /// has stopped, or because it is not known what the store made of what was written: it gives the
+    /// steps of a list that is read again the numbers of earlier attempts.
+    pub(crate) fn keep(mut self) -> Option<Self> {
+        if self.run.status.is_stopped() || self.run.round > 1 || self.is_dirty() {
+            return None;
+        }
+        self.steps
+            .retain(|id, step| id.item.is_none() || step.status == StepStatus::Running);
+        Some(self)
+    }
+
+    /// About how much memory the view takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let nodes = self.nodes.len() * (size_of::<Node>() + NAME_BYTES);
+        let steps = self.steps.values().map(|step| {
+            let values = [step.input.as_ref(), step.output.as_ref()];
+            size_of::<Step>() + NAME_BYTES + values.into_iter().flatten().map(weight).sum::<usize>()
+        });
+        size_of::<Self>() + nodes + steps.sum::<usize>() + weight(&self.run.input)
     }
 
     /// Adds stored steps, unless the view has newer ones.
@@ -264,9 +299,15 @@ impl View {
         self.dirty_nodes.len() + self.dirty_steps.len() + self.changes.events.len()
     }
 
-    /// What a settled single step whose row is at hand gave; `None` if only the store knows.
+    /// What a settled node gave: the output of a single step, `null` of one that has none and of a list
+    /// that was never read. `None` if only the store knows.
     #[must_use]
     pub fn output(&self, node: &str) -> Option<Value> {
+        match self.nodes.get(node)?.total {
+            None => return Some(Value::Null),
+            Some(0) => return Some(Value::Array(Vec::new())),
+            Some(_) => {}
+        }
         let step = self.steps.get(&StepId::single(node))?;
         match step.status {
             StepStatus::Succeeded => step.output.clone(),
@@ -283,16 +324,11 @@ impl View {
     /// anything did. The view stays usable.
     #[must_use]
     pub fn flush(&mut self) -> Changes {
+        self.run.revision += u64::from(self.is_dirty());
         let mut changes = std::mem::take(&mut self.changes);
         self.changes.follow_ups = std::mem::take(&mut changes.follow_ups);
-        let nodes = std::mem::take(&mut self.dirty_nodes);
-        changes.nodes = match changes.created {
-            true => self.nodes.values().cloned().collect(),
-            false => {
-                let changed = nodes.iter().filter_map(|name| self.nodes.get(name));
-                changed.cloned().collect()
-            }
-        };
+        self.dirty_nodes.clear();
+        changes.nodes = self.nodes.values().cloned().collect();
         let steps = std::mem::take(&mut self.dirty_steps);
         changes.steps = steps
             .iter()
@@ -306,12 +342,27 @@ impl View {
                 changes.tickets.extend(ticket);
             }
         }
-        if !changes.events.is_empty() {
-            self.run.revision += 1;
+        // The store writes their steps, which this view may have as they were.
+        for node in &changes.untouched {
+            self.steps.remove(&StepId::single(&node.name));
         }
-        if changes.created || !changes.events.is_empty() {
-            changes.run = Some(self.run.clone());
-        }
+        changes.first_event = self.run.events + 1;
+        self.run.events += changes.events.len() as u64;
+        changes.run = Some(self.run.clone());
         changes
     }
+}
+
+/// About how much memory a value takes, in bytes.
+fn weight(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| NAME_BYTES + name.len() + weight(value))
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + inside
 }

@@ -639,6 +639,7 @@ mod tests {
             status: RunStatus::Failed,
             round: 1,
             revision: 1,
+            events: 0,
             input: json!({}),
             fingerprint: String::new(),
             stores: StoreUrls {

@@ -1,12 +1,12 @@
 //! What is read, inside a transaction or on a connection of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
-use telecine_engine::run::{Node, RecordedEvent, Run, Snapshot, Step, StepRecord};
+use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
     DefinitionRecord, Due, Fence, PlanHead, StepSet, StoreError, ViewRows,
 };
@@ -33,13 +33,34 @@ pub(crate) async fn find_run(
     Ok(id.map(Into::into))
 }
 
-/// Headers and nodes of runs, locked until the transaction ends.
-pub(crate) async fn lock_views(
+/// Locks runs until the transaction ends; answers the revision of each that is there.
+pub(crate) async fn lock_runs(
     db: &mut PgConnection,
-    runs: &[&str],
-) -> Result<Vec<ViewRows>, Error> {
+    runs: &BTreeSet<RunId>,
+) -> Result<BTreeMap<RunId, u64>, Error> {
+    let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
     let rows = sqlx::query(include_str!("sql/lock_runs.sql"))
-        .bind(runs)
+        .bind(ids)
+        .fetch_all(db)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((
+                Cells(row).text("id")?.into(),
+                Cells(row).number("revision")?,
+            ))
+        })
+        .collect()
+}
+
+/// Headers and nodes of runs, as far as they are there.
+pub(crate) async fn views(
+    db: &mut PgConnection,
+    runs: &BTreeSet<RunId>,
+) -> Result<Vec<ViewRows>, Error> {
+    let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+    let rows = sqlx::query("select * from run where id = any($1)")
+        .bind(ids)
         .fetch_all(db)
         .await?;
     rows.iter().map(view).collect()
@@ -86,12 +107,10 @@ pub(crate) async fn steps(
     rows.iter().map(|row| Cells(row).step()).collect()
 }
 
-/// Outputs of nodes of many runs. A node whose list was never read has none; one whose list was
-/// empty has an empty one.
+/// Outputs of nodes of many runs, those without steps left out.
 pub(crate) async fn outputs(
     db: &mut PgConnection,
     wanted: &[(RunId, Vec<String>)],
-    graphs: &HashMap<RunId, Vec<Node>>,
 ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, Error> {
     let pairs = || {
         wanted
@@ -99,19 +118,6 @@ pub(crate) async fn outputs(
             .flat_map(|(run, nodes)| nodes.iter().map(move |node| (run, node)))
     };
     let mut outputs: BTreeMap<RunId, BTreeMap<String, Value>> = BTreeMap::new();
-    for (run, name) in pairs() {
-        let mut nodes = graphs.get(run).into_iter().flatten();
-        if let Some(node) = nodes.find(|node| node.name == *name) {
-            let empty = match node.total {
-                None => Value::Null,
-                Some(_) => Value::Array(Vec::new()),
-            };
-            outputs
-                .entry(run.clone())
-                .or_default()
-                .insert(name.clone(), empty);
-        }
-    }
     let (runs, nodes): (Vec<&str>, Vec<&str>) = pairs()
         .map(|(run, node)| (run.as_str(), node.as_str()))
         .unzip();

@@ -198,6 +198,7 @@ impl Cells<'_> {
             status: self.name("status", RunStatus::parse)?,
             round: self.small("round")?,
             revision: self.number("revision")?,
+            events: self.number("events")?,
             input: self.json("input")?,
             fingerprint: self.text("fingerprint")?,
             stores: StoreUrls {

@@ -13,26 +13,15 @@ use telecine_engine::run::{Event, Node, Run, Step, StepStatus};
 use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
 
 use crate::error::Error;
-use crate::read;
 use crate::rows::{StepKeys, clean, count, item, narrow_count};
 
 /// Steps written by one statement; bounds the memory it takes to write 100,000 with 64 KiB each.
 const STEPS_AT_ONCE: usize = 5_000;
 
-/// What a transaction knows of the runs that it has locked.
-#[derive(Debug, Default)]
-pub(crate) struct Locked {
-    /// Their nodes, in the order of the definition.
-    pub(crate) graphs: HashMap<RunId, Vec<Node>>,
-    /// Steps seen in the table `ready`.
-    pub(crate) ready: HashSet<(RunId, StepId)>,
-}
-
 /// Where and when rows are written.
 pub(crate) struct Writing<'c> {
     pub(crate) connection: &'c mut PgConnection,
     pub(crate) now: DateTime<Utc>,
-    pub(crate) locked: &'c mut Locked,
 }
 
 /// A step about to be written, with the place of its node.
@@ -41,15 +30,14 @@ type Placed<'a> = (&'a RunId, i32, &'a Step);
 impl Writing<'_> {
     /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
     pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        self.know(changes).await?;
         for (run, changes) in changes {
             self.collapse(run, &changes.collapsed).await?;
         }
         let forgotten = each(changes, |changes| &changes.forgotten);
         self.forget(&forgotten.collect()).await?;
-        let numbers = self.headers(changes).await?;
-        let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
-        self.steps(&steps, &Tickets::of(changes)).await?;
+        self.headers(changes).await?;
+        self.clear(changes).await?;
+        self.steps(&placed(changes)?, &Tickets::of(changes)).await?;
         for (run, changes) in changes {
             self.untouched(run, &changes.untouched).await?;
         }
@@ -63,29 +51,7 @@ impl Writing<'_> {
                     .await?;
             }
         }
-        self.events(
-            &numbers,
-            &each(changes, |changes| &changes.events).collect::<Vec<_>>(),
-        )
-        .await
-    }
-
-    /// Locks the runs that are there and were not locked yet.
-    async fn know(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let unknown: Vec<&str> = changes
-            .iter()
-            .filter(|(_, changes)| !changes.created)
-            .map(|(run, _)| run)
-            .filter(|run| !self.locked.graphs.contains_key(*run))
-            .map(RunId::as_str)
-            .collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        for rows in read::lock_views(self.connection, &unknown).await? {
-            self.locked.graphs.insert(rows.run.id, rows.nodes);
-        }
-        Ok(())
+        self.events(&numbered(changes)).await
     }
 
     async fn collapse(&mut self, run: &RunId, nodes: &[String]) -> Result<(), Error> {
@@ -105,8 +71,6 @@ impl Writing<'_> {
                 .execute(&mut *self.connection)
                 .await?;
         }
-        let gone = |(of, step): &(RunId, StepId)| of == run && nodes.contains(&step.node);
-        self.locked.ready.retain(|step| !gone(step));
         Ok(())
     }
 
@@ -130,71 +94,49 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Writes headers and nodes; answers the number of the first new event of each run.
-    async fn headers(
-        &mut self,
-        changes: &[(RunId, Changes)],
-    ) -> Result<HashMap<RunId, i64>, Error> {
-        let mut numbers = self.create(changes).await?;
-        let mut headers = Headers::default();
-        for (run, changes) in changes.iter().filter(|(_, changes)| !changes.created) {
-            let nodes = self.locked.graphs.get_mut(run);
-            let nodes = nodes.ok_or_else(|| StoreError::NoRun(run.clone()))?;
-            for node in &changes.nodes {
-                if let Some(known) = nodes.iter_mut().find(|known| known.name == node.name) {
-                    known.clone_from(node);
-                }
-            }
-            headers.push(run, changes, nodes)?;
-        }
-        numbers.extend(headers.write(self.connection).await?);
-        Ok(numbers)
-    }
-
-    /// Inserts the runs that are new; answers the number of the first event of each.
-    async fn create(&mut self, changes: &[(RunId, Changes)]) -> Result<HashMap<RunId, i64>, Error> {
-        let (mut rows, mut numbers) = (NewRuns::default(), HashMap::new());
-        for (id, changes) in changes.iter().filter(|(_, changes)| changes.created) {
+    /// Writes headers and nodes.
+    async fn headers(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let (mut new, mut headers) = (NewRuns::default(), Headers::default());
+        for (id, changes) in changes {
             let run = changes.run.as_ref();
-            rows.push(run.ok_or_else(|| StoreError::NoRun(id.clone()))?, changes)?;
-            numbers.insert(id.clone(), 1);
-            let graph = (id.clone(), changes.nodes.clone());
-            self.locked.graphs.extend([graph]);
+            let run = run.ok_or_else(|| StoreError::NoRun(id.clone()))?;
+            match changes.created {
+                true => new.push(run, changes)?,
+                false => headers.push(run, changes)?,
+            }
         }
-        rows.write(self.connection).await?;
-        Ok(numbers)
+        new.write(self.connection).await?;
+        headers.write(self.connection).await
     }
 
-    async fn steps(
-        &mut self,
-        steps: &[(&RunId, &Step)],
-        tickets: &Tickets<'_>,
-    ) -> Result<(), Error> {
+    /// Forgets the progress of steps.
+    async fn clear(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let keys: StepKeys<'_> = each(changes, |changes| &changes.cleared).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(include_str!("sql/clear_progress.sql"))
+            .bind(&keys.runs)
+            .bind(&keys.nodes)
+            .bind(&keys.items)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn steps(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
         if steps.is_empty() {
             return Ok(());
         }
-        let mut placed = Vec::with_capacity(steps.len());
-        for (run, step) in steps {
-            placed.push((*run, self.place(run, step)?, *step));
-        }
-        let made_before = self.made_before(&placed).await?;
-        for part in placed.chunks(STEPS_AT_ONCE) {
+        let made_before = self.made_before(steps).await?;
+        for part in steps.chunks(STEPS_AT_ONCE) {
             let mut columns = StepColumns::default();
             for placed in part {
                 columns.push(placed, &made_before)?;
             }
             columns.write(self.connection).await?;
         }
-        self.ready(&placed, tickets).await
-    }
-
-    fn place(&self, run: &RunId, step: &Step) -> Result<i32, Error> {
-        let nodes = self.locked.graphs.get(run);
-        let place = nodes.and_then(|nodes| nodes.iter().position(|n| n.name == step.id.node));
-        let place = place.and_then(|place| i32::try_from(place).ok());
-        place.ok_or_else(|| {
-            StoreError::Corrupt(format!("{run} has no node for the step {}", step.id)).into()
-        })
+        self.ready(steps, tickets).await
     }
 
     /// Attempts of steps that are made anew under the name of an earlier one, whose numbers go on.
@@ -224,66 +166,48 @@ impl Writing<'_> {
             .collect())
     }
 
-    /// Keeps the table of what can be claimed in step.
+    /// Keeps the table of what can be claimed in step. Which of the steps that cannot be claimed could be
+    /// before is not known: looking for a row that is not there costs less than keeping account.
     async fn ready(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
-        let (mut opened, mut closed) = (StepKeys::default(), StepKeys::default());
-        let (mut positions, mut activities) = (Vec::new(), Vec::new());
+        let (mut opened, mut closed) = (ReadyColumns::default(), ReadyColumns::default());
         let (mut kinds, mut ranks) = (Vec::new(), Vec::new());
-        for (run, position, step) in steps {
-            let key = ((*run).clone(), step.id.clone());
-            if step.status == StepStatus::Ready {
-                if self.locked.ready.insert(key) {
+        for placed @ (run, _, step) in steps {
+            match step.status {
+                StepStatus::Ready => {
                     let ticket = tickets.get(run, step);
                     let (kind, rank) = ticket.ok_or_else(|| {
                         StoreError::Corrupt(format!("{run}: {} waits without a ticket", step.id))
                     })?;
                     kinds.push(kind);
                     ranks.push(rank);
-                    opened.push(run, &step.id);
-                    positions.push(*position);
-                    activities.push(step.activity.as_str());
+                    opened.push(placed);
                 }
-            } else if self.locked.ready.remove(&key) {
-                closed.push(run, &step.id);
+                StepStatus::Pending => {}
+                _ => closed.push(placed),
             }
         }
-        if !closed.is_empty() {
-            let places: Vec<i32> = closed
-                .runs
-                .iter()
-                .zip(&closed.nodes)
-                .map(|(run, node)| self.position(run, node))
-                .collect();
+        if !closed.keys.is_empty() {
             sqlx::query(include_str!("sql/close_steps.sql"))
-                .bind(&closed.runs)
-                .bind(places)
-                .bind(&closed.items)
+                .bind(&closed.keys.runs)
+                .bind(closed.positions)
+                .bind(&closed.keys.items)
                 .execute(&mut *self.connection)
                 .await?;
         }
-        if opened.is_empty() {
+        if opened.keys.is_empty() {
             return Ok(());
         }
         sqlx::query(include_str!("sql/open_steps.sql"))
-            .bind(&opened.runs)
-            .bind(&opened.nodes)
-            .bind(&opened.items)
-            .bind(positions)
-            .bind(activities)
+            .bind(&opened.keys.runs)
+            .bind(&opened.keys.nodes)
+            .bind(&opened.keys.items)
+            .bind(opened.positions)
+            .bind(opened.activities)
             .bind(kinds)
             .bind(ranks)
             .execute(&mut *self.connection)
             .await?;
         Ok(())
-    }
-
-    fn position(&self, run: &str, node: &str) -> i32 {
-        let run = RunId::from(run.to_owned());
-        let nodes = self.locked.graphs.get(&run);
-        let place = nodes.and_then(|nodes| nodes.iter().position(|known| known.name == node));
-        place
-            .and_then(|place| i32::try_from(place).ok())
-            .unwrap_or(-1)
     }
 
     async fn untouched(&mut self, run: &RunId, nodes: &[Node]) -> Result<(), Error> {
@@ -423,40 +347,32 @@ impl Writing<'_> {
 
     /// Appends an event of a run that is locked.
     pub(crate) async fn event(&mut self, run: &RunId, event: &Event) -> Result<(), Error> {
-        let number = "update run set events = events + 1 where id = $1 returning events";
+        let number = "update run set events = events + 1, revision = revision + 1 where id = $1 \
+                      returning events";
         let number: i64 = sqlx::query_scalar(number)
             .bind(run.as_str())
             .fetch_one(&mut *self.connection)
             .await?;
-        self.events(&HashMap::from([(run.clone(), number)]), &[(run, event)])
-            .await
+        self.events(&[(run, number, event)]).await
     }
 
-    /// Appends events, numbered from the first number of their run.
-    async fn events(
-        &mut self,
-        first: &HashMap<RunId, i64>,
-        events: &[(&RunId, &Event)],
-    ) -> Result<(), Error> {
+    /// Appends events, each with its run and its number.
+    async fn events(&mut self, events: &[(&RunId, i64, &Event)]) -> Result<(), Error> {
         if events.is_empty() {
             return Ok(());
         }
-        let mut next = first.clone();
-        let mut told: Vec<&RunId> = Vec::new();
+        let mut told: Vec<(&RunId, i64, i64)> = Vec::new();
         let (mut runs, mut numbers, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         let (mut steps, mut data) = (Vec::new(), Vec::new());
-        for (run, event) in events {
-            let number = next
-                .get_mut(*run)
-                .ok_or_else(|| StoreError::NoRun((*run).clone()))?;
+        for (run, number, event) in events {
             runs.push(run.as_str());
             numbers.push(*number);
             kinds.push(event.kind.as_str());
             steps.push(event.step.as_ref().map(ToString::to_string));
             data.push(serde_json::to_string(&event.data)?);
-            *number += 1;
-            if first.get(*run).is_some_and(|first| *first + 1 == *number) {
-                told.push(*run);
+            match told.last_mut() {
+                Some((last, _, to)) if last == run => *to = *number,
+                _ => told.push((run, *number, *number)),
             }
         }
         sqlx::query(include_str!("sql/save_events.sql"))
@@ -466,13 +382,23 @@ impl Writing<'_> {
             .bind(steps)
             .bind(data)
             .bind(self.now)
-            .bind(told.iter().map(|run| run.as_str()).collect::<Vec<_>>())
-            .bind(told.iter().map(|run| first[*run]).collect::<Vec<_>>())
-            .bind(told.iter().map(|run| next[*run] - 1).collect::<Vec<_>>())
+            .bind(told.iter().map(|it| it.0.as_str()).collect::<Vec<_>>())
+            .bind(told.iter().map(|it| it.1).collect::<Vec<_>>())
+            .bind(told.iter().map(|it| it.2).collect::<Vec<_>>())
             .execute(&mut *self.connection)
             .await?;
         Ok(())
     }
+}
+
+/// The events of all runs, each with its run and its number.
+fn numbered(changes: &[(RunId, Changes)]) -> Vec<(&RunId, i64, &Event)> {
+    let of_runs = changes.iter().flat_map(|(run, changes)| {
+        let numbers = count(changes.first_event)..;
+        let events = numbers.zip(&changes.events);
+        events.map(move |(number, event)| (run, number, event))
+    });
+    of_runs.collect()
 }
 
 /// What objects of a step are named by.
@@ -530,7 +456,7 @@ impl<'a> NewRuns<'a> {
         self.status.push(run.status.as_str());
         self.rounds.push(narrow_count(run.round));
         self.revisions.push(count(run.revision));
-        self.events.push(count(changes.events.len() as u64));
+        self.events.push(count(run.events));
         self.nodes.push(serde_json::to_string(&changes.nodes)?);
         self.inputs.push(serde_json::to_string(&run.input)?);
         self.fingerprints.push(&run.fingerprint);
@@ -579,15 +505,15 @@ impl<'a> NewRuns<'a> {
     }
 }
 
-/// Headers as `save_runs.sql` takes them. A run without a new header keeps its own.
+/// Headers as `save_runs.sql` takes them.
 #[derive(Default)]
 struct Headers<'a> {
     runs: Vec<&'a str>,
     nodes: Vec<String>,
     events: Vec<i64>,
-    status: Vec<Option<&'static str>>,
-    rounds: Vec<Option<i32>>,
-    revisions: Vec<Option<i64>>,
+    status: Vec<&'static str>,
+    rounds: Vec<i32>,
+    revisions: Vec<i64>,
     outputs: Vec<Option<String>>,
     errors: Vec<Option<String>>,
     started: Vec<Option<DateTime<Utc>>>,
@@ -595,28 +521,25 @@ struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    fn push(&mut self, run: &'a RunId, changes: &'a Changes, nodes: &[Node]) -> Result<(), Error> {
-        let header: Option<&Run> = changes.run.as_ref();
-        self.runs.push(run.as_str());
-        self.nodes.push(serde_json::to_string(nodes)?);
-        self.events.push(count(changes.events.len() as u64));
-        self.status.push(header.map(|run| run.status.as_str()));
-        self.rounds.push(header.map(|run| narrow_count(run.round)));
-        self.revisions.push(header.map(|run| count(run.revision)));
-        self.outputs
-            .push(json(header.and_then(|run| run.output.as_ref()))?);
-        self.errors
-            .push(json(header.and_then(|run| run.error.as_ref()))?);
-        self.started.push(header.and_then(|run| run.started_at));
-        self.ended.push(header.and_then(|run| run.ended_at));
+    fn push(&mut self, run: &'a Run, changes: &Changes) -> Result<(), Error> {
+        self.runs.push(run.id.as_str());
+        self.nodes.push(serde_json::to_string(&changes.nodes)?);
+        self.events.push(count(run.events));
+        self.status.push(run.status.as_str());
+        self.rounds.push(narrow_count(run.round));
+        self.revisions.push(count(run.revision));
+        self.outputs.push(json(run.output.as_ref())?);
+        self.errors.push(json(run.error.as_ref())?);
+        self.started.push(run.started_at);
+        self.ended.push(run.ended_at);
         Ok(())
     }
 
-    async fn write(self, db: &mut PgConnection) -> Result<HashMap<RunId, i64>, Error> {
+    async fn write(self, db: &mut PgConnection) -> Result<(), Error> {
         if self.runs.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(());
         }
-        let first: Vec<(String, i64)> = sqlx::query_as(include_str!("sql/save_runs.sql"))
+        sqlx::query(include_str!("sql/save_runs.sql"))
             .bind(self.runs)
             .bind(self.nodes)
             .bind(self.events)
@@ -627,12 +550,41 @@ impl<'a> Headers<'a> {
             .bind(self.errors)
             .bind(self.started)
             .bind(self.ended)
-            .fetch_all(db)
+            .execute(db)
             .await?;
-        Ok(first
-            .into_iter()
-            .map(|(run, number)| (RunId::from(run), number))
-            .collect())
+        Ok(())
+    }
+}
+
+/// The steps of all runs with the places of their nodes.
+fn placed(changes: &[(RunId, Changes)]) -> Result<Vec<Placed<'_>>, Error> {
+    let mut placed = Vec::new();
+    for (run, changes) in changes {
+        for step in &changes.steps {
+            let place = changes.place(&step.id.node);
+            let place = place.and_then(|place| i32::try_from(place).ok());
+            let place = place.ok_or_else(|| {
+                StoreError::Corrupt(format!("{run} has no node for the step {}", step.id))
+            })?;
+            placed.push((run, place, step));
+        }
+    }
+    Ok(placed)
+}
+
+/// Steps as the statements about the table `ready` take them.
+#[derive(Default)]
+struct ReadyColumns<'a> {
+    keys: StepKeys<'a>,
+    positions: Vec<i32>,
+    activities: Vec<&'a str>,
+}
+
+impl<'a> ReadyColumns<'a> {
+    fn push(&mut self, (run, position, step): &Placed<'a>) {
+        self.keys.push(run, &step.id);
+        self.positions.push(*position);
+        self.activities.push(&step.activity);
     }
 }
 

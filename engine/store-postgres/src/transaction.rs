@@ -11,7 +11,7 @@ use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{Run, Snapshot, Step, StepStatus};
+use telecine_engine::run::{Run, Snapshot, Step};
 use telecine_engine::store::{
     Created, Fence, PlanHead, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
 };
@@ -19,7 +19,7 @@ use telecine_engine::store::{
 use crate::error::Error;
 use crate::pool::{Lease, QUICK, WIDE, within};
 use crate::rows::{self, Cells, StepKeys};
-use crate::save::{Locked, Writing};
+use crate::save::Writing;
 use crate::{claim, keys, read, sessions};
 
 /// Steps from which on writing them takes [`WIDE`].
@@ -30,7 +30,6 @@ const MANY: usize = 5_000;
 pub(crate) struct PostgresTransaction {
     inner: Lease,
     now: DateTime<Utc>,
-    locked: Locked,
 }
 
 impl PostgresTransaction {
@@ -38,7 +37,6 @@ impl PostgresTransaction {
         Ok(Self {
             now: inner.begin().await?,
             inner,
-            locked: Locked::default(),
         })
     }
 
@@ -46,7 +44,6 @@ impl PostgresTransaction {
         Writing {
             connection: &mut self.inner,
             now: self.now,
-            locked: &mut self.locked,
         }
     }
 
@@ -91,17 +88,6 @@ impl PostgresTransaction {
         Ok(answers)
     }
 
-    async fn views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, Error> {
-        let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
-        let views = read::lock_views(&mut self.inner, &ids).await?;
-        for rows in &views {
-            self.locked
-                .graphs
-                .insert(rows.run.id.clone(), rows.nodes.clone());
-        }
-        Ok(views)
-    }
-
     async fn steps(&mut self, wanted: &[(RunId, StepSet)]) -> Result<Vec<(RunId, Step)>, Error> {
         let mut keys = StepKeys::default();
         let mut steps = Vec::new();
@@ -116,25 +102,7 @@ impl PostgresTransaction {
             }
         }
         steps.extend(read::single_steps(&mut self.inner, &keys).await?);
-        let ready = steps
-            .iter()
-            .filter(|(_, step)| step.status == StepStatus::Ready);
-        let ready = ready.map(|(run, step)| (run.clone(), step.id.clone()));
-        self.locked.ready.extend(ready);
         Ok(steps)
-    }
-
-    async fn outputs(
-        &mut self,
-        wanted: &[(RunId, Vec<String>)],
-    ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, Error> {
-        let unknown = wanted.iter().map(|(run, _)| run);
-        let unknown = unknown.filter(|run| !self.locked.graphs.contains_key(*run));
-        let unknown: BTreeSet<RunId> = unknown.cloned().collect();
-        if !unknown.is_empty() {
-            self.views(&unknown).await?;
-        }
-        read::outputs(&mut self.inner, wanted, &self.locked.graphs).await
     }
 
     async fn replace_plan(&mut self, plan: &RetryPlan) -> Result<(), Error> {
@@ -210,8 +178,17 @@ impl Transaction for PostgresTransaction {
         self.part(QUICK, async |it| it.admit(new).await).await
     }
 
+    async fn lock_runs(
+        &mut self,
+        runs: &BTreeSet<RunId>,
+    ) -> Result<BTreeMap<RunId, u64>, StoreError> {
+        self.part(QUICK, async |it| read::lock_runs(&mut it.inner, runs).await)
+            .await
+    }
+
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
-        self.part(QUICK, async |it| it.views(runs).await).await
+        self.part(QUICK, async |it| read::views(&mut it.inner, runs).await)
+            .await
     }
 
     async fn load_steps(
@@ -228,7 +205,8 @@ impl Transaction for PostgresTransaction {
         &mut self,
         wanted: &[(RunId, Vec<String>)],
     ) -> Result<BTreeMap<RunId, BTreeMap<String, Value>>, StoreError> {
-        self.part(WIDE, async |it| it.outputs(wanted).await).await
+        self.part(WIDE, async |it| read::outputs(&mut it.inner, wanted).await)
+            .await
     }
 
     async fn load_checkpoints(

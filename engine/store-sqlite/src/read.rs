@@ -1,10 +1,9 @@
 //! What is read, inside a transaction or on a connection of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
@@ -47,25 +46,27 @@ pub(crate) async fn views(
         .bind(&ids)
         .fetch_all(&mut *db)
         .await?;
-    let mut views = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let (run, nodes) = (Cells(row).run()?, Vec::new());
-        views.push(ViewRows { run, nodes });
-    }
-    let rows = sqlx::query(include_str!("sql/load_nodes.sql"))
-        .bind(&ids)
+    rows.iter().map(|row| Cells(row).view()).collect()
+}
+
+/// Revisions of runs, as far as they are there.
+pub(crate) async fn revisions(
+    db: &mut SqliteConnection,
+    runs: &BTreeSet<RunId>,
+) -> Result<BTreeMap<RunId, u64>, Error> {
+    let ids = runs.iter().map(RunId::as_str).collect::<Vec<_>>();
+    let rows = sqlx::query(include_str!("sql/lock_runs.sql"))
+        .bind(serde_json::to_string(&ids)?)
         .fetch_all(db)
         .await?;
-    // Both are in the order of ids.
-    let mut place = 0;
-    for row in &rows {
-        let id: &str = row.try_get("run")?;
-        while views[place].run.id.as_str() != id {
-            place += 1;
-        }
-        views[place].nodes.push(Cells(row).node()?);
-    }
-    Ok(views)
+    rows.iter()
+        .map(|row| {
+            Ok((
+                Cells(row).text("id")?.into(),
+                Cells(row).number("revision")?,
+            ))
+        })
+        .collect()
 }
 
 /// Header and nodes of a run, if it is there.
@@ -128,7 +129,7 @@ async fn steps(db: &mut SqliteConnection, run: &RunId, settled: bool) -> Result<
     rows.iter().map(|row| Cells(row).step()).collect()
 }
 
-/// Outputs of nodes of runs.
+/// Outputs of nodes of runs, those without steps left out.
 pub(crate) async fn outputs(
     db: &mut SqliteConnection,
     wanted: &[(RunId, Vec<String>)],
@@ -144,28 +145,16 @@ pub(crate) async fn outputs(
     let mut outputs: BTreeMap<RunId, BTreeMap<String, Value>> = BTreeMap::new();
     for row in &rows {
         let row = Cells(row);
-        add_output(outputs.entry(row.run_id()?).or_default(), &row)?;
+        let step = row.step_id()?;
+        let output = row.optional_json("output")?.unwrap_or(Value::Null);
+        let of_node = outputs.entry(row.run_id()?).or_default().entry(step.node);
+        match (step.item, of_node.or_default()) {
+            (None, of_node) => *of_node = output,
+            (Some(_), Value::Array(list)) => list.push(output),
+            (Some(_), of_node) => *of_node = Value::Array(vec![output]),
+        }
     }
     Ok(outputs)
-}
-
-/// Adds the output of one step to that of its node. A node whose list was never read has none; one
-/// whose list was empty has an empty one.
-fn add_output(outputs: &mut BTreeMap<String, Value>, row: &Cells<'_>) -> Result<(), Error> {
-    let output = row.optional_json("output")?.unwrap_or(Value::Null);
-    let node = outputs.entry(row.text("name")?).or_insert(Value::Null);
-    let item: Option<i64> = row.optional_number("item")?;
-    let total: Option<u32> = row.optional_number("total")?;
-    match (item, total) {
-        (None, None) => {}
-        (None, Some(_)) => *node = Value::Array(Vec::new()),
-        (Some(item), _) if item < 0 => *node = output,
-        (Some(_), _) => match node {
-            Value::Array(list) => list.push(output),
-            first => *first = Value::Array(vec![output]),
-        },
-    }
-    Ok(())
 }
 
 pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Snapshot, Error> {

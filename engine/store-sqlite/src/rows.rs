@@ -16,7 +16,7 @@ use telecine_engine::run::{
     Attempt, AttemptOutcome, CheckpointHead, Event, Failure, Node, RecordedEvent, Run, RunStatus,
     Step, StepStatus, StoreUrls,
 };
-use telecine_engine::store::{AttemptEnd, AttemptStart, Fence, StoreError};
+use telecine_engine::store::{AttemptEnd, AttemptStart, Fence, StoreError, ViewRows};
 
 use crate::clock;
 use crate::error::Error;
@@ -143,6 +143,7 @@ impl Cells<'_> {
             status: self.name("status", RunStatus::parse)?,
             round: self.number("round")?,
             revision: self.number("revision")?,
+            events: self.number("events")?,
             input: self.json("input")?,
             fingerprint: self.text("fingerprint")?,
             stores: self.stores()?,
@@ -157,15 +158,10 @@ impl Cells<'_> {
         })
     }
 
-    pub(crate) fn node(&self) -> Result<Node, Error> {
-        Ok(Node {
-            name: self.text("name")?,
-            status: self.name("status", StepStatus::parse)?,
-            total: self.optional_number("total")?,
-            settled: self.number("settled")?,
-            failed: self.number("failed")?,
-            held: self.number("held")?,
-            reason: self.optional_text("reason")?,
+    pub(crate) fn view(&self) -> Result<ViewRows, Error> {
+        Ok(ViewRows {
+            run: self.run()?,
+            nodes: self.json("nodes")?,
         })
     }
 
@@ -306,10 +302,10 @@ pub(crate) struct RunCells<'a> {
     created_at: i64,
 }
 
-impl<'a> From<&'a Run> for RunCells<'a> {
-    fn from(run: &'a Run) -> Self {
+impl<'a> RunCells<'a> {
+    pub(crate) fn new(run: &'a Run, nodes: &'a [Node]) -> Self {
         Self {
-            header: HeaderCells::from(run),
+            header: HeaderCells::new(run, nodes),
             workflow: &run.workflow,
             version: run.version,
             definition: &run.definition,
@@ -332,6 +328,8 @@ pub(crate) struct HeaderCells<'a> {
     status: &'static str,
     round: u32,
     revision: u64,
+    events: u64,
+    nodes: &'a [Node],
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -340,13 +338,15 @@ pub(crate) struct HeaderCells<'a> {
     ended_at: Option<i64>,
 }
 
-impl<'a> From<&'a Run> for HeaderCells<'a> {
-    fn from(run: &'a Run) -> Self {
+impl<'a> HeaderCells<'a> {
+    pub(crate) fn new(run: &'a Run, nodes: &'a [Node]) -> Self {
         Self {
             id: run.id.as_str(),
             status: run.status.as_str(),
             round: run.round,
             revision: run.revision,
+            events: run.events,
+            nodes,
             output: run.output.as_ref(),
             error: run.error.as_ref(),
             started_at: millis(run.started_at),
@@ -359,33 +359,21 @@ fn millis(time: Option<DateTime<Utc>>) -> Option<i64> {
     time.map(|time| time.timestamp_millis())
 }
 
-/// A node as `save_nodes.sql` takes it, and with its place as `create_nodes.sql` does.
+/// A node as `save_untouched.sql` takes it.
 #[derive(Serialize)]
 pub(crate) struct NodeCells<'a> {
-    run: &'a str,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<usize>,
+    #[serde(flatten)]
+    node: NodeKey<'a>,
     status: &'static str,
-    total: Option<u32>,
-    settled: u32,
-    failed: u32,
-    held: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
 
 impl<'a> NodeCells<'a> {
-    pub(crate) fn new(run: &'a RunId, (node, position): (&'a Node, Option<usize>)) -> Self {
+    pub(crate) fn new(run: &'a RunId, node: &'a Node) -> Self {
         Self {
-            run: run.as_str(),
-            name: &node.name,
-            position,
+            node: NodeKey::new(run, &node.name),
             status: node.status.as_str(),
-            total: node.total,
-            settled: node.settled,
-            failed: node.failed,
-            held: node.held,
             reason: node.reason.as_deref(),
         }
     }
@@ -407,12 +395,16 @@ impl<'a> NodeKey<'a> {
     }
 }
 
+/// A step with its run and the place of its node.
+pub(crate) type Placed<'a> = (&'a RunId, usize, &'a Step);
+
 /// A step as `save_steps.sql` takes it. What is `None` is left out and becomes NULL; an output that
 /// is JSON's `null` is not left out.
 #[derive(Serialize)]
 pub(crate) struct StepCells<'a> {
     #[serde(flatten)]
     step: FullKey<'a>,
+    position: usize,
     activity: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -443,9 +435,10 @@ pub(crate) struct StepCells<'a> {
 }
 
 impl<'a> StepCells<'a> {
-    /// A step, and kind and rank of the ticket that it waits with.
-    pub(crate) fn new((run, step): (&'a RunId, &'a Step), ticket: Option<(&'a str, i64)>) -> Self {
+    /// A step with the place of its node, and kind and rank of the ticket that it waits with.
+    pub(crate) fn new((run, position, step): Placed<'a>, ticket: Option<(&'a str, i64)>) -> Self {
         Self {
+            position,
             kind: ticket.map(|(kind, _)| kind),
             rank: ticket.map(|(_, rank)| rank),
             step: FullKey::new(run, &step.id),
@@ -586,13 +579,15 @@ pub(crate) struct ArtifactCells<'a> {
 #[derive(Serialize)]
 pub(crate) struct EventCells<'a> {
     pub(crate) run: &'a str,
+    pub(crate) seq: u64,
     #[serde(flatten)]
     pub(crate) event: &'a Event,
 }
 
-/// How many events of a run are new, as `tell_feed.sql` takes it.
+/// Which events of a run are new, as `tell_feed.sql` takes it.
 #[derive(Serialize)]
 pub(crate) struct ToldCells<'a> {
     pub(crate) run: &'a str,
-    pub(crate) events: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }

@@ -6,13 +6,13 @@ use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Tickets;
-use telecine_engine::run::{Event, Step, StepStatus};
+use telecine_engine::run::{Event, StepStatus};
 use telecine_engine::store::StoreError;
 
 use crate::error::Error;
 use crate::rows::{
     ArtifactCells, AttemptCells, EventCells, FullKey, HeaderCells, InputCells, NodeCells, NodeKey,
-    ProgressCells, RunCells, StartCells, StepCells, ToldCells,
+    Placed, ProgressCells, RunCells, StartCells, StepCells, ToldCells,
 };
 
 /// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
@@ -46,48 +46,30 @@ impl Writing<'_> {
         let forgotten: Vec<_> = each(changes, |changes| &changes.forgotten).collect();
         self.forget(&forgotten).await?;
         self.headers(changes).await?;
-        let steps: Vec<_> = each(changes, |changes| &changes.steps).collect();
-        let tickets = Tickets::of(changes);
-        self.steps(&steps, &tickets).await?;
-        self.begin_anew(&steps).await?;
+        self.steps(&placed(changes)?, &Tickets::of(changes)).await?;
+        self.clear(changes).await?;
         let untouched = each(changes, |changes| &changes.untouched);
-        let untouched = untouched.map(|(run, node)| NodeCells::new(run, (node, None)));
+        let untouched = untouched.map(|(run, node)| NodeCells::new(run, node));
         self.many_now(include_str!("sql/save_untouched.sql"), untouched)
             .await?;
         self.attempts(changes).await?;
         self.artifacts(changes).await?;
-        let events = each(changes, |changes| &changes.events);
-        self.events(events.map(|(run, event)| EventCells {
-            run: run.as_str(),
-            event,
-        }))
-        .await
+        self.events(numbered(changes)).await
     }
 
     /// Writes headers and nodes.
     async fn headers(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let (mut new, mut new_nodes) = (Vec::new(), Vec::new());
-        let (mut changed, mut nodes) = (Vec::new(), Vec::new());
-        for (run, changes) in changes {
-            let header = changes.run.as_ref();
-            if changes.created {
-                new.extend(header.map(RunCells::from));
-                let places = changes.nodes.iter().enumerate();
-                let cells = |(place, node)| NodeCells::new(run, (node, Some(place)));
-                new_nodes.extend(places.map(cells));
-            } else {
-                changed.extend(header.map(HeaderCells::from));
-                let cells = |node| NodeCells::new(run, (node, None));
-                nodes.extend(changes.nodes.iter().map(cells));
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for (_, changes) in changes {
+            let Some(run) = &changes.run else { continue };
+            match changes.created {
+                true => new.push(RunCells::new(run, &changes.nodes)),
+                false => changed.push(HeaderCells::new(run, &changes.nodes)),
             }
         }
         self.many(include_str!("sql/create_runs.sql"), new.iter())
             .await?;
-        self.many(include_str!("sql/create_nodes.sql"), new_nodes.iter())
-            .await?;
         self.many(include_str!("sql/save_runs.sql"), changed.iter())
-            .await?;
-        self.many(include_str!("sql/save_nodes.sql"), nodes.iter())
             .await?;
         Ok(())
     }
@@ -117,27 +99,19 @@ impl Writing<'_> {
         Ok(())
     }
 
-    async fn steps(
-        &mut self,
-        steps: &[(&RunId, &Step)],
-        tickets: &Tickets<'_>,
-    ) -> Result<(), Error> {
-        let cells = steps.iter().map(|(run, step)| {
+    async fn steps(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
+        let cells = steps.iter().map(|(run, position, step)| {
             let waits = step.status == StepStatus::Ready;
             let ticket = waits.then(|| tickets.get(run, step));
-            StepCells::new((run, step), ticket.flatten())
+            StepCells::new((run, *position, step), ticket.flatten())
         });
-        let written = self.many(include_str!("sql/save_steps.sql"), cells).await?;
-        if written != steps.len() as u64 {
-            let message = "a run has no node for some of the steps to be saved";
-            return Err(StoreError::Corrupt(message.to_owned()).into());
-        }
+        self.many(include_str!("sql/save_steps.sql"), cells).await?;
         let inputs = steps
             .iter()
-            .filter_map(|(run, step)| InputCells::of(run, step));
+            .filter_map(|(run, _, step)| InputCells::of(run, step));
         self.many(include_str!("sql/save_inputs.sql"), inputs)
             .await?;
-        let progress = steps.iter().filter_map(|(run, step)| {
+        let progress = steps.iter().filter_map(|(run, _, step)| {
             let progress = step.progress.as_ref()?;
             Some(ProgressCells::new(run, &step.id, progress))
         });
@@ -154,17 +128,10 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Forgets the inputs and the progress of steps that have none any more.
-    async fn begin_anew(&mut self, steps: &[(&RunId, &Step)]) -> Result<(), Error> {
-        let inputs = steps.iter().filter(|(_, step)| step.input.is_none());
-        let inputs = keys(inputs.map(|(run, step)| (*run, &step.id)));
-        self.many(include_str!("sql/forget_inputs.sql"), inputs)
-            .await?;
-        // What was never claimed has none, and numbers of attempts never fall.
-        let claimed = steps.iter().filter(|(_, step)| step.attempts > 0);
-        let progress = claimed.filter(|(_, step)| step.progress.is_none());
-        let progress = keys(progress.map(|(run, step)| (*run, &step.id)));
-        self.many(include_str!("sql/forget_progress.sql"), progress)
+    /// Forgets the progress of steps.
+    async fn clear(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let cleared = each(changes, |changes| &changes.cleared);
+        self.many(include_str!("sql/forget_progress.sql"), keys(cleared))
             .await?;
         Ok(())
     }
@@ -183,10 +150,17 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Appends an event of a run.
+    /// Appends an event of an attempt.
     pub(crate) async fn event(&mut self, run: &RunId, event: &Event) -> Result<(), Error> {
+        let number = "update run set events = events + 1, revision = revision + 1 where id = $1 \
+                      returning events";
+        let number: i64 = sqlx::query_scalar(number)
+            .bind(run.as_str())
+            .fetch_one(&mut *self.connection)
+            .await?;
         self.events(std::iter::once(EventCells {
             run: run.as_str(),
+            seq: number.unsigned_abs(),
             event,
         }))
         .await
@@ -199,10 +173,11 @@ impl Writing<'_> {
     ) -> Result<(), Error> {
         let mut told: Vec<ToldCells<'_>> = Vec::new();
         let events = events.inspect(|event| match told.last_mut() {
-            Some(last) if last.run == event.run => last.events += 1,
+            Some(told) if told.run == event.run => told.last = event.seq,
             _ => told.push(ToldCells {
                 run: event.run,
-                events: 1,
+                first: event.seq,
+                last: event.seq,
             }),
         });
         self.many_now(include_str!("sql/save_events.sql"), events)
@@ -240,6 +215,33 @@ impl Writing<'_> {
         }
         Ok(())
     }
+}
+
+/// The steps of all runs with the places of their nodes.
+fn placed(changes: &[(RunId, Changes)]) -> Result<Vec<Placed<'_>>, Error> {
+    let mut placed = Vec::new();
+    for (run, changes) in changes {
+        for step in &changes.steps {
+            let place = changes.place(&step.id.node).ok_or_else(|| {
+                StoreError::Corrupt(format!("{run} has no node for the step {}", step.id))
+            })?;
+            placed.push((run, place, step));
+        }
+    }
+    Ok(placed)
+}
+
+/// The events of all runs with their numbers.
+fn numbered(changes: &[(RunId, Changes)]) -> impl Iterator<Item = EventCells<'_>> + Send {
+    changes.iter().flat_map(|(run, changes)| {
+        let numbers = changes.first_event..;
+        let events = numbers.zip(&changes.events);
+        events.map(|(seq, event)| EventCells {
+            run: run.as_str(),
+            seq,
+            event,
+        })
+    })
 }
 
 /// Keys of steps as rows.

@@ -63,6 +63,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "plan head",
         include_str!("../../../migrations/sqlite/0010_plan_head.sql"),
     ),
+    (
+        11,
+        "graph in run",
+        include_str!("../../../migrations/sqlite/0011_graph_in_run.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write
@@ -137,6 +142,7 @@ mod tests {
 
     use sqlx::sqlite::SqlitePoolOptions;
     use telecine_engine::queue::{PRIORITY_POINT_MS, Queue};
+    use telecine_engine::run::Node;
 
     use super::*;
     use crate::claim;
@@ -186,7 +192,10 @@ mod tests {
         insert into definition values ('d', 'n', 1, '{}', 0);
         insert into run values ('r', 'n', 1, 'd', 'running', 1, 1, '{}', 'f', 's', 'm', '{}', null,
             null, 0, 0, null);
-        insert into node values ('r', 'a', 0, 'ready', 2, 0, 0, 0, null);
+        insert into node values ('r', 'a', 1, 'ready', 2, 0, 0, 0, null),
+            ('r', 'b', 0, 'pending', 1, 0, 0, 0, null);
+        insert into event values ('r', 1, 0, 'run.started', null, 'null'),
+            ('r', 2, 0, 'step.ready', 'a', 'null');
         insert into session values ('w', 'host', 0, 1);
         insert into step (run, node, item, position, activity, status, input, fence, attempts,
             charged, losses, checkpoints, checkpoint_failures, session, progress, warnings, round)
@@ -228,6 +237,13 @@ mod tests {
             r#"[0,"running",3,7,"{\"in\":1}","{\"p\":1}",7,"[1]",4,"k","z","m"]"#.to_owned();
         let second = r#"[1,"pending",0,0,null,null,null,null,null,null,null,null]"#.to_owned();
         assert_eq!(kept, [first, second]);
+        let run: (String, i64) = sqlx::query_as("select nodes, events from run")
+            .fetch_one(&database)
+            .await
+            .unwrap();
+        let nodes: Vec<Node> = serde_json::from_str(&run.0).unwrap();
+        let names: Vec<_> = nodes.iter().map(|node| (&*node.name, node.total)).collect();
+        assert_eq!((names, run.1), (vec![("b", Some(1)), ("a", Some(2))], 2));
         let broken = sqlx::query("pragma foreign_key_check").fetch_all(&database);
         assert!(broken.await.unwrap().is_empty());
     }
@@ -239,7 +255,6 @@ mod tests {
         insert into run (id, workflow, version, definition, status, round, revision, input,
             fingerprint, source_store, media_store, labels, created_at, queue, priority)
         values ('r', 'n', 1, 'd', 'running', 1, 1, '{}', 'f', 's', 'm', '{}', 600000, 'critical', 2);
-        insert into node values ('r', 'a', 0, 'ready', 3, 0, 0, 0, null);
         insert into step (run, node, item, position, activity, status, fence, attempts, charged,
             losses, checkpoint_failures, warnings, round, kind, rank)
         values ('r', 'a', 0, 0, 'x.y@1', 'ready', 0, 0, 0, 0, 0, '[]', 1, null, null),

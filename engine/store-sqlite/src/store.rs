@@ -579,13 +579,12 @@ mod tests {
             include_str!("sql/load_checkpoints.sql"),
             include_str!("sql/due.sql"),
             include_str!("sql/next_due.sql"),
+            include_str!("sql/lock_runs.sql"),
             include_str!("sql/load_runs.sql"),
-            include_str!("sql/load_nodes.sql"),
             include_str!("sql/load_steps_by_key.sql"),
             include_str!("sql/load_steps.sql"),
             include_str!("sql/load_outputs.sql"),
             include_str!("sql/save_runs.sql"),
-            include_str!("sql/save_nodes.sql"),
             include_str!("sql/save_steps.sql"),
             include_str!("sql/save_untouched.sql"),
             include_str!("sql/collapse_steps.sql"),
@@ -596,7 +595,7 @@ mod tests {
         ] {
             let plan = plan(&store, sql).await;
             let scans = |line: &&String| {
-                ["SCAN step", "SCAN attempt", "SCAN run", "SCAN node"]
+                ["SCAN step", "SCAN attempt", "SCAN run"]
                     .iter()
                     .any(|scan| line.starts_with(scan))
                     && !line.contains("INDEX")

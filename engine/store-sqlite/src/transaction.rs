@@ -147,6 +147,14 @@ impl Transaction for SqliteTransaction {
         self.named(created)
     }
 
+    async fn lock_runs(
+        &mut self,
+        runs: &BTreeSet<RunId>,
+    ) -> Result<BTreeMap<RunId, u64>, StoreError> {
+        // The transaction has the only lock that there is.
+        Ok(read::revisions(&mut self.inner, runs).await?)
+    }
+
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
         Ok(read::views(&mut self.inner, runs.iter()).await?)
     }

@@ -739,6 +739,16 @@ impl Transaction for MemoryTransaction {
         Ok(created)
     }
 
+    async fn lock_runs(
+        &mut self,
+        runs: &BTreeSet<RunId>,
+    ) -> Result<BTreeMap<RunId, u64>, StoreError> {
+        let there = runs.iter().filter_map(|run| self.state.runs.get(run));
+        Ok(there
+            .map(|rows| (rows.run.id.clone(), rows.run.revision))
+            .collect())
+    }
+
     async fn load_views(&mut self, runs: &BTreeSet<RunId>) -> Result<Vec<ViewRows>, StoreError> {
         let there = runs.iter().filter_map(|run| self.state.runs.get(run));
         Ok(there.map(|rows| rows.view()).collect())
@@ -766,7 +776,7 @@ impl Transaction for MemoryTransaction {
             let Some(rows) = self.state.runs.get(run) else {
                 continue;
             };
-            let known = nodes.iter().filter(|node| rows.has_node(node));
+            let known = nodes.iter().filter(|node| rows.has_steps(node));
             let of_run = known.map(|node| (node.clone(), rows.output(node)));
             outputs.insert(run.clone(), of_run.collect());
         }

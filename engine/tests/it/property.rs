@@ -115,6 +115,7 @@ impl Subject {
             status: RunStatus::Queued,
             round: 1,
             revision: 0,
+            events: 0,
             input: json!({}),
             fingerprint: String::new(),
             stores: StoreUrls {

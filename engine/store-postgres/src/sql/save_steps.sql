@@ -15,7 +15,7 @@ from unnest(
 )
 on conflict (run, node, item) do update set
     status = excluded.status,
-    input = excluded.input,
+    input = coalesce(excluded.input, step.input),
     output = excluded.output,
     error = excluded.error,
     reason = excluded.reason,
@@ -27,7 +27,7 @@ on conflict (run, node, item) do update set
     session = excluded.session,
     due_at = excluded.due_at,
     deadline_at = excluded.deadline_at,
-    progress = excluded.progress,
+    progress = coalesce(excluded.progress, step.progress),
     warnings = excluded.warnings,
     round = excluded.round,
     started_at = excluded.started_at,

@@ -1,6 +1,5 @@
 -- Steps of a run in the order of the definition and of its lists: all, or those that are not
--- settled. The nodes are the outer loop, which makes the order that of two indexes: nothing is
--- sorted.
+-- settled.
 select
     step.*,
     step_input.value as input,
@@ -9,8 +8,7 @@ select
     checkpoint.attempt as checkpoint_attempt,
     checkpoint.covers_from,
     checkpoint.covers_to
-from node
-cross join step on step.run = node.run and step.node = node.name
+from step
 left join step_input
     on
         step_input.run = step.run
@@ -27,6 +25,6 @@ left join checkpoint
         and checkpoint.node = step.node
         and checkpoint.item = step.item
 where
-    node.run = $1
+    step.run = $1
     and ($2 or step.status in ('pending', 'ready', 'running', 'backoff'))
-order by node.position, step.item
+order by step.position, step.item

@@ -1,9 +1,11 @@
--- Writes what the machine can change in the headers of runs.
+-- Writes headers and nodes.
 update run
 set
     status = r.value ->> 'status',
     round = r.value ->> 'round',
     revision = r.value ->> 'revision',
+    events = r.value ->> 'events',
+    nodes = r.value -> 'nodes',
     output = r.value -> 'output',
     error = r.value -> 'error',
     started_at = r.value ->> 'started_at',

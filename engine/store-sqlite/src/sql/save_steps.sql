@@ -12,10 +12,10 @@ insert into step (
     ended_at, kind, rank
 )
 select
-    node.run,
-    node.name,
+    s.value ->> 'run',
+    s.value ->> 'node',
     s.value ->> 'item',
-    node.position,
+    s.value ->> 'position',
     s.value ->> 'activity',
     s.value ->> 'status',
     s.value -> 'output',
@@ -46,7 +46,6 @@ select
     s.value ->> 'kind',
     s.value ->> 'rank'
 from jsonb_each($1) as s
-cross join node on node.run = s.value ->> 'run' and node.name = s.value ->> 'node'
 where true
 on conflict (run, node, item) do update set
     status = excluded.status,

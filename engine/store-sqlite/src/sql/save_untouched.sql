@@ -7,4 +7,4 @@ set
     ended_at = $2
 from json_each($1) as n
 where
-    step.run = n.value ->> 'run' and step.node = n.value ->> 'name' and step.status = 'pending'
+    step.run = n.value ->> 'run' and step.node = n.value ->> 'node' and step.status = 'pending'

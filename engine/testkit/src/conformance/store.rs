@@ -253,6 +253,7 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
         .collect();
     let found = request.choose(request.free.now(), waiting, &mut Turns::default());
     let runs: BTreeSet<RunId> = found.iter().map(|(run, _)| run.clone()).collect();
+    tx.lock_runs(&runs).await.unwrap();
     let views = tx.load_views(&runs).await.unwrap();
     let mut views: BTreeMap<RunId, View> = views
         .into_iter()
@@ -328,9 +329,11 @@ fn insertion(new: &NewRun) -> (RunId, Changes) {
     (new.run.id.clone(), view.flush())
 }
 
-/// Header and nodes of a run that is there.
+/// Header and nodes of a run that is there, locked.
 async fn view(tx: &mut dyn Transaction, run: &RunId) -> ViewRows {
-    let mut views = tx.load_views(&BTreeSet::from([run.clone()])).await.unwrap();
+    let runs = BTreeSet::from([run.clone()]);
+    tx.lock_runs(&runs).await.unwrap();
+    let mut views = tx.load_views(&runs).await.unwrap();
     assert_eq!(views.len(), 1, "{run}");
     views.remove(0)
 }
@@ -346,11 +349,19 @@ async fn outputs(
     run: &RunId,
     nodes: &[String],
 ) -> BTreeMap<String, Value> {
-    let mut loaded = tx
-        .load_outputs(&[(run.clone(), nodes.to_vec())])
-        .await
-        .unwrap();
-    loaded.remove(run).unwrap_or_default()
+    // As the committer asks: what the nodes tell is not asked for.
+    let view = View::new(view(tx, run).await, Arc::new(single()));
+    let (known, unknown): (Vec<String>, Vec<String>) = nodes
+        .iter()
+        .cloned()
+        .partition(|node| view.output(node).is_some());
+    let mut loaded = tx.load_outputs(&[(run.clone(), unknown)]).await.unwrap();
+    let mut outputs = loaded.remove(run).unwrap_or_default();
+    outputs.extend(known.into_iter().filter_map(|node| {
+        let output = view.output(&node)?;
+        Some((node, output))
+    }));
+    outputs
 }
 
 async fn save(tx: &mut dyn Transaction, run: &RunId, changes: Changes) {
@@ -419,11 +430,15 @@ fn expr(text: &str) -> Expr {
     Expr::parse(text).unwrap()
 }
 
-/// What writes these steps and nothing else.
-fn changes_of_steps(steps: Vec<Step>) -> Changes {
+/// What writes these steps of a run and nothing else.
+async fn changes_of_steps(tx: &mut dyn Transaction, run: &RunId, steps: Vec<Step>) -> Changes {
+    let ViewRows { run, nodes } = view(tx, run).await;
     let ready = steps.iter().filter(|step| step.status == StepStatus::Ready);
     let tickets = ready.map(|step| (step.id.node.clone(), ticket(&step.activity)));
     Changes {
+        first_event: run.events + 1,
+        run: Some(run),
+        nodes,
         tickets: tickets.collect(),
         steps,
         ..Changes::default()
@@ -467,6 +482,7 @@ fn queued(definition: &Definition, input: Value) -> Run {
         status: RunStatus::Queued,
         round: 1,
         revision: 0,
+        events: 0,
         input,
         fingerprint: format!("fingerprint of {id}"),
         stores: StoreUrls {
@@ -579,6 +595,8 @@ macro_rules! store_conformance {
                 an_attempt_of_a_finished_step_can_write_nothing
                 a_step_made_anew_keeps_older_attempts_out
                 progress_is_saved_for_those_who_own_their_step
+                the_revision_of_a_run_tells_of_what_its_attempts_wrote
+                a_step_keeps_its_progress_until_it_is_cleared
             }
             checkpoints {
                 the_next_attempt_gets_the_latest_checkpoint

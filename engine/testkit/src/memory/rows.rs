@@ -99,8 +99,8 @@ impl Rows {
         }
     }
 
-    pub(super) fn has_node(&self, name: &str) -> bool {
-        self.nodes.iter().any(|node| node.name == name)
+    pub(super) fn has_steps(&self, node: &str) -> bool {
+        self.steps.values().any(|step| step.id.node == node)
     }
 
     pub(super) fn output(&self, node: &str) -> Value {
@@ -111,14 +111,7 @@ impl Rows {
         };
         match of_node().next() {
             Some(step) if step.id.item.is_none() => output(step),
-            Some(_) => Value::Array(of_node().map(output).collect()),
-            None => {
-                let row = self.nodes.iter().find(|row| row.name == node);
-                match row.map(|row| row.status) {
-                    Some(StepStatus::Succeeded) => json!([]),
-                    _ => Value::Null,
-                }
-            }
+            _ => of_node().map(output).collect(),
         }
     }
 
@@ -152,7 +145,14 @@ impl Rows {
             })
     }
 
+    /// What an attempt did.
     pub(super) fn event(&mut self, event: Event, at: DateTime<Utc>) {
+        self.run.revision += 1;
+        self.run.events += 1;
+        self.append(event, at);
+    }
+
+    fn append(&mut self, event: Event, at: DateTime<Utc>) {
         let seq = self.events.len() as u64 + 1;
         self.events.push(RecordedEvent { seq, at, event });
     }
@@ -169,11 +169,7 @@ impl Rows {
                 ..run.clone()
             };
         }
-        for node in &changes.nodes {
-            if let Some(row) = self.nodes.iter_mut().find(|row| row.name == node.name) {
-                *row = node.clone();
-            }
-        }
+        self.nodes.clone_from(&changes.nodes);
         let tickets = changes.tickets.iter();
         self.tickets
             .extend(tickets.map(|(node, ticket)| (node.clone(), ticket.clone())));
@@ -192,9 +188,15 @@ impl Rows {
         for id in &changes.forgotten {
             self.forget(id);
         }
+        for id in &changes.cleared {
+            let key = self.key(id);
+            if let Some(step) = self.steps.get_mut(&key) {
+                step.progress = None;
+            }
+        }
         self.apply_attempts(changes, now);
         for event in &changes.events {
-            self.event(event.clone(), now);
+            self.append(event.clone(), now);
         }
     }
 
@@ -204,6 +206,10 @@ impl Rows {
         let made = u32::try_from(made).unwrap_or(u32::MAX);
         let mut row = step.clone();
         row.attempts = row.attempts.max(made);
+        if let Some(before) = self.steps.get(&key) {
+            row.progress = row.progress.or(before.progress);
+            row.input = row.input.or_else(|| before.input.clone());
+        }
         self.steps.insert(key, row);
     }
 

@@ -268,6 +268,7 @@ impl Client {
             status: RunStatus::Queued,
             round: 1,
             revision: 0,
+            events: 0,
             queue: Queue::default(),
             priority: 0,
             input: serde_json::json!({}),

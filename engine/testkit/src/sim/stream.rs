@@ -367,6 +367,7 @@ fn queued(run: &RunId, definition: &Definition, fingerprint: &str) -> Run {
         status: RunStatus::Queued,
         round: 1,
         revision: 0,
+        events: 0,
         input: json!({}),
         fingerprint: fingerprint.to_owned(),
         stores: StoreUrls {

@@ -53,6 +53,7 @@ impl World {
             status: RunStatus::Queued,
             round: 1,
             revision: 0,
+            events: 0,
             input: json!({}),
             fingerprint: String::new(),
             stores: StoreUrls {

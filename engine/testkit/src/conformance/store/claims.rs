@@ -238,7 +238,7 @@ pub async fn the_age_of_a_step_is_counted_from_its_first_claim(on: Bench) {
         .await
         .remove(0);
     step.started_at = step.started_at.map(|at| at - TimeDelta::hours(1));
-    let changes = super::changes_of_steps(vec![step]);
+    let changes = super::changes_of_steps(tx.as_mut(), &job.id, vec![step]).await;
     super::save(tx.as_mut(), &job.id, changes).await;
     tx.commit().await.unwrap();
     on.fail(&job, &first).await;

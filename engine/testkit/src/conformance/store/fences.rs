@@ -1,15 +1,16 @@
 //! What an attempt can still do after its step went to another one: nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 use telecine_engine::activity::{ErrorClass, Progress};
 use telecine_engine::definition::StepDef;
-use telecine_engine::id::{PlanId, StepId};
-use telecine_engine::machine::{Command, Rejected};
+use telecine_engine::id::{PlanId, RunId, StepId};
+use telecine_engine::machine::{Changes, Command, Rejected};
 use telecine_engine::retry::plan::{self, Verdict, Verdicts};
 use telecine_engine::run::{RunStatus, StepStatus};
-use telecine_engine::store::{Claim, Content, Fence, NewCheckpoint, Outcome, StoreError};
+use telecine_engine::store::{Claim, Content, Fence, NewCheckpoint, Outcome, StepSet, StoreError};
 
 use super::{Bench, Job, artifact, failed, single, step, workflow};
 
@@ -197,4 +198,73 @@ pub async fn progress_is_saved_for_those_who_own_their_step(on: Bench) {
     assert_eq!(on.step(&job, "each[1]").await.progress, None);
     assert_eq!(on.step(&job, "each[2]").await.progress, Some(at(4)));
     assert!(on.store.save_progress(&[]).await.unwrap().is_empty());
+}
+
+/// Whoever has a run as of a revision has it as it is: but for progress and deadlines, which no command
+/// is decided on.
+pub async fn the_revision_of_a_run_tells_of_what_its_attempts_wrote(on: Bench) {
+    let job = on.submit(single()).await;
+    let claim = on.claim_one(&on.session().await).await;
+    let fence = &claim.fence;
+    let revision = async || {
+        let mut tx = on.store.begin().await.unwrap();
+        let runs = BTreeSet::from([job.id.clone(), RunId::generate()]);
+        let locked = tx.lock_runs(&runs).await.unwrap();
+        assert_eq!(locked.len(), 1, "only what is there");
+        locked[&job.id]
+    };
+    let claimed = revision().await;
+    on.store
+        .set_deadline(fence, Duration::from_secs(60))
+        .await
+        .unwrap();
+    let progress = [(fence.clone(), Progress::default())];
+    on.store.save_progress(&progress).await.unwrap();
+    assert_eq!(revision().await, claimed);
+    on.store
+        .save_checkpoint(fence, &checkpoint())
+        .await
+        .unwrap();
+    let saved = revision().await;
+    assert!(saved > claimed, "a checkpoint clears losses");
+    on.fail(&job, &claim).await;
+    let step = fence.step.clone();
+    on.fold(&job, Command::Wake { step }).await.unwrap();
+    let resumed = on.claim_one(&on.session().await).await;
+    let claimed = revision().await;
+    on.store.refuse_checkpoint(&resumed.fence).await.unwrap();
+    let refused = revision().await;
+    assert!(refused > claimed, "nothing goes on from it");
+    let header = on.store.load_run(&job.id).await.unwrap().unwrap();
+    let events = on.events(&job).await;
+    assert_eq!(
+        (header.revision, header.events),
+        (refused, events.len() as u64)
+    );
+}
+
+/// Neither the input nor the progress of a step goes because a command did not name it.
+pub async fn a_step_keeps_its_progress_until_it_is_cleared(on: Bench) {
+    let job = on.submit(single()).await;
+    let claim = on.claim_one(&on.session().await).await;
+    let shown = Progress {
+        counter: 7,
+        ..Progress::default()
+    };
+    let progress = [(claim.fence.clone(), shown)];
+    on.store.save_progress(&progress).await.unwrap();
+    let mut tx = on.store.begin().await.unwrap();
+    let mut steps = super::steps(tx.as_mut(), &job.id, StepSet::All).await;
+    steps[0].progress = None;
+    let changes = super::changes_of_steps(tx.as_mut(), &job.id, steps).await;
+    super::save(tx.as_mut(), &job.id, changes.clone()).await;
+    let kept = super::steps(tx.as_mut(), &job.id, StepSet::All).await;
+    assert_eq!(kept[0].progress, Some(shown));
+    let cleared = Changes {
+        cleared: vec![kept[0].id.clone()],
+        ..changes
+    };
+    super::save(tx.as_mut(), &job.id, cleared).await;
+    let gone = super::steps(tx.as_mut(), &job.id, StepSet::All).await;
+    assert_eq!(gone[0].progress, None);
 }

@@ -153,12 +153,14 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         ..full.clone()
     };
     let bare = Step {
+        // That of the claim: a step never loses its input.
+        input: Some(json!({"behaviour": "succeed"})),
         // The one that was claimed above: the number of attempts never falls.
         attempts: 1,
         ..Step::pending(StepId::item("each", 0), "test.step@1".to_owned(), 1)
     };
-    for step in [full, waiting, bare] {
-        let changes = changes_of_steps(vec![step.clone()]);
+    for step in [bare, full, waiting] {
+        let changes = changes_of_steps(tx.as_mut(), &job.id, vec![step.clone()]).await;
         super::save(tx.as_mut(), &job.id, changes).await;
         assert_eq!(
             super::steps(tx.as_mut(), &job.id, StepSet::All).await,
@@ -223,11 +225,11 @@ pub async fn a_collapsed_node_is_read_anew(on: Bench) {
     on.complete(&job, &claim, json!(1)).await;
     let before = on.events(&job).await.len();
     let anew = Step::pending(StepId::item("each", 1), "test.step@1".to_owned(), 2);
+    let mut tx = on.store.begin().await.unwrap();
     let changes = telecine_engine::machine::Changes {
         collapsed: vec!["each".to_owned()],
-        ..changes_of_steps(vec![anew.clone()])
+        ..changes_of_steps(tx.as_mut(), &job.id, vec![anew.clone()]).await
     };
-    let mut tx = on.store.begin().await.unwrap();
     super::save(tx.as_mut(), &job.id, changes).await;
     tx.commit().await.unwrap();
     let steps = on.store.snapshot(&job.id).await.unwrap().steps;
@@ -250,11 +252,11 @@ pub async fn attempts_outlive_the_list_that_they_were_made_for(on: Bench) {
         input: Some(json!({})),
         ..Step::pending(StepId::item("each", 1), "test.step@1".to_owned(), 2)
     };
+    let mut tx = on.store.begin().await.unwrap();
     let changes = telecine_engine::machine::Changes {
         collapsed: vec!["each".to_owned()],
-        ..changes_of_steps(vec![anew])
+        ..changes_of_steps(tx.as_mut(), &job.id, vec![anew]).await
     };
-    let mut tx = on.store.begin().await.unwrap();
     super::save(tx.as_mut(), &job.id, changes).await;
     tx.commit().await.unwrap();
 

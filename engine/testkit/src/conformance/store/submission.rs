@@ -58,9 +58,13 @@ pub async fn a_run_is_read_back_as_it_was_submitted(on: Bench) {
     let new = machine::plan_run(run.clone(), &definition, tx.now().await.unwrap());
     super::create(tx.as_mut(), &new, false).await;
     tx.commit().await.unwrap();
-    assert_eq!(on.store.load_run(&run.id).await.unwrap().unwrap(), new.run);
+    let stored = Run {
+        revision: 1,
+        ..new.run
+    };
+    assert_eq!(on.store.load_run(&run.id).await.unwrap().unwrap(), stored);
     let snapshot = on.store.snapshot(&run.id).await.unwrap();
-    assert_eq!(snapshot.run, new.run);
+    assert_eq!(snapshot.run, stored);
     assert_eq!(snapshot.nodes, new.nodes);
     let steps: Vec<_> = snapshot
         .steps
