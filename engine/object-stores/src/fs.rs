@@ -256,8 +256,12 @@ fn list(root: &Path, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
                     pending.push(key);
                 }
             } else if kind.is_file() && key.starts_with(prefix) {
-                let meta = entry.metadata().map_err(|e| list_error(&key, e))?;
-                found.push((key, meta.len()));
+                match entry.metadata() {
+                    Ok(meta) => found.push((key, meta.len())),
+                    // It was removed a moment ago.
+                    Err(e) if place::is_missing(&e) => {}
+                    Err(e) => return Err(list_error(&key, e)),
+                }
             }
         }
     }
@@ -325,5 +329,32 @@ fn list_error(key: &str, source: io::Error) -> ObjectError {
         doing: "list",
         key: key.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_list_leaves_out_what_is_removed_while_it_is_made() {
+        let root = tempfile::tempdir().unwrap();
+        let (place, done) = (root.path().join("d"), AtomicBool::new(false));
+        std::fs::create_dir(&place).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..2_000 {
+                    let file = place.join(n.to_string());
+                    std::fs::write(&file, "x").unwrap();
+                    std::fs::remove_file(&file).unwrap();
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                list(root.path(), "d/").unwrap();
+            }
+        });
     }
 }
