@@ -1,6 +1,6 @@
 //! The rules of a run: what follows what. Pure: no I/O, no clock, no chance.
 //!
-//! The machine folds a [`View`], not the whole run: the run's header, one row per node with
+//! The machine folds a [`View`], not the whole run: the run's header, its nodes with
 //! counters, and the few steps that a command touches. A fan-out of 100,000 steps therefore
 //! costs no more per step than a chain of three.
 //!
