@@ -1,10 +1,16 @@
 //! `audio.encode`: the sound of a source, whole: AAC cannot be encoded in chunks.
+//!
+//! A checkpoint at the end names all segments. Where some are lost later, the sound is encoded once
+//! more, and only those are stored.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telecine_engine::activity::{Activity, ActivityError, Context};
 
-use crate::child::{Heard, Limits, ToolHost};
+use crate::child::{Heard, Limits, Running, ToolHost};
 use crate::keys::{TrackKind, segment_file, track_file};
 use crate::media::encode_audio::{EncodeAudio, Spec};
 use crate::media::encoded::{Encoded, SegmentFile};
@@ -30,6 +36,7 @@ pub struct AudioEncode {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the video in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// Every audio track of the source, as probed. One is encoded: the first that the file marks
     /// as its default, else the first.
@@ -40,6 +47,7 @@ pub struct Input {
     /// where it does.
     end_ns: Option<u64>,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    #[schemars(extend("x-telecine-place" = true))]
     prefix: String,
 }
 
@@ -47,6 +55,7 @@ impl Activity for AudioEncode {
     const NAME: &'static str = "audio.encode";
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str = "Encodes one audio track of a source as stereo AAC.";
+    const MENDS: bool = true;
     type Input = Input;
     type Output = Rendition;
 
@@ -62,6 +71,11 @@ impl Activity for AudioEncode {
         if let Some(warning) = other_length(track, input.end_ns) {
             ctx.warn(warning);
         }
+        let made = match ctx.checkpoint::<Rendition>()? {
+            Some(made) if is_whole(&made, ctx.damaged()) => return Ok(made),
+            Some(made) => undamaged(made, ctx.damaged()),
+            None => BTreeMap::new(),
+        };
         let source = source::local(ctx, &input.source).await?;
         let spec = Spec {
             source: source.path,
@@ -73,36 +87,84 @@ impl Activity for AudioEncode {
             out_dir: source::scratch_dir(ctx, "segments")?,
         };
         let media_s = input.end_ns.unwrap_or(track.end_ns) as f64 / 1e9;
-        self.encode(ctx, &input.prefix, spec, Limits::for_media(media_s))
-            .await
+        let limits = Limits::for_media(media_s);
+        let running = self.host.start::<EncodeAudio>(ctx, spec, limits).await?;
+        let encoding = Encoding {
+            ctx,
+            prefix: &input.prefix,
+            made,
+            segments: Vec::new(),
+        };
+        encoding.drive(running).await
     }
 }
 
-impl AudioEncode {
-    async fn encode(
-        &self,
-        ctx: &Context,
-        prefix: &str,
-        spec: Spec,
-        limits: Limits,
+fn is_whole(made: &Rendition, damaged: &[String]) -> bool {
+    let mut segments = made.segments.iter();
+    !segments.any(|segment| damaged.contains(&segment.object.key))
+}
+
+/// The segments that need not be stored again, by number.
+fn undamaged(made: Rendition, damaged: &[String]) -> BTreeMap<u32, Segment> {
+    let left = made.segments.into_iter();
+    left.filter(|segment| !damaged.contains(&segment.object.key))
+        .map(|segment| (segment.number, segment))
+        .collect()
+}
+
+/// One attempt at the sound.
+struct Encoding<'a> {
+    ctx: &'a Context,
+    prefix: &'a str,
+    /// Segments that an earlier attempt has made.
+    made: BTreeMap<u32, Segment>,
+    segments: Vec<Segment>,
+}
+
+impl Encoding<'_> {
+    async fn drive(
+        mut self,
+        mut running: Running<'_, EncodeAudio>,
     ) -> Result<Rendition, ActivityError> {
-        let mut segments = Vec::new();
-        let mut running = self.host.start::<EncodeAudio>(ctx, spec, limits).await?;
         loop {
             match running.next().await? {
                 Heard::Event(Encoded::Track(_)) => {}
                 Heard::Event(Encoded::Segment(file)) => {
-                    segments.push(store(ctx, prefix, file).await?);
+                    let segment = self.keep(file).await?;
+                    self.segments.push(segment);
                 }
                 Heard::Done(output) => {
-                    return Ok(Rendition {
+                    let rendition = Rendition {
                         track: output.track,
-                        segments,
-                    });
+                        segments: self.segments,
+                    };
+                    self.ctx.save(&rendition).await?;
+                    return Ok(rendition);
                 }
             }
         }
     }
+
+    /// Stores a segment, unless an earlier attempt has made the same.
+    async fn keep(&mut self, file: SegmentFile) -> Result<Segment, ActivityError> {
+        match self.made.remove(&file.number) {
+            Some(made) if is_as_long(&made, &file) => {
+                remove(&file.path)?;
+                Ok(made)
+            }
+            _ => store(self.ctx, self.prefix, file).await,
+        }
+    }
+}
+
+/// Whether a segment takes the same place on the timeline as one that was made now.
+fn is_as_long(made: &Segment, file: &SegmentFile) -> bool {
+    let place = (made.start_ticks, made.duration_ticks, made.samples);
+    place == (file.start_ticks, file.duration_ticks, file.samples)
+}
+
+fn remove(file: &Path) -> Result<(), ActivityError> {
+    std::fs::remove_file(file).map_err(|e| ActivityError::io("remove a scratch file", e))
 }
 
 async fn store(ctx: &Context, prefix: &str, file: SegmentFile) -> Result<Segment, ActivityError> {

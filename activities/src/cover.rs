@@ -27,6 +27,7 @@ pub struct VideoCover {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the video in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// `video` of the probe's report; `null` is refused with `no_video`.
     video: Option<VideoTrack>,
@@ -35,6 +36,7 @@ pub struct Input {
     /// Second of the picture; the best of several is chosen unless given.
     at_s: Option<f64>,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    #[schemars(extend("x-telecine-place" = true))]
     prefix: String,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each finished segment is stored at once, and a checkpoint names those that are durable. An
 //! attempt that continues from it encodes none of them again. The renditions of a segment come within
-//! moments of each other and share a checkpoint.
+//! moments of each other and share a checkpoint. Segments that are lost later are encoded again each by
+//! itself, in the renditions that lack them: a segment is a pure function of its frames.
 
 mod durable;
 
@@ -22,9 +23,9 @@ use crate::media::encoded::{Encoded, SegmentFile};
 use crate::media::plan::{Chunk, Rung};
 use crate::media::renditions::Segment;
 use crate::package::EncodedChunk;
-use crate::source;
+use crate::source::{self, LocalSource};
 
-use durable::Durable;
+use durable::{Durable, Gap};
 
 /// How long a stored segment waits for the same segment of the other renditions, so that they
 /// share a checkpoint: one for each made the database write half as much again as the encoders.
@@ -49,6 +50,7 @@ pub struct VideoEncode {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the video in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// The part to encode.
     chunk: Chunk,
@@ -59,6 +61,7 @@ pub struct Input {
     /// What encoding has to know about the source.
     video: SourceFacts,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    #[schemars(extend("x-telecine-place" = true))]
     prefix: String,
 }
 
@@ -67,6 +70,7 @@ impl Activity for VideoEncode {
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str =
         "Encodes one chunk of a video into every rendition of the ladder.";
+    const MENDS: bool = true;
     type Input = Input;
     type Output = EncodedChunk;
 
@@ -75,62 +79,79 @@ impl Activity for VideoEncode {
     }
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<EncodedChunk, ActivityError> {
+        let wanted = (&input.chunk, input.rungs.as_slice());
         let mut attempt = Attempt {
             ctx,
-            durable: Durable::resume(ctx.checkpoint()?, &input.chunk, &input.rungs),
+            host: &self.host,
+            durable: Durable::resume(ctx.checkpoint()?, ctx.damaged(), wanted),
             input: &input,
             unsaved: Vec::new(),
             save_at: None,
+            frames_decoded: 0,
         };
-        if !attempt.durable.is_complete() {
+        let gaps = attempt.durable.gaps();
+        if !gaps.is_empty() {
             let source = source::local(ctx, &input.source).await?;
-            let spec = attempt.spec(source)?;
-            let running = self.host.start::<EncodeVideo>(ctx, spec, input.limits());
-            let driven = attempt.drive(running.await?).await;
-            if driven.is_err() {
-                // What is stored already need not be made again; that it failed is told anyway.
-                let _ = attempt.save().await;
+            for (place, gap) in gaps.iter().enumerate() {
+                if place > 0 {
+                    ctx.check_stop()?;
+                }
+                attempt.fill(gap, &source).await?;
             }
-            driven?;
         }
         attempt.durable.finish()
     }
 }
 
-impl Input {
-    fn limits(&self) -> Limits {
-        let starts_ns = self.chunk.starts_ns.first().copied().unwrap_or(0);
-        // Decoding begins at the keyframe before the chunk.
-        let seek_ns = self.chunk.seeks_ns.first().copied().unwrap_or(0);
-        Limits::for_media(seconds(
-            self.chunk.end_ns.saturating_sub(seek_ns.min(starts_ns)),
-        ))
-    }
+fn limits(chunk: &Chunk) -> Limits {
+    let starts_ns = chunk.starts_ns.first().copied().unwrap_or(0);
+    // Decoding begins at the keyframe before the chunk.
+    let seek_ns = chunk.seeks_ns.first().copied().unwrap_or(0);
+    Limits::for_media(seconds(chunk.end_ns.saturating_sub(seek_ns.min(starts_ns))))
 }
 
 /// One attempt at a chunk.
 struct Attempt<'a> {
     ctx: &'a Context,
+    host: &'a ToolHost,
     input: &'a Input,
     durable: Durable,
     /// Segments that are stored but not in a checkpoint yet.
     unsaved: Vec<Artifact>,
     /// When they are to be, if the same segment of the other renditions is not there before.
     save_at: Option<Instant>,
+    /// Over all gaps so far.
+    frames_decoded: u64,
 }
 
 impl Attempt<'_> {
-    fn spec(&self, source: source::LocalSource) -> Result<Spec, ActivityError> {
-        let rungs = self.input.rungs.iter().map(|rung| RungWork {
-            rung: rung.clone(),
-            from_segment: self.durable.next_segment(&rung.name),
+    /// Makes the segments of a gap.
+    async fn fill(&mut self, gap: &Gap, source: &LocalSource) -> Result<(), ActivityError> {
+        let spec = self.spec(gap, source)?;
+        let limits = limits(&spec.chunk);
+        let running = self.host.start::<EncodeVideo>(self.ctx, spec, limits);
+        let driven = self.drive(running.await?).await;
+        if driven.is_err() {
+            // What is stored already need not be made again; that it failed is told anyway.
+            let _ = self.save().await;
+        }
+        driven
+    }
+
+    fn spec(&self, gap: &Gap, source: &LocalSource) -> Result<Spec, ActivityError> {
+        let rungs = self.input.rungs.iter().filter_map(|rung| {
+            Some(RungWork {
+                rung: rung.clone(),
+                from_segment: gap.first_of(&rung.name)?,
+            })
         });
         Ok(Spec {
-            source: source.path,
+            source: source.path.clone(),
             facts: self.input.video.clone(),
-            chunk: self.input.chunk.clone(),
+            chunk: gap.of_chunk(&self.input.chunk),
             rungs: rungs.collect(),
             timescale: self.input.timescale,
+            frames_before: self.frames_decoded,
             out_dir: source::scratch_dir(self.ctx, "segments")?,
         })
     }
@@ -155,7 +176,10 @@ impl Attempt<'_> {
             match heard {
                 Heard::Event(Encoded::Track(track)) => self.durable.begin(track)?,
                 Heard::Event(Encoded::Segment(file)) => self.store(file).await?,
-                Heard::Done(_) => return self.save().await,
+                Heard::Done(output) => {
+                    self.frames_decoded += output.frames_decoded;
+                    return self.save().await;
+                }
             }
             if last_segment.is_some_and(|last| self.durable.reaches(last)) {
                 self.save().await?;

@@ -32,6 +32,7 @@ pub struct PackageHls;
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    #[schemars(extend("x-telecine-place" = true))]
     prefix: String,
     /// Output of each chunk of `video.encode`, in order of time; empty without video.
     chunks: Vec<EncodedChunk>,

@@ -21,6 +21,7 @@ pub struct VideoPreview {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the video in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// `video` of the probe's report; `null` is refused with `no_video`.
     video: Option<VideoTrack>,
@@ -29,6 +30,7 @@ pub struct Input {
     /// What it looks like.
     options: Options,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    #[schemars(extend("x-telecine-place" = true))]
     prefix: String,
 }
 

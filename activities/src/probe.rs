@@ -22,6 +22,7 @@ pub struct MediaProbe {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the video in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
 }
 

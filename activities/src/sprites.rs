@@ -26,6 +26,7 @@ pub struct VideoSprites {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the video in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// `video` of the probe's report; `null` is refused with `no_video`.
     video: Option<VideoTrack>,
@@ -36,6 +37,7 @@ pub struct Input {
     /// The shorter edge of a tile, in pixels.
     short_edge: u32,
     /// Key prefix of the generation: `videos/ab/ab12.../g1`.
+    #[schemars(extend("x-telecine-place" = true))]
     prefix: String,
 }
 

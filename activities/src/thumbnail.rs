@@ -38,6 +38,7 @@ pub struct ImageThumbnail {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Key of the picture in the source store.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// Identity of the media, chosen by the caller: `[0-9a-z]{8,128}`; the SHA-256 of the source
     /// unless given.

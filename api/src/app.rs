@@ -8,6 +8,7 @@ use telecine_dispatch_apalis::ApalisDispatcher;
 use telecine_engine::activity::Registry;
 use telecine_engine::committer::{CommitError, Committer};
 use telecine_engine::coordinator::Coordinator;
+use telecine_engine::definition::Definition;
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Dispatcher, InProcessDispatcher};
 use telecine_engine::id::{RunId, SessionId};
@@ -135,6 +136,8 @@ impl App {
                 definitions,
                 committer,
                 objects,
+                registry: Arc::default(),
+                workflows: Arc::default(),
                 large_source_bytes: u64::MAX,
             },
             visitors,
@@ -154,6 +157,19 @@ impl App {
             tokio::time::sleep(LOOK).await;
         }
         self.dispatcher.trouble()
+    }
+
+    /// The same with the activities that are installed here: what is asked of retry plans is checked against
+    /// them.
+    pub(crate) fn with_activities(mut self, registry: Arc<Registry>) -> Self {
+        self.coordinator.registry = registry;
+        self
+    }
+
+    /// The same with the workflows that are installed here: what retry plans may give a job instead of its own.
+    pub(crate) fn with_workflows(mut self, workflows: &[Arc<Definition>]) -> Self {
+        self.coordinator.workflows = workflows.into();
+        self
     }
 
     /// The same with jobs on sources of that size or more in the queue for large ones.
@@ -305,8 +321,16 @@ impl App {
         Worker::open(parts, options).await
     }
 
+    /// Starts the background loops of a process without a worker.
+    pub(crate) fn start_proving(&self) -> Services {
+        Services::proving(&self.coordinator)
+    }
+
     /// Starts the background loops of a process with that worker.
     pub(crate) fn start_services(&self, worker: &Worker) -> Services {
-        Services::start(&self.service_parts(worker.session(), worker.contact().clone()))
+        let parts = self.service_parts(worker.session(), worker.contact().clone());
+        let mut services = Services::start(&parts);
+        services.prove_plans(&self.coordinator);
+        services
     }
 }

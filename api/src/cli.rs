@@ -10,6 +10,7 @@ mod jobs;
 mod lint;
 mod logging;
 mod output;
+mod plan;
 mod remote;
 mod run;
 mod serve;
@@ -113,6 +114,9 @@ enum Command {
     /// Jobs in the database
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Retry plans: what retrying a job would do, changed and executed
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Workflow definitions
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
@@ -245,6 +249,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, CliError>
         Command::Serve(_) => serve::serve(session).await,
         Command::Dev(_) => serve::dev(session).await,
         Command::Jobs(command) => jobs::run(command, session).await,
+        Command::Plan(command) => plan::run(command, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Activity(command) => activity::run(command, session).await,
         Command::Lint(arguments) => lint::run(arguments, session).await,

@@ -19,6 +19,8 @@ pub(crate) enum Cursor {
     Step(StepId),
     /// How many there were before, among the artifacts of a step.
     Artifact(usize),
+    /// How many there were before, among the steps of a retry plan.
+    PlannedStep(usize),
 }
 
 impl fmt::Display for Cursor {
@@ -34,6 +36,7 @@ impl fmt::Display for Cursor {
             }) => format!("f{commit}.{entry}.{part}.{seq}"),
             Self::Step(step) => format!("s{step}"),
             Self::Artifact(before) => format!("a{before}"),
+            Self::PlannedStep(before) => format!("p{before}"),
         };
         text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -59,6 +62,7 @@ impl FromStr for Cursor {
                 step.parse().map(Self::Step).map_err(|_| BadCursor)
             }
             Some(("a", before)) => before.parse().map(Self::Artifact).map_err(|_| BadCursor),
+            Some(("p", before)) => before.parse().map(Self::PlannedStep).map_err(|_| BadCursor),
             _ => Err(BadCursor),
         }
     }
@@ -100,6 +104,7 @@ mod tests {
             Cursor::Step(StepId::item("encode", 99)),
             Cursor::Step(StepId::single("package")),
             Cursor::Artifact(100),
+            Cursor::PlannedStep(100),
         ] {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }

@@ -1,6 +1,7 @@
 //! The job document: what the command line and the HTTP API show of a job.
 
 mod build;
+mod plan;
 mod progress;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 use utoipa::ToSchema;
 
 pub(crate) use build::{Sources, Whole};
+pub(crate) use plan::{PlannedStepPage, RetryPlanDocument, json_name};
 pub(crate) use progress::JobProgress;
 
 /// Entries of a long list (steps, artifacts of a step, planned steps) that a document carries
@@ -119,6 +121,18 @@ pub(crate) struct StepDocument {
     /// Where a server shows the artifacts behind these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) artifacts_next: Option<String>,
+    /// The step of another job whose output it took instead of running its activity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reused_from: Option<OriginDocument>,
+}
+
+/// Where an output was taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct OriginDocument {
+    #[schema(value_type = String)]
+    pub(crate) job: RunId,
+    #[schema(value_type = String)]
+    pub(crate) step: StepId,
 }
 
 /// One try of a step.
@@ -140,6 +154,9 @@ pub(crate) struct AttemptDocument {
     pub(crate) max_rss_bytes: Option<u64>,
     /// Number of the checkpoint it went on from.
     pub(crate) resumed_from: Option<u64>,
+    /// The step of another job whose output it took; its activity did not run then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reused_from: Option<OriginDocument>,
     pub(crate) error: Option<ErrorDocument>,
 }
 

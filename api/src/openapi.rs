@@ -24,6 +24,7 @@ pub(crate) fn base() -> OpenApi {
         components(schemas(ProblemDocument)),
         tags(
             (name = "jobs", description = "Submit, follow, cancel and retry jobs."),
+            (name = "retry plans", description = "See, change and execute what retrying stopped jobs would do."),
             (name = "definitions", description = "What can be run."),
             (name = "process", description = "How the process is."),
         )

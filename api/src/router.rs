@@ -19,7 +19,7 @@ use crate::error::{Code, Problem};
 use crate::routes::{
     Site, activities, events, health, jobs, metrics, reference, retry, steps, workflows,
 };
-use crate::{openapi, trace};
+use crate::{loopback, openapi, trace};
 
 /// Bytes of the headers of one request.
 const HEADER_BYTES: usize = 16 * 1024;
@@ -37,11 +37,13 @@ pub(crate) fn server(site: &Arc<Site>) -> (Router, OpenApi) {
     let (open, open_described) = open().split_for_parts();
     let mut description = described;
     description.merge(open_described);
+    let mut routes = api.merge(open);
     if site.keys.is_empty() {
         openapi::want_no_key(&mut description);
+        routes = routes.layer(middleware::from_fn(loopback::layer));
     }
     site.describe(&description);
-    (bounded(api.merge(open), site), description)
+    (bounded(routes, site), description)
 }
 
 /// What a worker answers on its own listener.
@@ -63,10 +65,17 @@ fn described() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(steps::list))
         .routes(routes!(steps::artifacts))
+        .routes(routes!(steps::reuse))
         .routes(routes!(events::events))
         .routes(routes!(events::feed))
         .routes(routes!(retry::retry))
         .routes(routes!(retry::plan))
+        .routes(routes!(retry::plans::create))
+        .routes(routes!(retry::plans::get))
+        .routes(routes!(retry::plans::steps))
+        .routes(routes!(retry::plans::execute))
+        .routes(routes!(retry::bulk::plan))
+        .routes(routes!(retry::bulk::execute))
         .routes(routes!(workflows::list))
         .routes(routes!(workflows::get))
         .routes(routes!(activities::list))

@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::auth::ApiKeys;
 use crate::changes::Changes;
 use crate::fresh::Fresh;
+use crate::proofs::Proofs;
 
 /// Requests that are answered at once. Each may hold a megabyte of body and a database connection;
 /// waiting for one of few connections is no use to anybody.
@@ -50,6 +51,8 @@ pub(crate) struct Site {
     pub(crate) requests: Semaphore,
     /// Bounds streams.
     pub(crate) streams: Arc<Semaphore>,
+    /// Plans that take long to be made.
+    pub(crate) proofs: Proofs,
     /// Tells when something may have happened to a job.
     pub(crate) changes: Changes,
     /// Cancelled when the process is told to stop.
@@ -87,6 +90,7 @@ impl Site {
             keys: parts.keys,
             requests: Semaphore::new(REQUESTS),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            proofs: Proofs::default(),
             stopping,
             measured: parts.measured,
             counted: Fresh::default(),

@@ -51,7 +51,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use checkpoint::{Checkpoint, MediaSpan};
+pub use checkpoint::{Checkpoint, MediaSpan, compat};
 pub(crate) use context::hex;
 pub use context::{AttemptPort, Context, ContextParts, PublicationMove, Witness};
 pub use error::{ActivityError, ErrorClass};
@@ -79,6 +79,10 @@ pub trait Activity: Debug + Send + Sync + 'static {
     const VERSION: u32;
     /// One sentence for people.
     const DESCRIPTION: &'static str;
+    /// Whether it makes again what was lost: an attempt that is told of [`Context::damaged`] objects
+    /// makes those, and takes what else its checkpoint names as it is. The checkpoint has to name
+    /// every object of the output, also when the activity has returned. Others run from the start.
+    const MENDS: bool = false;
     /// What the step's `with` must be. Deny unknown fields: a typing error is then an error.
     type Input: DeserializeOwned + JsonSchema + Send;
     /// What other steps see as `steps.NAME.output`.

@@ -13,12 +13,15 @@ mod batch;
 mod claims;
 mod kept;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge, histogram};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
 use self::claims::Wish;
@@ -31,7 +34,9 @@ use crate::machine::{Command, Rejected};
 use crate::metrics;
 use crate::pulse::Pulse;
 use crate::queue::Turns;
-use crate::retry::plan::Verdicts;
+use crate::retry::edits::Edit;
+use crate::retry::plan::RetryPlan;
+use crate::retry::world::World;
 use crate::run::RunStatus;
 use crate::store::{Claim, ClaimRequest, Created, NewRun, RequestKey, Store, StoreError};
 
@@ -116,7 +121,27 @@ enum Chore {
         only_if_dead: bool,
     },
     /// A plan computed anew for a run that stopped.
-    Replan { run: RunId, verdicts: Verdicts },
+    Replan { run: RunId, with: Box<Replan> },
+}
+
+/// What the plan of a run that stopped is computed anew with.
+#[derive(Debug, Default)]
+pub(crate) struct Replan {
+    /// What is known of the world.
+    pub(crate) world: World,
+    /// What somebody wants to be otherwise; the edits of the current plan if nobody says.
+    pub(crate) edits: Option<Edited>,
+}
+
+/// Edits that were checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Edited {
+    /// The edits; none, if those of an earlier plan are withdrawn.
+    pub(crate) edits: Vec<Edit>,
+    /// Whose they are.
+    pub(crate) by: String,
+    /// Revision of the run that they were checked against.
+    pub(crate) revision: u64,
 }
 
 /// What became of it.
@@ -125,6 +150,7 @@ enum Answer {
     Done,
     Created(Created),
     Claimed(Vec<Claim>),
+    Planned(Option<Box<RetryPlan>>),
 }
 
 type Answered = Result<Answer, CommitError>;
@@ -154,6 +180,7 @@ struct Waiter {
 pub struct Committer {
     requests: mpsc::Sender<Request>,
     stopped: broadcast::Sender<RunId>,
+    short: broadcast::Sender<RunId>,
     timers: watch::Receiver<u64>,
     pulse: Pulse,
 }
@@ -168,12 +195,14 @@ impl Committer {
     ) -> Self {
         let (requests, inbox) = mpsc::channel(CHANNEL_REQUESTS);
         let stopped = broadcast::Sender::new(STOPPED_RUNS);
+        let short = broadcast::Sender::new(STOPPED_RUNS);
         let (set, timers) = watch::channel(0);
         let writer = Writer {
             store,
             definitions,
             dispatcher,
             stopped: stopped.clone(),
+            short: short.clone(),
             turns: Mutex::default(),
             kept: Arc::default(),
             timers: set,
@@ -187,6 +216,7 @@ impl Committer {
         Self {
             requests,
             stopped,
+            short,
             timers,
             pulse,
         }
@@ -202,6 +232,12 @@ impl Committer {
     #[must_use]
     pub fn stopped(&self) -> broadcast::Receiver<RunId> {
         self.stopped.subscribe()
+    }
+
+    /// The same of runs that stopped without having succeeded: those have a plan.
+    #[must_use]
+    pub fn stopped_short(&self) -> broadcast::Receiver<RunId> {
+        self.short.subscribe()
     }
 
     /// Changes whenever this process has set a timer, after the commit.
@@ -280,7 +316,8 @@ impl Committer {
 
     /// Waits for steps to claim. What becomes ready by a transaction of this process is claimed in
     /// that same transaction; for what is ready already, or by other processes,
-    /// [`Committer::look`] has to be called. One wait of a session at a time.
+    /// [`Committer::look`] has to be called. Each transaction answers one wait of a session: one more for each
+    /// of [`Store::transactions_at_once`] lets none be without.
     ///
     /// # Errors
     /// [`CommitError::Stopped`].
@@ -329,13 +366,21 @@ impl Committer {
         .await
     }
 
-    /// Computes the plan of a stopped run anew, with what is known about its objects.
+    /// Computes the plan of a stopped run anew, and answers it; `None` of a run that has none.
     ///
     /// # Errors
-    /// [`CommitError`].
-    pub async fn replan(&self, run: &RunId, verdicts: Verdicts) -> Result<(), CommitError> {
-        let run = run.clone();
-        self.alone(Chore::Replan { run, verdicts }).await
+    /// [`CommitError`]; `Rejected` if the run has changed since its edits were checked.
+    pub(crate) async fn replan(
+        &self,
+        run: &RunId,
+        with: Replan,
+    ) -> Result<Option<RetryPlan>, CommitError> {
+        let (run, with) = (run.clone(), Box::new(with));
+        let chore = Chore::Replan { run, with };
+        match self.send(|reply| Request::Alone(chore, reply)).await? {
+            Answer::Planned(plan) => Ok(plan.map(|plan| *plan)),
+            _ => Err(CommitError::Stopped),
+        }
     }
 
     async fn batched(&self, work: Work) -> Answered {
@@ -375,7 +420,7 @@ impl Awaited {
 fn claimed(answer: Answer) -> Vec<Claim> {
     match answer {
         Answer::Claimed(claims) => claims,
-        Answer::Done | Answer::Created(_) => Vec::new(),
+        Answer::Done | Answer::Created(_) | Answer::Planned(_) => Vec::new(),
     }
 }
 
@@ -406,6 +451,17 @@ fn measure(job: Job<'_>, took: Duration, done: &Result<Vec<Answered>, StoreError
     }
 }
 
+/// Waits for requests and for the right to do something about them. None, when nobody can send any more.
+async fn receive<'a>(
+    inbox: &mut mpsc::Receiver<Request>,
+    (requests, preparing): (&mut Vec<Request>, &'a Semaphore),
+) -> Turn<'a> {
+    // Nobody closes it.
+    let turn = preparing.acquire().await.ok();
+    inbox.recv_many(requests, BATCH_REQUESTS).await;
+    turn
+}
+
 /// Lets the tasks that can run say what they want, for as long as more of them do: whoever was
 /// answered a moment ago mostly has the next request ready before a transaction would be.
 async fn gather(inbox: &mut mpsc::Receiver<Request>, requests: &mut Vec<Request>) {
@@ -428,14 +484,16 @@ struct Round {
     /// One for each work.
     replies: Vec<oneshot::Sender<Answered>>,
     chores: Vec<(Chore, oneshot::Sender<Answered>)>,
-    /// Those who wait look into the store, even if there is no work.
-    look: bool,
+    /// Those who wait, one of each session: their claims come behind the works.
+    waiters: Vec<Waiter>,
 }
 
 impl Round {
-    /// Sorts requests; who begins or ceases to wait is put to or taken from the others who do.
-    fn of(requests: impl Iterator<Item = Request>, waiters: &mut Vec<Waiter>) -> Self {
+    /// Sorts requests; who begins or ceases to wait is put to or taken from the others who do. Of those, one
+    /// of each session is part of the round if there is work, or if they look into the store.
+    fn of(requests: impl Iterator<Item = Request>, waiting: &mut Vec<Waiter>) -> Self {
         let mut round = Self::default();
+        let mut look = false;
         for request in requests {
             match request {
                 Request::Batched(work, reply) => {
@@ -443,18 +501,100 @@ impl Round {
                     round.replies.push(reply);
                 }
                 Request::Alone(chore, reply) => round.chores.push((chore, reply)),
-                Request::Wait(waiter) => waiters.push(waiter),
+                Request::Wait(waiter) => waiting.push(waiter),
                 Request::Withdraw(session) => {
-                    for gone in waiters.extract_if(.., |it| it.request.session == session) {
+                    for gone in waiting.extract_if(.., |it| it.request.session == session) {
                         let _ = gone.reply.send(Ok(Answer::Claimed(Vec::new())));
                     }
                 }
-                Request::Look => round.look = true,
+                Request::Look => look = true,
             }
+        }
+        // Whoever gave up waiting would never run what was claimed.
+        waiting.retain(|waiter| !waiter.reply.is_closed());
+        if look || !round.works.is_empty() {
+            round.invite(waiting);
         }
         round
     }
+
+    /// The runs that it changes.
+    fn runs(&self) -> Vec<RunId> {
+        let run = |work: &Work| match work {
+            Work::Fold { run, .. } => Some(run.clone()),
+            Work::Create { .. } | Work::Claim(_) => None,
+        };
+        self.works.iter().filter_map(run).collect()
+    }
+
+    fn invite(&mut self, waiting: &mut Vec<Waiter>) {
+        let mut sessions = BTreeSet::new();
+        let first = |it: &mut Waiter| sessions.insert(it.request.session.clone());
+        self.waiters = waiting.extract_if(.., first).collect();
+        let claims = self.waiters.iter().map(|it| it.request.clone());
+        self.works.extend(claims.map(Work::Claim));
+    }
 }
+
+/// Transactions that are under way, the runs that each changes, and in the end who still waits.
+struct UnderWay<F> {
+    transactions: FuturesUnordered<Pin<Box<F>>>,
+    runs: HashSet<RunId>,
+}
+
+impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
+    fn new() -> Self {
+        Self {
+            transactions: FuturesUnordered::new(),
+            runs: HashSet::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.transactions.len()
+    }
+
+    fn push(&mut self, runs: Vec<RunId>, transaction: F) {
+        self.runs.extend(runs);
+        self.transactions.push(Box::pin(transaction));
+    }
+
+    /// The end of one of them. Never, if there are none.
+    async fn next(&mut self) -> Vec<Waiter> {
+        let Some(waiters) = self.transactions.next().await else {
+            return std::future::pending().await;
+        };
+        if self.transactions.is_empty() {
+            self.runs.clear();
+        }
+        waiters
+    }
+
+    /// The end of all of them.
+    async fn all(&mut self) -> Vec<Waiter> {
+        let mut waiters = Vec::new();
+        while !self.transactions.is_empty() {
+            waiters.extend(self.next().await);
+        }
+        waiters
+    }
+
+    /// Whether a request has to wait for all of them. Whoever ceases to wait is told once nothing can be
+    /// claimed for him any more; what gets a transaction of its own has none beside it; somebody has to be
+    /// there who looks; and a run that is being changed would have to be read anew.
+    fn hinders(&self, request: &Request, waiting: &[Waiter]) -> bool {
+        match request {
+            Request::Alone(..) | Request::Withdraw(_) => self.len() > 0,
+            Request::Look => self.len() > 0 && waiting.is_empty(),
+            Request::Batched(Work::Fold { run, .. }, _) => self.runs.contains(run),
+            Request::Batched(..) | Request::Wait(_) => false,
+        }
+    }
+}
+
+/// The right to prepare a transaction: one at a time, so that what arrives meanwhile is gathered for the
+/// next. It is given back when the transaction has nothing left but to become durable.
+type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 /// What one transaction is for.
 #[derive(Clone, Copy)]
@@ -468,6 +608,7 @@ struct Writer {
     definitions: Arc<Definitions>,
     dispatcher: Arc<dyn Dispatcher>,
     stopped: broadcast::Sender<RunId>,
+    short: broadcast::Sender<RunId>,
     /// Whose turn it is among the queues, as of the last commit.
     turns: Mutex<Turns>,
     kept: Arc<Kept>,
@@ -477,65 +618,80 @@ struct Writer {
 
 impl Writer {
     async fn work(self, mut inbox: mpsc::Receiver<Request>) {
+        let at_once = self.store.transactions_at_once();
+        let preparing = Semaphore::new(1);
         let mut requests = Vec::with_capacity(BATCH_REQUESTS);
-        let mut waiters = Vec::new();
-        while inbox.recv_many(&mut requests, BATCH_REQUESTS).await > 0 {
+        let mut waiting = Vec::new();
+        let mut under_way = UnderWay::new();
+        loop {
+            let turn = tokio::select! {
+                biased;
+                waiters = under_way.next() => {
+                    waiting.extend(waiters);
+                    continue;
+                }
+                turn = receive(&mut inbox, (&mut requests, &preparing)), if under_way.len() < at_once => turn,
+            };
+            if requests.is_empty() {
+                break;
+            }
             gather(&mut inbox, &mut requests).await;
+            if requests.iter().any(|it| under_way.hinders(it, &waiting)) {
+                waiting.extend(under_way.all().await);
+                gather(&mut inbox, &mut requests).await;
+            }
             gauge!(metrics::COMMIT_QUEUE.name).set(inbox.len() as f64);
-            let round = Round::of(requests.drain(..), &mut waiters);
-            self.go(round, &mut waiters).await;
+            let mut round = Round::of(requests.drain(..), &mut waiting);
+            let chores = std::mem::take(&mut round.chores);
+            under_way.push(round.runs(), self.go(round, turn));
+            if !chores.is_empty() {
+                waiting.extend(under_way.all().await);
+                self.do_chores(chores).await;
+            }
         }
+        under_way.all().await;
     }
 
-    /// Commits what was asked for, together with the claims of those who wait, and answers.
-    async fn go(&self, round: Round, waiters: &mut Vec<Waiter>) {
-        let Round {
-            mut works,
-            replies,
-            chores,
-            look,
-        } = round;
-        // Whoever gave up waiting would never run what was claimed.
-        waiters.retain(|waiter| !waiter.reply.is_closed());
-        if look || !works.is_empty() {
-            works.extend(
-                waiters
-                    .iter()
-                    .map(|waiter| Work::Claim(waiter.request.clone())),
-            );
-        }
-        let mut answers = self.answer(&works).await.into_iter();
-        for (reply, answer) in replies.into_iter().zip(answers.by_ref()) {
+    /// Commits what was asked for, together with the claims of those who wait, and answers. Those who got
+    /// nothing go on waiting.
+    async fn go(&self, round: Round, turn: Turn<'_>) -> Vec<Waiter> {
+        let mut answers = self.answer((&round.works, turn)).await.into_iter();
+        for (reply, answer) in round.replies.into_iter().zip(answers.by_ref()) {
             // Whoever asked may be gone; what was committed stays committed.
             let _ = reply.send(answer);
         }
-        for answer in answers {
-            let waiter = waiters.remove(0);
+        let mut left = Vec::new();
+        for (waiter, answer) in round.waiters.into_iter().zip(answers) {
             match &answer {
                 Ok(Answer::Claimed(claims)) if !claims.is_empty() => {}
                 // A session that is dead gets nothing; its process will hear of that.
                 Ok(_) => {
-                    waiters.push(waiter);
+                    left.push(waiter);
                     continue;
                 }
                 Err(_) => {}
             }
             let _ = waiter.reply.send(answer);
         }
+        left
+    }
+
+    async fn do_chores(&self, chores: Vec<(Chore, oneshot::Sender<Answered>)>) {
         for (chore, reply) in chores {
-            let done = self.transact(Job::Alone(&chore)).await;
-            let _ = reply.send(done.map(|_| Answer::Done));
+            let done = self.transact(Job::Alone(&chore), &mut None).await;
+            let answer = done.and_then(|mut answers| answers.pop().unwrap_or(Ok(Answer::Done)));
+            let _ = reply.send(answer);
         }
     }
 
     /// Commits everything at once; if that fails, each work alone, so that a broken one harms
     /// nobody else.
-    async fn answer(&self, works: &[Work]) -> Vec<Answered> {
+    async fn answer(&self, (works, mut turn): (&[Work], Turn<'_>)) -> Vec<Answered> {
         if works.is_empty() {
             return Vec::new();
         }
         if works.len() > 1 {
-            match self.transact(Job::Together(works)).await {
+            match self.transact(Job::Together(works), &mut turn).await {
                 Ok(answers) => return answers,
                 // It may have been committed. Done again, it would be refused, and nobody would look
                 // for what was claimed in it.
@@ -550,21 +706,21 @@ impl Writer {
         }
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            answers.push(self.answer_one(work).await);
+            answers.push(self.answer_one(work, &mut turn).await);
         }
         answers
     }
 
-    async fn answer_one(&self, work: &Work) -> Answered {
-        let alone = |work| self.transact(Job::Together(std::slice::from_ref(work)));
-        let answered = match alone(work).await {
+    async fn answer_one(&self, work: &Work, turn: &mut Turn<'_>) -> Answered {
+        let alone = Job::Together(std::slice::from_ref(work));
+        let answered = match self.transact(alone, turn).await {
             // What was to be claimed with it may be what cannot be read: the report counts for more.
             Err(CommitError::Store(error)) if matches!(*error, StoreError::Corrupt(_)) => {
                 let Some(report) = work.without_claim() else {
                     return Err(CommitError::Store(error));
                 };
                 tracing::error!(%error, "nothing could be claimed with the end of an attempt");
-                self.transact(Job::Together(&[report])).await
+                self.transact(Job::Together(&[report]), turn).await
             }
             answered => answered,
         };
@@ -572,12 +728,16 @@ impl Writer {
     }
 
     /// Does a job in one transaction, and again while other transactions come in between.
-    async fn transact(&self, job: Job<'_>) -> Result<Vec<Answered>, CommitError> {
+    async fn transact(
+        &self,
+        job: Job<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<Answered>, CommitError> {
         let mut tries = 1;
         loop {
             let began = Instant::now();
             let going_on = self.pulse.transaction();
-            let done = self.attempt(job).await;
+            let done = self.attempt(job, turn).await;
             drop(going_on);
             measure(job, began.elapsed(), &done);
             match done {
@@ -596,10 +756,14 @@ impl Writer {
     }
 
     /// One transaction, in time. What has become of one that took too long is not known.
-    async fn attempt(&self, job: Job<'_>) -> Result<Vec<Answered>, StoreError> {
+    async fn attempt(
+        &self,
+        job: Job<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<Answered>, StoreError> {
         let transaction = async {
             match job {
-                Job::Together(works) => self.commit(works).await,
+                Job::Together(works) => self.commit(works, turn).await,
                 Job::Alone(chore) => self.do_alone(chore).await,
             }
         };
@@ -611,7 +775,11 @@ impl Writer {
         })
     }
 
-    async fn commit(&self, works: &[Work]) -> Result<Vec<Answered>, StoreError> {
+    async fn commit(
+        &self,
+        works: &[Work],
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<Answered>, StoreError> {
         let mut batch = Batch::begin(self, works.len()).await?;
         let mut wishes = batch.live(claims::wishes(works)).await?;
         batch.create(works).await?;
@@ -619,6 +787,10 @@ impl Writer {
         batch.open(works, &candidates).await?;
         batch.fold().await?;
         batch.claim(&mut wishes, &candidates).await?;
+        batch.finish().await?;
+        // The next transaction may have what this one leaves.
+        wishes.iter_mut().for_each(Wish::leave);
+        *turn = None;
         let answers = batch.commit(self).await?;
         wishes.into_iter().for_each(Wish::settle);
         Ok(answers)
@@ -636,8 +808,14 @@ impl Writer {
                 }
                 batch.end_session(session).await?;
             }
-            Chore::Replan { run, verdicts } => batch.replan(run, verdicts).await?,
+            Chore::Replan { run, with } => {
+                let planned = batch.replan(run, with).await?;
+                batch
+                    .answers
+                    .push(planned.map(|plan| Answer::Planned(plan.map(Box::new))));
+            }
         }
+        batch.finish().await?;
         batch.commit(self).await
     }
 
@@ -650,6 +828,9 @@ impl Writer {
         for (run, status) in stopped {
             counter!(metrics::JOBS_STOPPED.name, "status" => status.as_str()).increment(1);
             // Mostly nobody listens.
+            if status != RunStatus::Succeeded {
+                let _ = self.short.send(run.clone());
+            }
             let _ = self.stopped.send(run);
         }
         if timers {

@@ -1,29 +1,29 @@
 //! What callers ask of runs: submit, cancel, retry, look.
 
+mod history;
+mod look;
+mod plans;
+
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 
 use chrono::Utc;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::Value;
 
-use crate::activity::hex;
+use crate::activity::Registry;
 use crate::committer::{CommitError, Committer};
 use crate::definition::{Definition, InputError};
 use crate::definitions::Definitions;
 use crate::id::RunId;
 use crate::machine::{self, Command};
-use crate::objects::{Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStores};
+use crate::objects::{ObjectError, ObjectMeta, ObjectStores};
 use crate::queue::Queue;
-use crate::retry::plan::{RetryPlan, Verdict, Verdicts};
-use crate::run::{Run, RunStatus, Snapshot, StoreUrls};
+use crate::retry::reuse::SourceIdentity;
+use crate::retry::world::fingerprint;
+use crate::run::{Run, RunStatus, StoreUrls};
 use crate::store::{Created, RequestKey, Store, StoreError};
 
-/// How many artifacts are looked at at a time. A service far away takes some 20 ms for each: within the
-/// 30 s that a request over HTTP may take, that is 96,000 of them instead of 1,500.
-const LOOKS_AT_ONCE: usize = 64;
+pub use plans::{Executed, PlanError};
 
 /// A request to run a workflow.
 #[derive(Debug, Clone)]
@@ -72,18 +72,11 @@ pub async fn identify(
         .map_err(SubmitError::BadInput)?;
     let source = source_identity(objects, &input, &submission.stores).await?;
     Ok(Identity {
-        fingerprint: fingerprint(&definition, &input, &submission.stores, &source),
-        source_bytes: source.get("size").and_then(Value::as_u64),
+        fingerprint: fingerprint((&definition, &input), &submission.stores, source.as_ref()),
+        source_bytes: source.map(|source| source.size),
         definition,
         input,
     })
-}
-
-fn fingerprint(definition: &str, input: &Value, stores: &StoreUrls, source: &Value) -> String {
-    let identity = json!({
-        "definition": definition, "input": input, "source": source, "stores": stores,
-    });
-    hex(&Sha256::digest(identity.to_string().as_bytes()))
 }
 
 /// The key of the object that an input names as its source.
@@ -99,25 +92,20 @@ pub(crate) fn is_source_of(run: &Run, found: &ObjectMeta) -> bool {
         stores,
         ..
     } = run;
-    fingerprint(definition, input, stores, &identity_of(found)) == run.fingerprint
+    fingerprint((definition, input), stores, Some(&found.into())) == run.fingerprint
 }
 
-/// What tells a source from another one.
-fn identity_of(source: &ObjectMeta) -> Value {
-    json!({"size": source.size, "etag": source.etag})
-}
-
-/// Size and etag of the object that the input names as `source`; `null` if it names none.
+/// Size and etag of the object that the input names as `source`, if it names one.
 async fn source_identity(
     objects: &dyn ObjectStores,
     input: &Value,
     stores: &StoreUrls,
-) -> Result<Value, SubmitError> {
+) -> Result<Option<SourceIdentity>, SubmitError> {
     let Some(key) = source_key(input) else {
-        return Ok(Value::Null);
+        return Ok(None);
     };
     match objects.open_source(&stores.source)?.head(key).await? {
-        Some(meta) => Ok(identity_of(&meta)),
+        Some(meta) => Ok(Some((&meta).into())),
         None => Err(SubmitError::SourceMissing {
             key: key.to_owned(),
             store: stores.source.clone(),
@@ -176,6 +164,10 @@ pub struct Coordinator {
     pub committer: Committer,
     /// Sources and results.
     pub objects: Arc<dyn ObjectStores>,
+    /// Activities that are installed here: what edits of plans are checked against.
+    pub registry: Arc<Registry>,
+    /// Workflows that are installed here: what edits of plans name as another definition.
+    pub workflows: Arc<[Arc<Definition>]>,
     /// From this size of its source on, a job waits in the queue `video:large` unless its request or
     /// its definition names another.
     pub large_source_bytes: u64,
@@ -286,82 +278,6 @@ impl Coordinator {
         };
         self.committer.fold(run, command).await
     }
-
-    /// Looks at every object that the plan of a stopped run stands on, and computes the plan anew
-    /// with what it found. `None` if the run has no plan.
-    ///
-    /// # Errors
-    /// What the stores say.
-    pub async fn verify_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, SubmitError> {
-        let snapshot = self.store.snapshot(run).await?;
-        if !snapshot.run.status.is_stopped() || snapshot.run.status == RunStatus::Succeeded {
-            return Ok(None);
-        }
-        let verdicts = self.verdicts(&snapshot).await?;
-        self.committer.replan(run, verdicts).await?;
-        Ok(self.store.load_plan(run).await?)
-    }
-
-    /// The key of an object that a finished run made and that is no longer there as it was.
-    ///
-    /// # Errors
-    /// What the stores say.
-    pub async fn missing_artifact(&self, run: &RunId) -> Result<Option<String>, SubmitError> {
-        let snapshot = self.store.snapshot(run).await?;
-        let verdicts = self.verdicts(&snapshot).await?;
-        let gone = verdicts
-            .into_iter()
-            .find(|(_, verdict)| *verdict != Verdict::Present);
-        Ok(gone.map(|(key, _)| key))
-    }
-
-    async fn verdicts(&self, snapshot: &Snapshot) -> Result<Verdicts, ObjectError> {
-        let media = self.objects.open(&snapshot.run.stores.media)?;
-        let artifacts = snapshot.steps.iter().flat_map(|record| &record.artifacts);
-        let looks: Vec<_> = artifacts
-            .map(|artifact| look(media.as_ref(), artifact))
-            .collect();
-        collect(looks).await
-    }
-
-    /// Executes a plan: the run goes on in its next round.
-    ///
-    /// # Errors
-    /// `Rejected` if the plan is not executable, or the run changed since it was made.
-    pub async fn execute(&self, plan: RetryPlan) -> Result<(), CommitError> {
-        let run = plan.job.clone();
-        self.committer
-            .fold(
-                &run,
-                Command::Reopen {
-                    plan: Box::new(plan),
-                },
-            )
-            .await
-    }
-}
-
-/// What has become of an artifact, and its key.
-async fn look(
-    media: &dyn ObjectStore,
-    artifact: &Artifact,
-) -> Result<(String, Verdict), ObjectError> {
-    let verdict = match media.head(&artifact.key).await? {
-        None => Verdict::Missing,
-        Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
-        Some(_) => Verdict::Present,
-    };
-    Ok((artifact.key.clone(), verdict))
-}
-
-/// Takes [`LOOKS_AT_ONCE`] looks at a time. What they find counts in their order, whichever answer comes
-/// first: of two verdicts on one key the later, of two errors the earlier.
-async fn collect<F>(looks: Vec<F>) -> Result<Verdicts, ObjectError>
-where
-    F: Future<Output = Result<(String, Verdict), ObjectError>>,
-{
-    let looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
-    looks.try_collect().await
 }
 
 fn join(errors: &[InputError]) -> String {
@@ -370,46 +286,4 @@ fn join(errors: &[InputError]) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("; ")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::sync::Barrier;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn as_many_artifacts_are_looked_at_at_once_as_may_be() {
-        // Nobody is answered before that many have asked.
-        let all_asked = Barrier::new(LOOKS_AT_ONCE);
-        let look = async |number: usize| {
-            all_asked.wait().await;
-            Ok((format!("k{number}"), Verdict::Present))
-        };
-        let looks: Vec<_> = (0..2 * LOOKS_AT_ONCE).map(look).collect();
-        let verdicts = tokio::time::timeout(Duration::from_secs(10), collect(looks)).await;
-        let verdicts = verdicts.expect("they are asked together").unwrap();
-        assert_eq!(verdicts.len(), 2 * LOOKS_AT_ONCE);
-    }
-
-    #[tokio::test]
-    async fn what_is_found_does_not_depend_on_which_answer_comes_first() {
-        let look = async |(key, turns, verdict): (&str, u32, Verdict)| {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-            Ok((key.to_owned(), verdict))
-        };
-        let looks = [
-            ("a", 9, Verdict::Missing),
-            ("b", 3, Verdict::Corrupt),
-            ("a", 1, Verdict::Present),
-        ];
-        let verdicts = collect(looks.map(look).into()).await.unwrap();
-        let expected = [("a", Verdict::Present), ("b", Verdict::Corrupt)];
-        let expected = expected.map(|(key, verdict)| (key.to_owned(), verdict));
-        assert_eq!(verdicts, Verdicts::from(expected));
-    }
 }

@@ -32,6 +32,7 @@ pub use input::{InputError, misfits};
 pub use preview::{Foreseen, StepPreview};
 pub use schema::schema;
 pub use template::Template;
+pub(crate) use template::escape_pointer;
 pub use validate::{ActivityCatalog, validate};
 
 use crate::activity::ErrorClass;
@@ -81,6 +82,8 @@ pub struct StepDef {
     pub queue: Option<Queue>,
     /// Higher goes first; that of the run when absent.
     pub priority: Option<i32>,
+    /// Whether outputs are shared with other runs.
+    pub cache: Cache,
 }
 
 /// `name@version` of an activity.
@@ -126,6 +129,18 @@ pub enum OnFailure {
     Continue,
     /// The run is held for a person.
     Hold,
+}
+
+/// Whether a step takes its output from an equal step of another run instead of running its activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cache {
+    /// It does not.
+    #[default]
+    Off,
+    /// It does if there is one, and leaves none itself.
+    Read,
+    /// It does if there is one, and leaves its own for others.
+    ReadWrite,
 }
 
 /// How a failed attempt is tried again.

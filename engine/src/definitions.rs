@@ -50,20 +50,27 @@ impl Definitions {
     /// # Errors
     /// [`StoreError::Corrupt`] if it is not there or cannot be read.
     pub async fn get(&self, digest: &str) -> Result<Arc<Definition>, StoreError> {
+        let found = self.find(digest).await?;
+        found.ok_or_else(|| StoreError::Corrupt(format!("there is no definition {digest}")))
+    }
+
+    /// The same, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it cannot be read.
+    pub async fn find(&self, digest: &str) -> Result<Option<Arc<Definition>>, StoreError> {
         let known = self.lock().get(digest).cloned();
-        if let Some(definition) = known {
-            return Ok(definition);
+        if known.is_some() {
+            return Ok(known);
         }
-        let record = self
-            .store
-            .load_definition(digest)
-            .await?
-            .ok_or_else(|| StoreError::Corrupt(format!("there is no definition {digest}")))?;
+        let Some(record) = self.store.load_definition(digest).await? else {
+            return Ok(None);
+        };
         let definition = Definition::from_canonical(&record.canonical)
             .map_err(|e| StoreError::Corrupt(format!("definition {digest}: {e}")))?;
         let definition = Arc::new(definition);
         self.remember(digest, definition.clone());
-        Ok(definition)
+        Ok(Some(definition))
     }
 
     fn remember(&self, digest: &str, definition: Arc<Definition>) {

@@ -36,6 +36,7 @@ pub mod objects;
 mod pulse;
 pub mod queue;
 pub mod retry;
+pub mod reuse;
 pub mod run;
 pub mod services;
 pub mod store;

@@ -90,5 +90,22 @@ pub const WARNINGS_PER_ATTEMPT: usize = 100;
 /// Characters kept of a warning or an error message.
 pub const MESSAGE_CHARS: usize = 2_000;
 
+/// Times that a step shared what it made whose keys are kept; the oldest go first. A key that is shared again
+/// takes another of them, on Postgres two. At some 500 bytes for each key they take 50 MB at most, and a
+/// busy month of a thousand videos with thirty steps each is within them.
+pub const REUSE_KEYS: u64 = 100_000;
+
 /// Bytes of the JSON of a checkpoint: as much as an output may have.
 pub const CHECKPOINT_BYTES: usize = OUTPUT_BYTES;
+
+/// Edits of one retry plan: more steps than anybody names by hand; a whole fan-out is one.
+pub const EDITS_PER_PLAN: usize = 1_000;
+
+/// Bytes of the values of one plan's edits: four of the largest outputs.
+pub const EDITS_BYTES: usize = 4 * OUTPUT_BYTES;
+
+/// Runs of the same workflow that an estimate is made from: the last ones say more than many.
+pub const RUNS_PER_ESTIMATE: usize = 20;
+
+/// Attempts that a plan's schedule shows of a step.
+pub const SCHEDULED_ATTEMPTS: u32 = 10;

@@ -9,11 +9,14 @@
 //! steps ([`Command::Ready`], [`Command::Finish`]) are follow-ups: the committer loads those
 //! outputs and folds the follow-up in the same transaction.
 
+mod adopt;
 mod cancel;
 mod claim;
 mod complete;
+mod edit;
 mod fail;
 mod finish;
+pub(crate) mod reading;
 mod ready;
 mod reopen;
 mod settle;
@@ -21,12 +24,15 @@ mod start;
 mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::activity::Usage;
+use crate::definition::Definition;
 use crate::id::{SessionId, StepId};
+use crate::retry::edits::Edit;
 use crate::retry::plan::RetryPlan;
 use crate::run::Failure;
 use crate::store::{Outcome, StepSet};
@@ -110,6 +116,13 @@ pub enum Command {
         /// Why, for people.
         reason: Option<String>,
     },
+    /// Somebody changes the retry plan of a run that stopped.
+    Edit {
+        /// All that the plan differs by from now on.
+        edits: Vec<Edit>,
+        /// Who, for people.
+        by: String,
+    },
     /// Execute a retry plan.
     Reopen {
         /// The plan, as it was shown.
@@ -129,7 +142,7 @@ pub fn steps_needed(command: &Command) -> StepSet {
         | Command::Hold { step, .. }
         | Command::Wake { step } => StepSet::One(step.clone()),
         Command::Ready { node } => StepSet::One(StepId::single(node)),
-        Command::Start | Command::Finish => StepSet::Empty,
+        Command::Start | Command::Finish | Command::Edit { .. } => StepSet::Empty,
         Command::Cancel { .. } => StepSet::Unsettled,
         Command::Reopen { .. } => StepSet::All,
     }
@@ -142,6 +155,8 @@ pub struct Facts {
     pub now: DateTime<Utc>,
     /// Outputs of the nodes that the command's expressions name.
     pub outputs: BTreeMap<String, Value>,
+    /// What a plan that is executed gives the run instead of its definition.
+    pub definition: Option<Arc<Definition>>,
 }
 
 /// Why a command changed nothing.
@@ -189,6 +204,7 @@ pub fn decide(view: &mut View, command: &Command, facts: &Facts) -> Result<(), R
         Command::Hold { step, error } => fail::hold_ready(view, step, error, facts),
         Command::Wake { step } => fail::wake(view, step),
         Command::Cancel { by, reason } => cancel::cancel(view, (by, reason.as_deref()), facts),
+        Command::Edit { edits, by } => edit::edit(view, edits, by),
         Command::Reopen { plan } => reopen::reopen(view, plan, facts),
     }?;
     settle::settle_run(view, facts);

@@ -2,8 +2,8 @@
 //! is of no use to anybody, however well its beats go.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -22,20 +22,23 @@ struct State {
     origin: Instant,
     /// Milliseconds from `origin`, plus one, when the task was entered; 0 while it waits.
     entered: AtomicU64,
-    /// The same for the transaction that is going on; 0 without one.
-    transaction: AtomicU64,
+    /// When the transactions began that are going on.
+    transactions: Mutex<Vec<Instant>>,
 }
 
 /// A transaction that is going on until this is dropped.
 #[derive(Debug)]
-pub(crate) struct InTransaction<'a>(&'a Pulse);
+pub(crate) struct InTransaction<'a> {
+    pulse: &'a Pulse,
+    began: Instant,
+}
 
 impl Default for Pulse {
     fn default() -> Self {
         Self(Arc::new(State {
             origin: Instant::now(),
             entered: AtomicU64::new(0),
-            transaction: AtomicU64::new(0),
+            transactions: Mutex::default(),
         }))
     }
 }
@@ -53,18 +56,24 @@ impl Pulse {
         .await
     }
 
-    /// Says that what the task waits for, until the answer is dropped, is a transaction.
+    /// Says that what the task waits for, until the answer is dropped, is a transaction. There may be a few
+    /// at once.
     pub(crate) fn transaction(&self) -> InTransaction<'_> {
-        self.0.transaction.store(self.now(), Ordering::Release);
-        InTransaction(self)
+        let began = Instant::now();
+        self.transactions().push(began);
+        InTransaction { pulse: self, began }
+    }
+
+    fn transactions(&self) -> MutexGuard<'_, Vec<Instant>> {
+        let transactions = self.0.transactions.lock();
+        transactions.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the task was alive for certain; now, if nothing speaks against it.
     pub(crate) fn last(&self) -> Instant {
         let entered = self.at(&self.0.entered);
-        let stuck = self
-            .at(&self.0.transaction)
-            .map(|began| began + TRANSACTION);
+        let oldest = self.transactions().iter().min().copied();
+        let stuck = oldest.map(|began| began + TRANSACTION);
         let now = Instant::now();
         entered.into_iter().chain(stuck).fold(now, Instant::min)
     }
@@ -81,7 +90,10 @@ impl Pulse {
 
 impl Drop for InTransaction<'_> {
     fn drop(&mut self) {
-        self.0.0.transaction.store(0, Ordering::Release);
+        let mut transactions = self.pulse.transactions();
+        if let Some(place) = transactions.iter().position(|began| *began == self.began) {
+            transactions.swap_remove(place);
+        }
     }
 }
 
@@ -120,10 +132,12 @@ mod tests {
     #[test]
     fn a_transaction_is_no_sign_of_death_for_a_minute() {
         let pulse = Pulse::default();
-        let going_on = pulse.transaction();
+        let (one, other) = (pulse.transaction(), pulse.transaction());
         let now = Instant::now();
         assert!(pulse.last() >= now);
-        drop(going_on);
-        assert_eq!(pulse.0.transaction.load(Ordering::Acquire), 0);
+        drop(other);
+        assert_eq!(pulse.transactions().len(), 1);
+        drop(one);
+        assert!(pulse.transactions().is_empty());
     }
 }

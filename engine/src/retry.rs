@@ -1,5 +1,10 @@
-//! How the engine tries again by itself ([`policy`]), and what trying a stopped run again would
-//! do ([`plan`]).
+//! How the engine tries again by itself ([`policy`]), what trying a stopped run again would do
+//! ([`plan`]): computed from what is known of the [`world`], changed by [`edits`], also to another
+//! definition ([`adoption`]); and when two steps would make the same ([`reuse`]).
 
+pub mod adoption;
+pub mod edits;
 pub mod plan;
 pub mod policy;
+pub mod reuse;
+pub mod world;

@@ -11,6 +11,8 @@ use crate::id::{RunId, SessionId, StepId};
 use crate::limits;
 use crate::objects::Artifact;
 use crate::queue::Queue;
+use crate::retry::edits::put;
+use crate::retry::reuse::Made;
 
 /// Declares a status enum whose names are the same in JSON, in stores and for people.
 macro_rules! status {
@@ -375,6 +377,56 @@ pub struct RecordedEvent {
     pub event: Event,
 }
 
+/// What executed plans changed in a run besides its steps. Runs that nobody retried have none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Amendments {
+    /// Values put into the inputs of steps: by step, or node for all of its items, then by JSON pointer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<StepId, BTreeMap<String, Value>>,
+    /// Attempts that steps get in this round, by step or node.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempts: BTreeMap<StepId, u32>,
+    /// The same for all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts_of_all: Option<u32>,
+    /// Objects that steps are to make again, by key; until they have.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<StepId, Vec<String>>,
+}
+
+impl Amendments {
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Attempts that a step gets in this round, if that was changed.
+    #[must_use]
+    pub fn attempts_of(&self, step: &StepId) -> Option<u32> {
+        let of_step = self.attempts.get(step);
+        let of_node = || self.attempts.get(&StepId::single(&step.node));
+        of_step.or_else(of_node).copied().or(self.attempts_of_all)
+    }
+
+    /// Puts into the input of a step what was set of it.
+    ///
+    /// # Errors
+    /// What cannot be put where it was set, as one sentence.
+    pub fn apply(&self, step: &StepId, input: &mut Value) -> Result<(), String> {
+        if self.set.is_empty() {
+            return Ok(());
+        }
+        let of_node = step.item.and(self.set.get(&StepId::single(&step.node)));
+        let values = of_node.into_iter().chain(self.set.get(step)).flatten();
+        for (pointer, value) in values {
+            put(input, pointer, value).map_err(|why| format!("{pointer} {why}"))?;
+        }
+        Ok(())
+    }
+}
+
 /// A run with everything in it, as one transaction saw it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -387,6 +439,21 @@ pub struct Snapshot {
     /// Attempts of items that are there no longer: their list was, or will be, read anew in a later
     /// round. In order of their steps.
     pub former: Vec<(StepId, Attempt)>,
+    /// What executed plans changed in it.
+    pub amendments: Amendments,
+}
+
+impl Snapshot {
+    /// The steps of each node.
+    #[must_use]
+    pub fn by_node(&self) -> BTreeMap<&str, Vec<&StepRecord>> {
+        let mut records: BTreeMap<&str, Vec<&StepRecord>> = BTreeMap::new();
+        for record in &self.steps {
+            let of_node = records.entry(&record.step.id.node).or_default();
+            of_node.push(record);
+        }
+        records
+    }
 }
 
 /// A step with its attempts and artifacts.
@@ -398,4 +465,8 @@ pub struct StepRecord {
     pub attempts: Vec<Attempt>,
     /// What the step left in the media store: of its output, or of its latest checkpoint.
     pub artifacts: Vec<Artifact>,
+    /// What makes its latest checkpoint usable; see [`Checkpoint::compat`](crate::activity::Checkpoint).
+    pub compat: Option<String>,
+    /// What its reuse key is made of, once it has succeeded with an activity that names its tools.
+    pub made: Option<Made>,
 }

@@ -1,6 +1,7 @@
 //! Background loops, each one file, each started and stopped alike: a task that runs until its
 //! handle is dropped.
 
+mod prover;
 mod sweeper;
 mod timers;
 mod unfit;
@@ -11,6 +12,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use crate::committer::{CommitError, Committer};
+use crate::coordinator::Coordinator;
 use crate::dispatch::Dispatcher;
 use crate::id::SessionId;
 use crate::store::Store;
@@ -57,7 +59,7 @@ pub async fn hold_unfit_steps(
 /// Running loops; they stop when this is dropped.
 #[derive(Debug)]
 pub struct Services {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Services {
@@ -68,6 +70,21 @@ impl Services {
         tasks.spawn(sweeper::run(parts.clone()));
         tasks.spawn(timers::run(parts.clone()));
         tasks.spawn(unfit::run(parts.clone()));
-        Self { _tasks: tasks }
+        Self { tasks }
+    }
+
+    /// Only looks at the objects of plans, as this process stops runs short: it has no worker.
+    #[must_use]
+    pub fn proving(coordinator: &Coordinator) -> Self {
+        let mut services = Self {
+            tasks: JoinSet::new(),
+        };
+        services.prove_plans(coordinator);
+        services
+    }
+
+    /// Looks at the objects of plans besides, as runs stop short.
+    pub fn prove_plans(&mut self, coordinator: &Coordinator) {
+        self.tasks.spawn(prover::run(coordinator.clone()));
     }
 }

@@ -7,6 +7,7 @@
 mod feed;
 mod listing;
 mod outline;
+pub mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -16,12 +17,15 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, Usage};
-use crate::id::{RunId, SessionId, StepId};
+use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::Changes;
 use crate::objects::Artifact;
 use crate::queue::{Capability, Free, Kind, Machine, Waiting};
 use crate::retry::plan::RetryPlan;
-use crate::run::{AttemptOutcome, Failure, Node, RecordedEvent, Run, Snapshot, Step, StoreUrls};
+use crate::retry::reuse::Made;
+use crate::run::{
+    Amendments, AttemptOutcome, Failure, Node, RecordedEvent, Run, Snapshot, Step, StoreUrls,
+};
 
 pub use feed::{FeedEvent, FeedPlace};
 pub use listing::{Look, Paging, Path, RUNS_LOOKED_AT, RunFilter, RunPage};
@@ -119,6 +123,8 @@ pub struct Claim {
     pub fence: Fence,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// The round of its run.
+    pub round: u32,
     /// `media.probe@1`.
     pub activity: String,
     /// What it waited as, which says what it takes of the machine.
@@ -131,6 +137,9 @@ pub struct Claim {
     pub stores: StoreUrls,
     /// The latest checkpoint.
     pub checkpoint: Option<Checkpoint>,
+    /// Keys of objects that the checkpoint names and that are gone or have other bytes: the attempt makes
+    /// them again. Only of an activity that [mends](crate::activity::Activity::MENDS).
+    pub damaged: Vec<String>,
     /// How long ago the step was claimed for the first time; counts towards its total time.
     pub age: Duration,
 }
@@ -302,6 +311,8 @@ pub struct ViewRows {
     pub run: Run,
     /// All nodes, in the order of the definition.
     pub nodes: Vec<Node>,
+    /// What executed plans changed in it.
+    pub amendments: Amendments,
 }
 
 /// What an attempt that succeeded reports.
@@ -317,6 +328,32 @@ pub struct Outcome {
     pub usage: Usage,
     /// How far it was in the end, if it said so.
     pub progress: Option<Progress>,
+    /// What its reuse key is made of, if its activity names its tools.
+    pub made: Option<Box<Made>>,
+    /// Under which key other runs find it, if they may.
+    pub shared: Option<Box<Shared>>,
+}
+
+/// The key under which other runs find what a step made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// Digest of the step's [reuse key](crate::retry::reuse::ReuseKey).
+    pub key: String,
+    /// Address of the store of results: runs of another one find nothing.
+    pub media: String,
+    /// Digest of key, size and etag of each of its objects, as they were.
+    pub seal: String,
+}
+
+/// A step that made what another would make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharer {
+    /// Its run.
+    pub run: RunId,
+    /// The step.
+    pub step: StepId,
+    /// See [`Shared::seal`].
+    pub seal: String,
 }
 
 /// The database that holds the truth.
@@ -340,6 +377,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Begins a transaction that folds commands into runs. Transactions on the same run are
     /// serialised.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
+
+    /// How many transactions a process should have under way at once. A store that lets others write
+    /// while a commit becomes durable says 2; with one that does not, the second would only wait.
+    fn transactions_at_once(&self) -> usize {
+        1
+    }
 
     /// The same as [`Transaction::waiting`], outside of a transaction; waits for no writer.
     async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError>;
@@ -415,6 +458,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// lease tells.
     fn proof_within(&self) -> Option<Duration>;
 
+    /// Returns when renewing a session has shown that another one may be gone, which
+    /// [`Store::other_sessions`] tells. Never does where renewing shows nothing.
+    async fn suspicion(&self) {
+        std::future::pending().await
+    }
+
     /// Steps whose backoff or deadline is over, oldest first.
     async fn due(&self, limit: usize) -> Result<Vec<Due>, StoreError>;
 
@@ -458,8 +507,16 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The latest retry plan of a run.
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;
 
-    /// The same with its first steps only: of a plan of 100,000 steps, no more is read.
+    /// A plan of any run, whatever has become of it.
+    async fn find_plan(&self, plan: &PlanId) -> Result<Option<RetryPlan>, StoreError>;
+
+    /// The latest retry plan of a run with its first steps only: of one of 100,000 steps, no more is read.
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError>;
+
+    /// The step that last shared what it made under a key, for runs with that store of results. Keys are
+    /// known that were shared among the latest [`REUSE_KEYS`](crate::limits::REUSE_KEYS) times, those of one
+    /// key counted each. The step may have been made again since.
+    async fn find_shared(&self, key: &str, media: &str) -> Result<Option<Sharer>, StoreError>;
 
     /// A number that differs whenever another connection or process has committed since: as long as
     /// it stays the same, nothing needs to be read again. It may differ for less than that.

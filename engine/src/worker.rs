@@ -11,6 +11,7 @@ mod copies;
 mod held;
 mod outage;
 mod port;
+mod reuse;
 mod scratch;
 mod session;
 mod slots;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::metrics::gauge;
+use futures_util::future::select_all;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +41,8 @@ pub use contact::Contact;
 use copies::{IDLE_BYTES, SourceCopies};
 pub use held::Held;
 pub use outage::report;
-pub use scratch::ATTEMPTS;
-pub use session::{LEASE, Session};
+pub use scratch::{ATTEMPTS, sweep_scratch};
+pub use session::{LEASE, MISSED, Session};
 use slots::Slots;
 
 /// How often the progress of running attempts is saved, and with it found out which of them have lost
@@ -119,7 +121,7 @@ impl Worker {
         let session = Session::open(parts.store.clone(), &parts.committer).await?;
         let slots = options.machine.room().attempts();
         gauge!(metrics::WORKER_SLOTS.name).set(slots as f64);
-        let scratch = Arc::new(scratch::Room::open(&parts.scratch, session.id()));
+        let scratch = scratch::Room::open(&parts.scratch, session.id()).await;
         let activities = parts
             .registry
             .iter()
@@ -185,14 +187,14 @@ impl Worker {
             let claims = settle(ended).ok().flatten();
             self.give_back(claims.unwrap_or_default()).await;
         }
-        if result.is_ok() {
-            self.parts
-                .committer
-                .end_session(self.session.id())
-                .await
-                .map_err(fatal)?;
-        }
-        result
+        let ended = match result.is_ok() {
+            true => self.parts.committer.end_session(self.session.id()).await,
+            false => Ok(()),
+        };
+        // Trees of many gigabytes are removed in seconds, and nobody can turn meanwhile.
+        let left = (signals, self.scratch);
+        let _ = tokio::task::spawn_blocking(move || drop(left)).await;
+        result.and(ended.map_err(fatal))
     }
 
     async fn work(
@@ -202,11 +204,12 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<(), WorkerError> {
         let mut bell = self.parts.dispatcher.listen();
-        let mut waiting: Option<Awaited> = None;
+        let mut waiting: Vec<Awaited> = Vec::new();
         let (mut look, mut away) = (true, false);
         let stopped = loop {
-            if waiting.is_none() {
-                waiting = Some(self.wait().await?);
+            // One for each transaction that may claim something at the same time.
+            while waiting.len() < self.parts.store.transactions_at_once() {
+                waiting.push(self.wait().await?);
             }
             if std::mem::take(&mut look) {
                 away = tokio::select! {
@@ -227,7 +230,6 @@ impl Worker {
                 }
                 claimed = claims(&mut waiting) => {
                     signals.held.note(&claimed);
-                    waiting = None;
                     if claimed.as_ref().is_err_and(outage::Passing::passes) {
                         away = true;
                         continue;
@@ -240,7 +242,7 @@ impl Worker {
             };
             self.start(claims, attempts, signals);
         };
-        if let (Ok(()), Some(waiting)) = (&stopped, waiting) {
+        if stopped.is_ok() {
             self.give_up(waiting).await;
         }
         stopped
@@ -287,10 +289,12 @@ impl Worker {
     }
 
     /// Waits no more. What was claimed in the last moment is given back: nobody else would run it.
-    async fn give_up(&self, mut waiting: Awaited) {
+    async fn give_up(&self, waiting: Vec<Awaited>) {
         self.parts.committer.withdraw(self.session.id()).await;
-        if let Ok(claims) = waiting.claims().await {
-            self.give_back(claims).await;
+        for mut awaited in waiting {
+            if let Ok(claims) = awaited.claims().await {
+                self.give_back(claims).await;
+            }
         }
     }
 
@@ -345,12 +349,12 @@ async fn save(board: board::Board, store: Arc<dyn Store>) {
     }
 }
 
-/// What was waited for; never, if nothing is.
-async fn claims(waiting: &mut Option<Awaited>) -> Result<Vec<Claim>, CommitError> {
-    match waiting {
-        Some(waiting) => waiting.claims().await,
-        None => std::future::pending().await,
-    }
+/// The first that is answered of what is waited for, which then is not any more.
+async fn claims(waiting: &mut Vec<Awaited>) -> Result<Vec<Claim>, CommitError> {
+    let answers = waiting.iter_mut().map(|awaited| Box::pin(awaited.claims()));
+    let (claims, answered, _) = select_all(answers).await;
+    waiting.swap_remove(answered);
+    claims
 }
 
 /// What was claimed when an attempt ended (`None` if there was nothing to claim with), or why its end

@@ -9,7 +9,7 @@ create table artifact (
     size bigint not null,
     sha256 text not null,
     media_type text not null,
-    from_checkpoint boolean not null,
+    from_checkpoint boolean not null default false,
     constraint artifact_pk PRIMARY KEY (run, node, item, key),
     constraint artifact_size CHECK ((size >= 0))
 );
@@ -98,6 +98,14 @@ create table generation (
     constraint generation_run FOREIGN KEY (run) REFERENCES run(id)
 );
 
+create table made (
+    run text collate "C" not null,
+    node text collate "C" not null,
+    item integer not null,
+    value text not null,
+    constraint made_pk PRIMARY KEY (run, node, item)
+);
+
 create table plan (
     number bigint not null generated always as identity,
     id text collate "C" not null,
@@ -158,6 +166,12 @@ create table request (
     constraint request_pk PRIMARY KEY (fingerprint)
 );
 
+create table request_before (
+    fingerprint text collate "C" not null,
+    run text collate "C" not null,
+    constraint request_before_pk PRIMARY KEY (fingerprint, run)
+);
+
 create table request_key (
     key text collate "C" not null,
     digest text collate "C" not null,
@@ -189,6 +203,7 @@ create table run (
     ended_at timestamp with time zone,
     queue text collate "C" not null default 'default'::text,
     priority integer not null default 0,
+    amendments text,
     constraint run_definition FOREIGN KEY (definition) REFERENCES definition(digest),
     constraint run_end CHECK (((ended_at IS NULL) = (status = ANY (ARRAY['queued'::text, 'running'::text])))),
     constraint run_events CHECK ((events >= 0)),
@@ -198,6 +213,8 @@ create table run (
     constraint run_round CHECK ((round >= 1)),
     constraint run_status CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'held'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text])))
 ) with (fillfactor=70, autovacuum_vacuum_scale_factor=0.02);
+
+CREATE INDEX run_live ON run USING btree (id) WHERE (ended_at IS NULL);
 
 CREATE OR REPLACE FUNCTION run_tags()
  RETURNS trigger
@@ -285,8 +302,23 @@ create table session (
     opened_at timestamp with time zone not null,
     expires_at timestamp with time zone not null,
     offer text,
+    backend integer,
+    backend_began timestamp with time zone,
+    renewed_at timestamp with time zone,
     constraint session_pk PRIMARY KEY (id)
 ) with (fillfactor=50);
+
+create table shared (
+    number bigint not null generated always as identity,
+    key text collate "C" not null,
+    media text collate "C" not null,
+    run text collate "C" not null,
+    node text collate "C" not null,
+    item integer not null,
+    seal text not null,
+    constraint shared_number UNIQUE (number),
+    constraint shared_pk PRIMARY KEY (key, media)
+);
 
 create table step (
     run text collate "C" not null,

@@ -129,6 +129,16 @@ CREATE TABLE generation (
     constraint generation_n check (n >= 1)
 ) strict, without rowid;
 
+CREATE TABLE made (
+    run   text    not null,
+    node  text    not null,
+    item  integer not null,
+    value text    not null,
+    constraint made_pk primary key (run, node, item),
+    constraint made_step
+        foreign key (run, node, item) references step (run, node, item) on delete cascade
+) strict, without rowid;
+
 CREATE TABLE plan (
     number integer not null,
     id     text    not null,
@@ -184,7 +194,7 @@ CREATE TABLE run (
     created_at   integer not null,
     started_at   integer,
     ended_at     integer, queue text not null default 'default'
-constraint run_queue check (queue in ('critical', 'default', 'video:large')), priority integer not null default 0, nodes text not null default '[]', events integer not null default 0,
+constraint run_queue check (queue in ('critical', 'default', 'video:large')), priority integer not null default 0, nodes text not null default '[]', events integer not null default 0, amendments text,
     constraint run_pk primary key (id),
     constraint run_definition foreign key (definition) references definition (digest),
     constraint run_status check (
@@ -249,6 +259,21 @@ CREATE TABLE session (
     -- When the lease ends unless it is renewed.
     expires_at integer not null, offer text,
     constraint session_pk primary key (id)
+) strict;
+
+CREATE TABLE shared (
+    -- Grows: a key that is shared again is the newest.
+    number integer not null,
+    key    text    not null,
+    -- Address of the store of results.
+    media  text    not null,
+    run    text    not null,
+    node   text    not null,
+    item   integer not null,
+    -- Digest of what the step's objects were like.
+    seal   text    not null,
+    constraint shared_pk primary key (number),
+    constraint shared_key unique (key, media)
 ) strict;
 
 CREATE TABLE "step" (

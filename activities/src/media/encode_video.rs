@@ -142,8 +142,7 @@ impl<'a> Encode<'a> {
         ladder.finish(|| self.tell(&told))?;
         self.tell(&told);
         let all = self.spec.chunk.end_ns;
-        self.emit
-            .progress(self.meter.progress(self.output.frames_decoded, all));
+        self.emit.progress(self.meter.progress(self.counter(), all));
         Ok(self.output)
     }
 
@@ -216,10 +215,15 @@ impl<'a> Encode<'a> {
             }
             self.emit.event(event);
         }
-        let (counter, at_ns) = (self.output.frames_decoded, self.decoded_until_ns);
+        let (counter, at_ns) = (self.counter(), self.decoded_until_ns);
         if let Some(progress) = self.meter.due(counter, at_ns) {
             self.emit.progress(progress);
         }
+    }
+
+    /// Frames that the attempt has decoded.
+    fn counter(&self) -> u64 {
+        self.spec.frames_before + self.output.frames_decoded
     }
 
     /// Compares what was decoded with what the chunk promised: demuxers end a cut file without

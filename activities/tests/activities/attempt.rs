@@ -169,6 +169,7 @@ impl Bench {
                 covers: None,
                 compat: String::new(),
             }),
+            damaged: Vec::new(),
             cancelled: cancelled.clone(),
             draining: draining.clone(),
             progress: Arc::new(ProgressCell::default()),

@@ -9,6 +9,7 @@ mod covers;
 mod encode;
 mod foreign;
 mod hostile_pictures;
+mod mending;
 #[path = "../../testing/misbehaving.rs"]
 mod misbehaving;
 mod mutants;

@@ -126,7 +126,7 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    fn encode(&self, chunk: usize) -> Value {
+    pub(crate) fn encode(&self, chunk: usize) -> Value {
         json!({
             "source": "source.mp4",
             "chunk": self.plan["chunks"][chunk],
@@ -137,7 +137,7 @@ impl Prepared {
         })
     }
 
-    fn audio(&self) -> Value {
+    pub(crate) fn audio(&self) -> Value {
         json!({
             "source": "source.mp4",
             "tracks": self.probe["audio"],

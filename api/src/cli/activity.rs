@@ -63,6 +63,7 @@ pub(super) async fn run(command: ActivityCommand, session: &Session) -> Result<E
             media,
             bytes_may_differ,
         } => {
+            find(&infos, &activity)?;
             return check::run(
                 activity,
                 check::Given {
@@ -110,9 +111,17 @@ fn find<'a>(infos: &'a [ActivityInfo], wanted: &str) -> Result<&'a ActivityInfo,
         .filter(|info| info.name == wanted || title(info) == wanted);
     matching.max_by_key(|info| info.version).ok_or_else(|| {
         CliError::not_found(format!(
-            "there is no activity {wanted}; `telecine activity list` names all"
+            "there is no activity {wanted}; `{} activity list` names all",
+            called()
         ))
     })
+}
+
+/// What this program is called: one with activities of its own has a name of its own.
+fn called() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let name = called.as_ref().and_then(|path| path.file_name());
+    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn description(info: &ActivityInfo) -> String {

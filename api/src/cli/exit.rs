@@ -1,6 +1,6 @@
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::committer::CommitError;
-use telecine_engine::coordinator::SubmitError;
+use telecine_engine::coordinator::{PlanError, SubmitError};
 use telecine_engine::objects::ObjectError;
 use telecine_engine::run::RunStatus;
 use telecine_engine::store::StoreError;
@@ -103,6 +103,11 @@ impl CliError {
         }
     }
 
+    /// Whether what was named is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.exit == Exit::NotFound
+    }
+
     /// Says it on standard error and answers the exit code.
     pub(crate) fn report(&self, console: &Console) -> Exit {
         console.note(&format!("error: {}", self.message));
@@ -134,6 +139,23 @@ impl From<StoreError> for CliError {
 impl From<CommitError> for CliError {
     fn from(error: CommitError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+impl From<PlanError> for CliError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::NoRun(_) | PlanError::NoPlan { .. } => Self::not_found(error.to_string()),
+            PlanError::Edits(errors) => {
+                let wrong = errors
+                    .iter()
+                    .map(|it| format!("\n  {}: {}", it.pointer, it.message));
+                let wrong: String = wrong.collect();
+                Self::usage(format!("an edit cannot work{wrong}"))
+            }
+            PlanError::Objects(error) => SubmitError::Objects(error).into(),
+            error => Self::failed(error.to_string()),
+        }
     }
 }
 

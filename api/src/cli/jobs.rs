@@ -2,7 +2,7 @@
 
 pub(super) mod cancel;
 mod events;
-mod remote;
+pub(super) mod remote;
 mod retry;
 
 use std::time::Duration;
@@ -28,6 +28,9 @@ const LAST: &str = "@last";
 const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Ids that are named when a prefix fits several.
 const CANDIDATES: usize = 5;
+/// Who goes on with a job that was left alone.
+pub(super) const LEFT_ALONE: &str =
+    "no process works on this job; the `telecine run` command that began it resumes it";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum JobsCommand {
@@ -140,7 +143,9 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
     if !App::is_there(database) {
         return nothing(&command, session);
     }
-    let app = App::open(database, session.config.objects.clone()).await?;
+    let app = App::open(database, session.config.objects.clone())
+        .await?
+        .with_activities(session.program.registry.clone());
     match command {
         JobsCommand::List {
             status,
@@ -157,7 +162,9 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
             Ok(Exit::Success)
         }
         JobsCommand::Get { id, all } => {
-            let document = document(&app, &find(&app, &id).await?).await?;
+            let job = find(&app, &id).await?;
+            note_if_left_alone(&app, &job, session).await?;
+            let document = document(&app, &job).await?;
             let document = if all { document } else { document.abridged() };
             summary::print(session.format, &document)?;
             Ok(Exit::Success)
@@ -248,11 +255,7 @@ async fn watch(
     timeout: Option<Duration>,
     session: &Session,
 ) -> Result<Exit, CliError> {
-    if !header(app, job).await?.status.is_stopped() && !is_worked_on(app).await? {
-        session.console.note(
-            "no process works on this job; the `telecine run` command that began it resumes it",
-        );
-    }
+    note_if_left_alone(app, job, session).await?;
     let mut follower = Follower::join(app, job, session).await?;
     let waited = tokio::time::timeout(timeout.unwrap_or(FOR_EVER), follower.until_stopped()).await;
     drop(follower);
@@ -264,8 +267,21 @@ async fn watch(
     }
 }
 
+/// Says so if a job is to be worked on and nobody does.
+async fn note_if_left_alone(app: &App, job: &RunId, session: &Session) -> Result<(), CliError> {
+    if is_left_alone(app, job).await? {
+        session.console.note(LEFT_ALONE);
+    }
+    Ok(())
+}
+
+/// Whether a job is to be worked on and nobody does.
+pub(super) async fn is_left_alone(app: &App, job: &RunId) -> Result<bool, CliError> {
+    Ok(!header(app, job).await?.status.is_stopped() && !is_worked_on(app).await?)
+}
+
 /// Whether some process that may work on jobs is alive.
-async fn is_worked_on(app: &App) -> Result<bool, CliError> {
+pub(super) async fn is_worked_on(app: &App) -> Result<bool, CliError> {
     let sessions = app.store().other_sessions(&SessionId::generate()).await?;
     Ok(sessions
         .iter()
@@ -277,14 +293,25 @@ pub(super) async fn find(app: &App, id: &str) -> Result<RunId, CliError> {
     let found = if id == LAST {
         beginning(app, "", 1).await?
     } else {
-        let prefix = id.strip_prefix(RunId::PREFIX).unwrap_or(id).to_lowercase();
-        beginning(app, &prefix, CANDIDATES + 1).await?
+        beginning(app, &written(id)?, CANDIDATES + 1).await?
     };
     match found.as_slice() {
         [] if id == LAST => Err(CliError::not_found("there are no jobs yet")),
         [] => Err(CliError::not_found(format!("there is no job {id}"))),
         [job] => Ok(job.clone()),
         jobs => Err(several(id, jobs)),
+    }
+}
+
+/// What a person wrote of an id, without what all ids begin with. Nothing would be the beginning of any:
+/// a variable of a script that is not set names no job.
+fn written(id: &str) -> Result<String, CliError> {
+    let written = id.strip_prefix(RunId::PREFIX).unwrap_or(id).to_lowercase();
+    match written.is_empty() {
+        true => Err(CliError::usage(format!(
+            "{id:?} is the beginning of every job; write some of its id, or `{LAST}`"
+        ))),
+        false => Ok(written),
     }
 }
 

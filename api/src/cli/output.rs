@@ -20,12 +20,17 @@ pub(crate) enum Format {
 
 /// Writes an answer to standard output. A reader that has gone away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    print_drawn(&printable(text))
+}
+
+/// The same for a text with colours, whose words are [`printable`].
+pub(crate) fn print_drawn(text: &str) -> Result<(), CliError> {
     let text = text.trim_end();
     if text.is_empty() {
         return Ok(());
     }
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()) {
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::failed(format!(
             "cannot write to standard output: {error}"
         ))),

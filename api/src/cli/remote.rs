@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,6 +15,8 @@ use crate::config::Config;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long it gets to answer: somewhat longer than it gives itself.
 const ANSWER: Duration = Duration::from_secs(40);
+/// When it is asked again for what it is still at.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The longest answer, in bytes: a hundred steps of whose outputs few are as large as they may be.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -40,6 +42,12 @@ struct Refusal {
 struct Wrong {
     pointer: String,
     message: String,
+}
+
+/// What a server says when a plan is another one by now.
+#[derive(Debug, Deserialize)]
+struct Changed<P> {
+    plan: P,
 }
 
 /// Which program answers.
@@ -85,6 +93,18 @@ impl Server {
         self.ask(self.client.request(Method::GET, url)).await
     }
 
+    /// What is at an address of the API, if there is something.
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> Result<Option<T>, CliError> {
+        let request = self.client.request(Method::GET, self.url(path));
+        match self.answer(self.with_key(request)).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, body) => self.read(status, &body).await.map(Some),
+        }
+    }
+
     /// Does what is at an address of the API.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
@@ -92,8 +112,50 @@ impl Server {
         body: &Value,
     ) -> Result<T, CliError> {
         let request = self.client.request(Method::POST, self.url(path));
-        let request = request.header(reqwest::header::CONTENT_TYPE, "application/json");
+        let request = request.header(header::CONTENT_TYPE, "application/json");
         self.ask(request.body(body.to_string())).await
+    }
+
+    /// The same with parameters, and with a body or without; again for as long as the server is still at it.
+    pub(super) async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<T, CliError> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(parameters);
+        loop {
+            let request = self.client.request(Method::POST, url.clone());
+            let request = match body {
+                Some(body) => request
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(body.to_string()),
+                None => request,
+            };
+            match self.answer(self.with_key(request)).await? {
+                (StatusCode::ACCEPTED, _) => tokio::time::sleep(AGAIN).await,
+                (status, body) => return self.read(status, &body).await,
+            }
+        }
+    }
+
+    /// Does what is at an address of the API if it still has this digest; else the answer is the plan
+    /// that there is instead.
+    pub(super) async fn post_if_match<T: DeserializeOwned, P: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        digest: &str,
+    ) -> Result<Result<T, P>, CliError> {
+        let request = self.client.request(Method::POST, self.url(path));
+        let request = request.header(header::IF_MATCH, format!("\"{digest}\""));
+        let (status, body) = self.answer(self.with_key(request)).await?;
+        if status == StatusCode::PRECONDITION_FAILED
+            && let Ok(changed) = serde_json::from_slice::<Changed<P>>(&body)
+        {
+            return Ok(Err(changed.plan));
+        }
+        self.read(status, &body).await.map(Ok)
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -105,20 +167,31 @@ impl Server {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
-        let request = match &self.key {
+        let (status, body) = self.answer(self.with_key(request)).await?;
+        self.read(status, &body).await
+    }
+
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.key {
             Some(key) => request.header(API_KEY, key),
             None => request,
-        };
-        let (status, body) = self.answer(request).await?;
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        status: StatusCode,
+        body: &[u8],
+    ) -> Result<T, CliError> {
         if status.is_success() {
-            return match serde_json::from_slice(&body) {
+            return match serde_json::from_slice(body) {
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(self
                     .strange(&format!("its answer cannot be read: {error}"))
                     .await),
             };
         }
-        match serde_json::from_slice::<Refusal>(&body) {
+        match serde_json::from_slice::<Refusal>(body) {
             Ok(refusal) if refusal.code == "not_found" => {
                 Err(self.strange("it does not know what it was asked for").await)
             }

@@ -1,6 +1,6 @@
 //! `telecine run`: one job, in this process, to its end.
 
-mod input;
+pub(super) mod input;
 mod remote;
 pub(super) mod source;
 mod work;
@@ -14,13 +14,13 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Map, Value};
 use telecine_activities::keys::is_published;
-use telecine_engine::committer::CommitError;
-use telecine_engine::coordinator::{Submission, SubmitError};
+use telecine_engine::coordinator::{PlanError, Submission, SubmitError};
 use telecine_engine::id::RunId;
 use telecine_engine::limits;
 use telecine_engine::queue::Queue;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, RunStatus, StoreUrls};
+use telecine_engine::worker::sweep_scratch;
 
 use super::Session;
 use super::exit::{CliError, Exit};
@@ -59,6 +59,9 @@ pub(super) struct Request {
     /// Directory or store for results: `DIR`, `s3://BUCKET/PREFIX` [default: `media_url`, else `out`]
     #[arg(long, value_name = "DIR|URL")]
     out: Option<PathBuf>,
+    /// Make everything anew: take nothing that another job has made, and leave nothing for others
+    #[arg(long)]
+    no_cache: bool,
 }
 
 fn queue(name: &str) -> Result<Queue, String> {
@@ -90,25 +93,58 @@ pub(super) async fn run(arguments: RunArgs, session: &Session) -> Result<Exit, C
     };
     let app = open(session, &submission.stores).await?;
     let exit = async {
-        let (job, over) = job(&app, submission, session).await?;
-        if !over {
-            let began = Utc::now();
-            let mut ended = work::until_stopped(&app, &job, session).await?;
-            if stopped_by_the_past(&app, &job, began).await?
-                && let Revived::Working = retry(&app, &job, session).await?
-            {
-                ended = work::until_stopped(&app, &job, session).await?;
-            }
-            if let Ended::Interrupted(exit) = ended {
-                return interrupted(&app, &job, exit, session).await;
-            }
-            // What the job stands on is looked at once more, so that the plan shown is a proven one.
-            app.coordinator.verify_plan(&job).await?;
+        match job(&app, submission, session).await? {
+            (job, true) => conclude(&app, &job, session).await,
+            (job, false) => work_on(&app, &job, session).await,
         }
-        conclude(&app, &job, session).await
     };
     exit.await
         .map_err(|error: CliError| error.or_advise(RESUMES))
+}
+
+/// Works on a job that can go on, to its end, and prints it.
+pub(super) async fn go_on(app: &App, job: &RunId, session: &Session) -> Result<Exit, CliError> {
+    check_places(app, job, session).await?;
+    let worked = work_on(app, job, session).await;
+    worked.map_err(|error| error.or_advise(RESUMES))
+}
+
+/// The same without a word about how it ended, unless a signal ended it.
+pub(super) async fn work_off(
+    app: &App,
+    job: &RunId,
+    session: &Session,
+) -> Result<Option<Exit>, CliError> {
+    check_places(app, job, session).await?;
+    Ok(match work::until_stopped(app, job, session).await? {
+        Ended::Stopped => None,
+        Ended::Interrupted(exit) => Some(exit),
+    })
+}
+
+/// Whether a job can be worked on here.
+async fn check_places(app: &App, job: &RunId, session: &Session) -> Result<(), CliError> {
+    let run = jobs::header(app, job).await?;
+    let checked = stores::check(session.config.objects.as_ref(), &run.stores).await;
+    checked.map_err(SubmitError::from)?;
+    source::writable_directory(&session.config.scratch_dir)?;
+    Ok(())
+}
+
+async fn work_on(app: &App, job: &RunId, session: &Session) -> Result<Exit, CliError> {
+    let began = Utc::now();
+    let mut ended = work::until_stopped(app, job, session).await?;
+    if stopped_by_the_past(app, job, began).await?
+        && let Revived::Working = retry(app, job, session).await?
+    {
+        ended = work::until_stopped(app, job, session).await?;
+    }
+    if let Ended::Interrupted(exit) = ended {
+        return interrupted(app, job, exit, session).await;
+    }
+    // What the job stands on is looked at once more, so that the plan shown is a proven one.
+    app.coordinator.verify_plan(job).await?;
+    conclude(app, job, session).await
 }
 
 /// Opens what the job is kept in. Whatever is wrong is found before anything is done.
@@ -118,7 +154,8 @@ async fn open(session: &Session, urls: &StoreUrls) -> Result<App, CliError> {
     checked.map_err(SubmitError::from)?;
     let app = App::open(&session.config.database, objects)
         .await
-        .map_err(CliError::set_up)?;
+        .map_err(CliError::set_up)?
+        .with_activities(session.program.registry.clone());
     source::writable_directory(&session.config.scratch_dir)?;
     Ok(app)
 }
@@ -130,6 +167,8 @@ async fn job(
     session: &Session,
 ) -> Result<(RunId, bool), CliError> {
     app.sweep().await?;
+    // Also if the job turns out to be done: whoever was killed right after its last step left something.
+    sweep_scratch(&session.config.scratch_dir);
     let submitted = app.coordinator.submit(submission.clone()).await?;
     if submitted.existing {
         match revive(app, &submitted.run, session).await? {
@@ -158,7 +197,10 @@ impl Request {
         session: &Session,
         directory: impl FnOnce(&Path) -> Result<PathBuf, CliError>,
     ) -> Result<Submission, CliError> {
-        let definition = workflow::find(&self.workflow, &session.program)?;
+        let mut definition = workflow::find(&self.workflow, &session.program)?;
+        if self.no_cache {
+            definition = definition.without_cache();
+        }
         let mut input = input::read(self.input.as_deref(), &self.set)?;
         let store = session.config.source_url.as_deref();
         let source = name_source(self.source.as_deref(), &mut input, store)?;
@@ -300,10 +342,14 @@ async fn retry(app: &App, job: &RunId, session: &Session) -> Result<Revived, Cli
         return Ok(Revived::Over);
     };
     let announcement = announcement(&plan);
-    match app.coordinator.execute(plan).await {
-        Ok(()) => session.console.note(&announcement),
+    let by = jobs::cancel::who();
+    let executed = app.coordinator.execute(job, &plan.seen(), &by).await;
+    match executed {
+        Ok(_) => session.console.note(&announcement),
         // Another process was quicker: its round is joined.
-        Err(CommitError::Rejected(_)) => session.console.note(&format!("{job} goes on")),
+        Err(PlanError::Executed(_) | PlanError::NotStopped { .. }) => {
+            session.console.note(&format!("{job} goes on"));
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(Revived::Working)

@@ -247,9 +247,15 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         }
         stores::make_directory(&urls.media).map_err(SubmitError::from)?;
     }
+    let workflows: Vec<_> = workflow::provided(&session.program)?
+        .into_iter()
+        .map(Arc::new)
+        .collect();
     let app = open(&plan, session)
         .await
         .map_err(CliError::set_up)?
+        .with_workflows(&workflows)
+        .with_activities(session.program.registry.clone())
         .with_large_sources_from(session.config.worker.large_file_bytes);
     let measured = metrics::record().map_err(CliError::failed)?;
     let stop = CancellationToken::new();
@@ -259,13 +265,12 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         let begun = Shift::begin(workplace(&app, session, &stop)).await;
         shift = Some(begun.map_err(|error| CliError::failed(error.to_string()))?);
     }
+    // Jobs are cancelled here too.
+    let _services = (!plan.mode.works()).then(|| app.start_proving());
     let parts = SiteParts {
         app,
         registry: session.program.registry.clone(),
-        workflows: workflow::provided(&session.program)?
-            .into_iter()
-            .map(Arc::new)
-            .collect(),
+        workflows,
         stores: plan.stores,
         keys: plan.keys,
         measured,

@@ -7,7 +7,7 @@ use telecine_engine::run::{RunStatus, StepStatus};
 
 use super::exit::CliError;
 use super::output::{self, Format, number};
-use crate::document::{JobDocument, PlanDocument, PlannedStepDocument, StepDocument};
+use crate::document::{JobDocument, PlanDocument, PlannedStepDocument, StepDocument, json_name};
 
 /// Prints a job.
 pub(super) fn print(format: Format, document: &JobDocument) -> Result<(), CliError> {
@@ -66,6 +66,7 @@ fn text(document: &JobDocument) -> String {
     }
     if let Some(plan) = &document.retry_plan {
         plan_text(plan, &mut text);
+        let _ = writeln!(text, "{}", what_to_do(document, plan));
     }
     text
 }
@@ -134,8 +135,8 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
     for step in plan.steps.iter().filter(|step| !waits(step)) {
         table.add_row([
             step.id.to_string(),
-            name(&step.action),
-            name(&step.reason),
+            json_name(&step.action),
+            json_name(&step.reason),
             planned_note(step),
         ]);
     }
@@ -155,15 +156,24 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
     for warning in &plan.warnings {
         let _ = writeln!(text, "{warning}");
     }
-    let _ = writeln!(
-        text,
-        "{}",
-        if plan.executable {
-            "the `telecine run` command that began the job executes this plan"
-        } else {
-            "this plan cannot be executed as it is"
+}
+
+/// What becomes of a plan, and who does it.
+fn what_to_do(document: &JobDocument, plan: &PlanDocument) -> &'static str {
+    let error = document.error.as_ref();
+    let failed_of = |code: &str| error.is_some_and(|error| error.code == code);
+    let in_no_step = error.is_some_and(|error| error.step.is_none());
+    match plan.executable {
+        // The same command finds no job that had this source before, and begins one.
+        true if failed_of("source_changed") => "`telecine plan show` tells more",
+        true => {
+            "`telecine plan show` tells more, and the `telecine run` command that began the job executes this plan"
         }
-    );
+        false if in_no_step && failed_of("bad_expression") => {
+            "correct the output of the definition or the input, and run it again: that begins a new job"
+        }
+        false => "this plan cannot be executed as it is",
+    }
 }
 
 /// Where a step goes on, or which steps make it run again.
@@ -177,12 +187,4 @@ fn planned_note(step: &PlannedStepDocument) -> String {
     });
     let because: Vec<String> = step.because.iter().map(ToString::to_string).collect();
     checkpoint.unwrap_or_else(|| because.join(", "))
-}
-
-/// The name that a value has in JSON.
-fn name(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
 }

@@ -8,6 +8,7 @@ use telecine_engine::definition::Definition;
 use telecine_engine::id::StepId;
 use telecine_engine::queue::{Capability, Kind, Prospect};
 use telecine_engine::retry::plan::{PlanState, PlannedStep, RetryPlan};
+use telecine_engine::retry::reuse::Origin;
 use telecine_engine::run::{
     Attempt, CheckpointHead, Failure, Node, Run, RunStatus, Snapshot, StepRecord, StepStatus,
 };
@@ -16,7 +17,8 @@ use crate::cursor::Cursor;
 
 use super::{
     AttemptDocument, CheckpointDocument, DefinitionRef, ErrorDocument, JobDocument, JobHeader,
-    LIST_LIMIT, PlanDocument, PlannedStepDocument, StepDocument, StepProgress, progress,
+    LIST_LIMIT, OriginDocument, PlanDocument, PlannedStepDocument, StepDocument, StepProgress,
+    progress,
 };
 
 /// What a job document is made of.
@@ -253,13 +255,7 @@ fn steps(sources: &Sources) -> Vec<StepDocument> {
         definition,
         ..
     } = sources;
-    let mut records: BTreeMap<&str, Vec<&StepRecord>> = BTreeMap::new();
-    for record in &snapshot.steps {
-        records
-            .entry(&record.step.id.node)
-            .or_default()
-            .push(record);
-    }
+    let records = snapshot.by_node();
     let mut former = former(snapshot);
     let mut steps = Vec::with_capacity(snapshot.steps.len());
     for node in &snapshot.nodes {
@@ -342,6 +338,7 @@ fn of_node(node: &Node, definition: &Definition) -> StepDocument {
         artifacts: Vec::new(),
         artifacts_total: 0,
         artifacts_next: None,
+        reused_from: None,
     }
 }
 
@@ -355,18 +352,36 @@ impl StepDocument {
 impl From<&StepRecord> for StepDocument {
     fn from(record: &StepRecord) -> Self {
         let step = &record.step;
+        let origin = record.made.as_ref();
+        let origin = origin.and_then(|made| made.reused_from.as_ref());
+        let origin = origin.map(OriginDocument::from);
+        let mut attempts: Vec<_> = record.attempts.iter().map(AttemptDocument::from).collect();
+        // What took it is the attempt that succeeded last.
+        if let Some(last) = attempts.last_mut() {
+            last.reused_from.clone_from(&origin);
+        }
         Self {
             id: step.id.clone(),
             activity: step.activity.clone(),
             status: step.status,
             reason: step.reason.clone(),
-            attempts: record.attempts.iter().map(AttemptDocument::from).collect(),
+            attempts,
             progress: step.progress.map(StepProgress::from),
             checkpoint: step.checkpoint.map(CheckpointDocument::from),
             output: step.output.clone(),
             artifacts: record.artifacts.clone(),
             artifacts_total: record.artifacts.len(),
             artifacts_next: None,
+            reused_from: origin,
+        }
+    }
+}
+
+impl From<&Origin> for OriginDocument {
+    fn from(origin: &Origin) -> Self {
+        Self {
+            job: origin.job.clone(),
+            step: origin.step.clone(),
         }
     }
 }
@@ -386,6 +401,7 @@ impl From<&Attempt> for AttemptDocument {
             cpu_s: attempt.usage.map(|usage| usage.cpu_s),
             max_rss_bytes: attempt.usage.map(|usage| usage.max_rss_bytes),
             resumed_from: attempt.resumed_from,
+            reused_from: None,
             error: attempt.error.as_ref().map(ErrorDocument::from),
         }
     }
@@ -463,7 +479,7 @@ mod tests {
     use serde_json::json;
     use telecine_engine::id::{RunId, SessionId};
     use telecine_engine::queue::Queue;
-    use telecine_engine::run::{AttemptOutcome, StoreUrls};
+    use telecine_engine::run::{Amendments, AttemptOutcome, StoreUrls};
 
     use super::*;
 
@@ -516,6 +532,7 @@ mod tests {
                 nodes: vec![node],
                 steps: Vec::new(),
                 former: vec![(StepId::item("each", 3), attempt())],
+                amendments: Amendments::default(),
             },
             definition: Arc::new(definition),
             plan: None,

@@ -23,6 +23,8 @@ pub(crate) struct ActivityDocument {
     input_schema: Value,
     /// JSON Schema of what it returns.
     output_schema: Value,
+    /// Whether it makes again what was lost of its objects, and nothing else.
+    mends: bool,
 }
 
 impl From<ActivityInfo> for ActivityDocument {
@@ -33,6 +35,7 @@ impl From<ActivityInfo> for ActivityDocument {
             description: info.description,
             input_schema: info.input_schema,
             output_schema: info.output_schema,
+            mends: info.mends,
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use telecine_engine::id::{RunId, StepId};
+use telecine_engine::id::{PlanId, RunId, StepId};
 
 use crate::error::{Code, Problem};
 
@@ -151,6 +151,24 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedStep {
         let id = plain.and_then(|step| step.parse().ok());
         let id = id.ok_or_else(|| no_step(&job, &step))?;
         Ok(Self(job, id))
+    }
+}
+
+/// The parts of an address that name a retry plan of a job.
+pub(crate) struct NamedPlan(pub(crate) RunId, pub(crate) PlanId);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedPlan {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((job, plan)) = read.map_err(|_: PathRejection| not_utf8())?;
+        let job = job_id(job)?;
+        if plan.chars().any(char::is_control) {
+            let detail = format!("{job} has no such plan: no id has control characters");
+            return Err(Problem::new(Code::NoPlan, detail));
+        }
+        Ok(Self(job, PlanId::from(plan)))
     }
 }
 

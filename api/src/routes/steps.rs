@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use telecine_engine::objects::Artifact;
+use telecine_engine::reuse::{Explanation, Lookup, LookupError};
 use telecine_engine::store::Window;
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,7 +14,7 @@ use super::request::{NamedJob, NamedStep, Parameters, invalid_parameter, no_step
 use crate::auth::Reader;
 use crate::cursor::Cursor;
 use crate::document::{LIST_LIMIT, StepDocument};
-use crate::error::{Problem, ProblemDocument};
+use crate::error::{Code, Problem, ProblemDocument};
 
 /// Artifacts of one page, unless a caller wants fewer.
 const ARTIFACTS: usize = 1000;
@@ -139,4 +140,52 @@ pub(crate) async fn artifacts(
         next_cursor: (end < all.len()).then(|| Cursor::Artifact(end).to_string()),
         items: all.into_iter().take(end).skip(before).collect(),
     }))
+}
+
+/// What a step is made from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReuseDocument {
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    explanation: Explanation,
+}
+
+/// Says what a step was made from, and what it would be made from now.
+///
+/// `before` and `now` are reuse keys with their preimages, and `difference` the first component in which
+/// they differ, with both values. `latest` compares with the same step of the latest other job.
+#[utoipa::path(
+    get,
+    path = "/api/jobs/{id}/steps/{step}/reuse",
+    tag = "jobs",
+    security(("api_key" = ["jobs:read"])),
+    params(
+        ("id" = String, Path, description = "The job."),
+        ("step" = String, Path, description = "The step: `encode[3]`."),
+    ),
+    responses(
+        (status = 200, description = "What is known of it.", body = ReuseDocument),
+        (status = "4XX", description = "There is no such job or step.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn reuse(
+    State(site): State<Arc<Site>>,
+    _: Reader,
+    NamedStep(job, step): NamedStep,
+) -> Result<Json<ReuseDocument>, Problem> {
+    let lookup = Lookup {
+        store: site.app.visitors().clone(),
+        objects: site.app.coordinator.objects.clone(),
+        registry: site.registry.clone(),
+    };
+    match lookup.explain(&job, &step).await {
+        Ok(explanation) => Ok(Json(ReuseDocument { explanation })),
+        Err(LookupError::Store(error)) => Err(error.into()),
+        Err(LookupError::NoStep(step)) => Err(no_step(&job, &step.to_string())),
+        Err(LookupError::Objects(error)) => {
+            tracing::warn!(%error, run.id = %job, "the source of a step could not be looked at");
+            let detail = "a store cannot be used at the moment; try again";
+            Err(Problem::new(Code::StoreUnavailable, detail))
+        }
+    }
 }

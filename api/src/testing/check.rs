@@ -196,6 +196,7 @@ struct Subject {
     version: u32,
     input_schema: Value,
     output_schema: Value,
+    mends: bool,
 }
 
 impl Subject {

@@ -34,6 +34,8 @@ pub(crate) struct Order {
     pub(crate) scratch: PathBuf,
     pub(crate) run: RunId,
     pub(crate) plot: Option<Plot>,
+    /// Keys of objects that were taken away: the activity is told of them.
+    pub(crate) damaged: Vec<String>,
     /// How long a drained activity gets to reach its next checkpoint.
     pub(crate) grace: Duration,
 }
@@ -165,7 +167,7 @@ async fn work(
     app.sweep().await?;
     let stop = CancellationToken::new();
     let stagehand = Arc::new(Stagehand::new(
-        order.plot,
+        (order.plot, order.damaged),
         (app.coordinator.clone(), order.run.clone()),
         stop.clone(),
     ));

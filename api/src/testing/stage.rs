@@ -44,6 +44,7 @@ struct Memory(Mutex<Kept>);
 struct Kept {
     attempts: u32,
     checkpoint: Option<Checkpoint>,
+    damaged: Vec<String>,
     artifacts: Vec<Artifact>,
     names: BTreeMap<String, Generations>,
 }
@@ -153,6 +154,19 @@ impl Stage {
         std::fs::read(path).unwrap_or_else(|error| panic!("no object {key}: {error}"))
     }
 
+    /// Takes an object away that was made. The attempts that follow are told that it is
+    /// [damaged](Context::damaged).
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn lose(&self, key: &str) {
+        let path = self.home.path().join("media").join(key);
+        std::fs::remove_file(path).unwrap_or_else(|error| panic!("no object {key}: {error}"));
+        let mut kept = self.memory.lock();
+        kept.artifacts.retain(|artifact| artifact.key != key);
+        kept.damaged.push(key.to_owned());
+    }
+
     /// Cancels the attempts that follow, from their start.
     pub fn cancel(&self) {
         self.cancelled.cancel();
@@ -164,10 +178,10 @@ impl Stage {
     }
 
     fn attempt(&self) -> Context {
-        let attempt = {
+        let (attempt, checkpoint, damaged) = {
             let mut kept = self.memory.lock();
             kept.attempts += 1;
-            kept.attempts
+            (kept.attempts, kept.checkpoint.clone(), kept.damaged.clone())
         };
         let scratch = self.home.path().join(format!("scratch-{attempt}"));
         std::fs::create_dir_all(&scratch).expect("a scratch directory");
@@ -180,7 +194,8 @@ impl Stage {
             scratch,
             source: store("sources"),
             media: store("media"),
-            checkpoint: self.memory.lock().checkpoint.clone(),
+            checkpoint,
+            damaged,
             cancelled: self.cancelled.clone(),
             draining: self.draining.clone(),
             progress: Arc::<ProgressCell>::default(),

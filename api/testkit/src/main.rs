@@ -1,6 +1,7 @@
 //! A program whose activities break the rules, each in one way.
 
 mod loose;
+mod mending;
 mod wrong;
 
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use telecine::App;
 fn main() -> ExitCode {
     App::builder()
         .activity(wrong::Wrong)
+        .activity(mending::Mending)
         .activity(loose::Unclosed)
         .activity(loose::Untyped)
         .activity(loose::Mistyped)

@@ -46,9 +46,13 @@ fn found(activity: &str, input: Value) -> Vec<String> {
 /// Each way of being wrong, and what is found of it. Most of the time is spent waiting, so all
 /// are checked at once.
 fn assert_found(cases: &[(&str, &[&str])]) {
+    assert_found_of("wrong.step", cases);
+}
+
+fn assert_found_of(activity: &str, cases: &[(&str, &[&str])]) {
     std::thread::scope(|scope| {
         let checks = cases.iter().map(|(how, expected)| {
-            let check = scope.spawn(move || found("wrong.step", json!({"how": how})));
+            let check = scope.spawn(move || found(activity, json!({"how": how})));
             (how, expected, check)
         });
         for (how, expected, check) in checks.collect::<Vec<_>>() {
@@ -97,6 +101,18 @@ fn mistakes_when_it_runs_again_are_found() {
         ("lose_pieces", &["output_differs"]),
         ("vary", &["note output_varies"]),
     ]);
+}
+
+#[test]
+fn mistakes_when_it_mends_are_found() {
+    let cases: [(&str, &[&str]); 5] = [
+        ("behave", &[]),
+        ("make_all_again", &["mends_too_much"]),
+        ("leave_it", &["not_mended"]),
+        ("give_up", &["fails_when_mended"]),
+        ("save_nothing", &["nothing_to_mend"]),
+    ];
+    assert_found_of("mending.pages", &cases);
 }
 
 #[test]

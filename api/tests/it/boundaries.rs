@@ -1,6 +1,6 @@
 //! Which crate may know which, and what nothing may be called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
@@ -166,18 +166,40 @@ fn dependencies_of(package: &Value) -> Vec<Dependency> {
 }
 
 fn metadata() -> Value {
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
+    serde_json::from_str(&output).expect("cargo metadata")
+}
+
+/// What a command of cargo prints.
+fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ])
+        .args(arguments)
+        .arg("--offline")
         .current_dir(root())
         .output()
         .expect("cargo runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata: {stderr}");
-    serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
+    assert!(output.status.success(), "cargo {arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Crates with their versions and features.
+fn compiled(arguments: &[&str]) -> BTreeSet<String> {
+    let tree = ["tree", "--prefix", "none", "--format", "{p} {f}"];
+    let printed = cargo(&[&tree[..], arguments].concat());
+    let lines = printed.lines().map(|line| line.trim_end_matches(" (*)"));
+    lines.map(str::to_owned).collect()
+}
+
+/// A feature that only a crate of the tests asks for makes everything above it be compiled twice, also
+/// for whoever follows the tutorial: minutes.
+#[test]
+fn what_the_program_is_made_of_is_what_the_tests_compile() {
+    let program = compiled(&["--package", "telecine", "--edges", "normal,build"]);
+    let tests = compiled(&["--workspace"]);
+    let twice: Vec<_> = program.difference(&tests).collect();
+    assert!(
+        twice.is_empty(),
+        "with fewer features in ./x demo than in ./x test: {twice:#?}"
+    );
 }

@@ -3,7 +3,7 @@
 mod cancelling;
 mod editors;
 mod failures;
-mod held;
+pub(crate) mod held;
 mod inspection;
 mod jobs;
 mod linting;

@@ -11,12 +11,12 @@ use points::Point;
 
 #[test]
 fn a_film_killed_at_any_write_is_finished_whole_by_the_same_command() {
-    killed_everywhere(&Scenario::film(), 2);
+    killed_everywhere(&Scenario::film(), 1);
 }
 
 #[test]
 fn pictures_killed_at_any_write_are_finished_by_the_same_command() {
-    killed_everywhere(&Scenario::pictures(), 5);
+    killed_everywhere(&Scenario::pictures(), 4);
 }
 
 /// Tries so many points in a usual test run.

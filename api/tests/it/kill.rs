@@ -1,6 +1,6 @@
 //! kill -9 at any moment, then the same command: it finishes, nothing is encoded twice, and the
 //! result is that of an undisturbed run. `TELECINE_KILLS` sets the number of moments,
-//! `TELECINE_KILL_CLIP` another clip than that of the demo.
+//! `TELECINE_KILL_CLIP` another clip than a small one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn moments() -> u32 {
 }
 
 fn clip() -> PathBuf {
-    std::env::var_os("TELECINE_KILL_CLIP").map_or_else(product::demo_clip, PathBuf::from)
+    std::env::var_os("TELECINE_KILL_CLIP").map_or_else(product::small_clip, PathBuf::from)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ fn a_job_killed_at_any_moment_is_finished_by_the_same_command() {
 
 #[test]
 fn a_job_killed_again_and_again_still_finishes() {
-    let clip = product::demo_clip();
+    let clip = product::small_clip();
     let place = Workplace::new();
     for _ in 0..8 {
         kill_after_progress(&place, &clip);

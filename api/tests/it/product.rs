@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,6 +20,27 @@ const LONGEST_JOB: Duration = Duration::from_secs(1800);
 /// The clip shipped for the demo: 20 s of 720p24 with stereo sound.
 pub(crate) fn demo_clip() -> PathBuf {
     root().join("examples/media/sintel-20s.mp4")
+}
+
+/// The demo clip with two small rungs, for tests that are about the work and not about the picture: four
+/// segments, a key frame in each second. Made once for each checkout.
+pub(crate) fn small_clip() -> PathBuf {
+    static CLIP: OnceLock<PathBuf> = OnceLock::new();
+    CLIP.get_or_init(make_small_clip).clone()
+}
+
+fn make_small_clip() -> PathBuf {
+    let clip = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sintel-20s-360p.mp4");
+    if !clip.exists() {
+        let begun = clip.with_extension(format!("{}.mp4", std::process::id()));
+        let (from, to) = (demo_clip(), begun.to_str().expect("a path in UTF-8"));
+        let from = from.to_str().expect("a path in UTF-8");
+        let small = ["-i", from, "-vf", "scale=-2:360", "-c:v", "libx264"];
+        let fast = ["-preset", "ultrafast", "-g", "24", "-c:a", "copy", to];
+        ffmpeg::ffmpeg(&[&small[..], &fast].concat());
+        std::fs::rename(&begun, &clip).expect("the clip is in its place");
+    }
+    clip
 }
 
 /// A data directory, a media store, and a mark by which processes started here are found again.

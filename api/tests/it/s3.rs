@@ -164,6 +164,22 @@ fn a_job_from_s3_to_s3_makes_the_set_that_it_makes_in_directories() {
 }
 
 #[test]
+fn what_a_job_has_left_on_s3_is_taken_by_the_next() {
+    let remote = Remote::new();
+    let first = product::succeed(remote.run("video:cover"));
+    let keys = remote.keys();
+    let mut again = remote.run("video:cover");
+    again.arg("--new");
+    let second = product::succeed(again);
+    let steps = second["steps"].as_array().expect("steps").iter();
+    let taken = steps.filter(|step| step["reused_from"]["job"] == first["id"]);
+    let taken: Vec<_> = taken.map(|step| step["id"].clone()).collect();
+    assert_eq!(taken, ["probe", "cover"], "{second:#}");
+    let copied = remote.keys().difference(&keys).count();
+    assert!(copied > 0, "the objects are copied by the store");
+}
+
+#[test]
 fn a_busy_and_slow_store_delays_a_job_and_no_more() {
     let remote = Remote::new();
     let proxy = FaultProxy::start(&remote.media.endpoint());

@@ -105,6 +105,8 @@ impl Engine {
                 definitions,
                 committer,
                 objects: Arc::new(FsStores),
+                registry: Arc::new(registry(true)),
+                workflows: Arc::default(),
                 large_source_bytes: u64::MAX,
             },
             chain: define(CHAIN),

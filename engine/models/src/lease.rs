@@ -2,8 +2,9 @@
 //!
 //! Time goes by in beats. A session that beats has a full lease again; one whose process stands still, is
 //! dead or cannot reach the database comes one beat closer to its end. This is `worker/session.rs`,
-//! `worker/contact.rs` and `services/sweeper.rs` with the figures they have: a lease is three beats, and
-//! nobody is ended by a process that has not been in contact for three.
+//! `worker/contact.rs`, `services/sweeper.rs` and `other_sessions.sql` of Postgres with the figures they have: a
+//! lease is three beats; nobody is ended because it is over by a process that has not been in contact for
+//! three, nor before that but by one whose own connection was there when the other was closed.
 //!
 //! Left out: beats of different processes fall together; the step has one slot in each process; pauses end,
 //! and the last process is never killed.
@@ -24,6 +25,8 @@ pub struct Lease {
     pub stops: u8,
     /// How often the database is away for a while.
     pub outages: u8,
+    /// How many connections are cut that sessions were renewed on.
+    pub cuts: u8,
     /// How many commits are made without their answer arriving.
     pub lost_answers: u8,
     /// Losses in a row that the step is forgiven; with one more it is held (`limits::LOSSES_IN_A_ROW`).
@@ -50,6 +53,10 @@ pub enum Rule {
     OutageIsDeath,
     /// A claim whose answer got lost is not looked for (`worker/held.rs`).
     DoubtIgnored,
+    /// A closed connection proves death, also before a beat was missed.
+    ClosedIsDead,
+    /// One that was closed after the last beat does, whatever became of the judge's own.
+    OwnConnectionIgnored,
 }
 
 /// Everything there is.
@@ -62,6 +69,7 @@ pub struct State {
     /// What may still go wrong.
     stops: u8,
     outages: u8,
+    cuts: u8,
     lost_answers: u8,
     wrong: Wrong,
 }
@@ -102,6 +110,9 @@ struct Process {
     lease: u8,
     /// Beats for which the database has been in reach without a break.
     contact: u8,
+    /// Beats since the connection was made that the session was renewed on last; nothing once the server
+    /// has closed it.
+    connection: Option<u8>,
     /// Whether it has stood still since its session began.
     stood_still: bool,
     /// Fence of the attempt that it runs.
@@ -129,6 +140,7 @@ enum Phase {
 struct Wrong {
     stale_write: bool,
     ended_alive: bool,
+    ended_in_time: bool,
     outage_cost: bool,
 }
 
@@ -156,7 +168,9 @@ pub enum Action {
     Resume(usize),
     /// SIGKILL, power.
     Kill(usize),
-    /// The database goes away.
+    /// The server or the network closes the connection of a session: the next beat makes another.
+    Cut(usize),
+    /// The database goes away, and with it all connections.
     Outage,
     /// And comes back.
     Recover,
@@ -176,6 +190,7 @@ impl Process {
             row: true,
             lease: LEASE,
             contact: 0,
+            connection: Some(0),
             stood_still: false,
             attempt: None,
             report: None,
@@ -188,12 +203,14 @@ impl Process {
     /// One beat later.
     fn tick(&mut self, away: bool) {
         let reaches = self.phase == Phase::Up && !away;
+        self.connection = self.connection.map(|beats| LEASE.min(beats + 1));
         if !reaches {
             self.lease = self.lease.saturating_sub(1);
             self.contact = 0;
         } else if self.row {
             self.lease = LEASE;
             self.contact = LEASE.min(self.contact + 1);
+            self.connection = self.connection.or(Some(0));
         } else {
             self.begin_session();
         }
@@ -216,6 +233,27 @@ impl Process {
 impl State {
     fn is_dead(&self, process: usize) -> bool {
         self.processes[process].row && self.processes[process].lease == 0
+    }
+
+    /// Whether the connection of a session is closed, says the first process.
+    fn is_gone(&self, (at, other): (usize, usize), rule: Rule) -> bool {
+        let session = &self.processes[other];
+        let missed = LEASE - session.lease;
+        let mine = self.processes[at].connection;
+        session.row
+            && session.connection.is_none()
+            && match rule {
+                Rule::ClosedIsDead => true,
+                Rule::OwnConnectionIgnored => missed > 0,
+                _ => missed > 0 && mine.is_some_and(|beats| beats > missed),
+            }
+    }
+
+    fn go_away(&mut self) {
+        self.outages -= 1;
+        self.away = true;
+        let processes = self.processes.iter_mut();
+        processes.for_each(|process| process.connection = None);
     }
 
     fn can_write(&self, process: usize) -> bool {
@@ -241,7 +279,9 @@ impl State {
     /// Removes the row of a session.
     fn end_session(&mut self, process: usize) {
         let ended = &mut self.processes[process];
-        self.wrong.ended_alive |= ended.lease > 0;
+        self.wrong.ended_alive |= ended.lease > 0 && ended.connection.is_some();
+        self.wrong.ended_in_time |=
+            ended.phase == Phase::Up && !ended.stood_still && ended.lease == LEASE;
         self.wrong.outage_cost |= ended.phase == Phase::Up && !ended.stood_still;
         ended.row = false;
     }
@@ -290,7 +330,8 @@ impl Lease {
     fn sweeps(&self, state: &State, (at, other): (usize, usize), actions: &mut Vec<Action>) {
         let process = &state.processes[at];
         let trusts = process.contact == LEASE || self.rule == Rule::OutageIsDeath;
-        let is_dead = state.is_dead(other) && trusts && process.releasing.is_none();
+        let is_dead = state.is_dead(other) && trusts || state.is_gone((at, other), self.rule);
+        let is_dead = is_dead && process.releasing.is_none();
         match self.rule {
             Rule::JudgedEarlier => {
                 if is_dead && process.judged.is_none() {
@@ -317,6 +358,9 @@ impl Lease {
             }
             Phase::Paused => actions.push(Action::Resume(at)),
             _ => {}
+        }
+        if state.cuts > 0 && state.processes[at].connection.is_some() {
+            actions.push(Action::Cut(at));
         }
     }
 
@@ -350,6 +394,7 @@ impl Model for Lease {
             away: false,
             stops: self.stops,
             outages: self.outages,
+            cuts: self.cuts,
             lost_answers: self.lost_answers,
             wrong: Wrong::default(),
         }]
@@ -424,13 +469,15 @@ impl Model for Lease {
                     session: process.session,
                     row: process.row,
                     lease: process.lease,
+                    connection: None,
                     ..Process::new()
                 };
             }
-            Action::Outage => {
-                state.outages -= 1;
-                state.away = true;
+            Action::Cut(at) => {
+                state.cuts -= 1;
+                state.processes[at].connection = None;
             }
+            Action::Outage => state.go_away(),
             Action::Recover => state.away = false,
             Action::End(at, other) => self.end(&mut state, (at, other)),
             Action::Judge(at, other) => state.processes[at].judged = Some(other),
@@ -450,9 +497,14 @@ impl Model for Lease {
             Property::always("an older attempt changes nothing", |_, state: &State| {
                 !state.wrong.stale_write
             }),
-            Property::always("a session with a lease is not ended", |_, state: &State| {
-                !state.wrong.ended_alive
-            }),
+            Property::always(
+                "a session with a lease and a connection is not ended",
+                |_, state: &State| !state.wrong.ended_alive,
+            ),
+            Property::always(
+                "a process that beats in time is not ended",
+                |_, state: &State| !state.wrong.ended_in_time,
+            ),
             Property::always("an outage costs nobody a session", |_, state: &State| {
                 !state.wrong.outage_cost
             }),
@@ -471,6 +523,10 @@ impl Model for Lease {
                 let busy =
                     |process: &&Process| process.attempt.is_some() || process.report.is_some();
                 state.processes.iter().filter(busy).count() > 1
+            }),
+            Property::sometimes("a killed process is ended early", |_, state: &State| {
+                let early = |it: &Process| it.phase == Phase::Dead && !it.row && it.lease > 0;
+                state.processes.iter().any(early)
             }),
             Property::sometimes("a step is held", |_, state: &State| {
                 state.step.status == Status::Held

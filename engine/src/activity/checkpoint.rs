@@ -1,6 +1,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::hex;
 
 /// A span of media time, in seconds, `[from, to]` in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,4 +39,12 @@ pub struct Checkpoint {
     /// Hash of what makes the value usable: activity, behaviour version, tools and input.
     /// A checkpoint with another hash is not offered to an attempt.
     pub compat: String,
+}
+
+/// What makes a checkpoint usable: the same for attempts of the same activity (`name@version`), with the
+/// same versions of its tools, on the same input.
+#[must_use]
+pub fn compat(activity: &str, fingerprint: &str, input: &Value) -> String {
+    let parts = json!([activity, fingerprint, input]);
+    hex(&Sha256::digest(parts.to_string().as_bytes()))
 }

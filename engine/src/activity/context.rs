@@ -93,6 +93,8 @@ pub struct ContextParts {
     pub media: Arc<dyn ObjectStore>,
     /// The checkpoint to continue from.
     pub checkpoint: Option<Checkpoint>,
+    /// Keys of objects that the checkpoint names and that are gone or have other bytes.
+    pub damaged: Vec<String>,
     /// Cancelled when the attempt has to stop.
     pub cancelled: CancellationToken,
     /// Cancelled when the worker is shutting down: stop at the next checkpoint.
@@ -142,6 +144,15 @@ impl Context {
             witness: Some(witness),
             ..self.clone()
         }
+    }
+
+    /// The same attempt, told of other damage. For test kits.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_damaged(&self, damaged: Vec<String>) -> Self {
+        let mut told = self.clone();
+        told.parts.damaged = damaged;
+        told
     }
 
     /// Id of the run.
@@ -227,6 +238,15 @@ impl Context {
             })
     }
 
+    /// Keys of objects that the [checkpoint](Context::checkpoint) names and that are gone or have other
+    /// bytes: they are to be made again, under other names, and nothing else is. Empty unless the
+    /// activity [mends](super::Activity::MENDS). Every attempt of a round is told of the same ones, also
+    /// of those that the attempt before has made again: the checkpoint names the new ones then.
+    #[must_use]
+    pub fn damaged(&self) -> &[String] {
+        &self.parts.damaged
+    }
+
     /// Makes a value durable as the step's checkpoint, together with every artifact that this
     /// attempt has listed so far. When this returns, the next attempt continues from here,
     /// whatever happens.
@@ -270,6 +290,11 @@ impl Context {
             witness.progressed(&progress);
         }
         self.parts.progress.report(progress);
+    }
+
+    /// Forgets what was reported: something else begins that counts from 0. For the worker.
+    pub(crate) fn begin_anew(&self) {
+        self.parts.progress.begin_anew();
     }
 
     /// Fails when the attempt has to stop, at once or at its next checkpoint. Call it after each
@@ -513,6 +538,16 @@ impl Context {
     pub fn take_outcome(&self) -> (Vec<Artifact>, Vec<String>, Usage) {
         let outcome = std::mem::take(&mut *self.lock());
         (outcome.artifacts, outcome.warnings, outcome.usage)
+    }
+
+    /// What the attempt listed and has not put into a checkpoint. For the worker.
+    pub(crate) fn listed(&self) -> Vec<Artifact> {
+        self.lock().artifacts.clone()
+    }
+
+    /// Lists an object that is in the store already. For the worker.
+    pub(crate) fn list(&self, artifact: Artifact) {
+        self.lock().artifacts.push(artifact);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Outcome> {

@@ -86,6 +86,11 @@ impl ProgressCell {
         };
     }
 
+    /// Forgets all progress: what comes counts from 0, and gets the time that a beginning gets.
+    pub(crate) fn begin_anew(&self) {
+        *self.lock() = (Progress::default(), Instant::now());
+    }
+
     /// The last progress.
     #[must_use]
     pub fn get(&self) -> Progress {
@@ -108,6 +113,17 @@ impl ProgressCell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_counter_that_begins_anew_grows_from_nought() {
+        let cell = ProgressCell::default();
+        cell.report(Progress::of(7_000, 10_000));
+        cell.begin_anew();
+        assert_eq!(cell.get(), Progress::default());
+        let began = cell.lock().1;
+        cell.report(Progress::of(1, 20));
+        assert!(cell.lock().1 > began, "it moves");
+    }
 
     #[test]
     fn a_counter_that_falls_back_keeps_its_highest_value() {

@@ -23,6 +23,8 @@ pub struct ActivityInfo {
     pub input_schema: Value,
     /// JSON Schema of the output.
     pub output_schema: Value,
+    /// See [`Activity::MENDS`].
+    pub mends: bool,
 }
 
 /// An activity whose types are erased to JSON. Implemented for every [`Activity`].
@@ -47,6 +49,7 @@ impl<A: Activity> DynActivity for A {
             description: A::DESCRIPTION,
             input_schema: schemars::schema_for!(A::Input).to_value(),
             output_schema: schemars::schema_for!(A::Output).to_value(),
+            mends: A::MENDS,
         }
     }
 

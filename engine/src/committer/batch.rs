@@ -5,18 +5,25 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::kept::Kept;
-use super::{Answer, Answered, CommitError, Work, Writer};
+use super::{Answer, Answered, CommitError, Edited, Replan, Work, Writer};
+use crate::definition::Definition;
 use crate::definitions::Definitions;
 use crate::dispatch::Hint;
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
 use crate::queue::Turns;
-use crate::retry::plan::{self, PlanState, RetryPlan, Verdicts};
-use crate::run::RunStatus;
+use crate::retry::edits::{self, Edit, RecordedEdit};
+use crate::retry::plan::{self, Given, PlanState, RetryPlan};
+use crate::retry::world::Verification;
+use crate::run::{RunStatus, Snapshot};
 use crate::store::{Created, NewRun, RequestKey, StepSet, StoreError, Transaction};
+
+/// How long it is enough to have looked at the objects of a plan: that they were looked at again is not
+/// written any sooner.
+const LOOKED_AT_AGAIN: TimeDelta = TimeDelta::minutes(1);
 
 /// One transaction, the runs that are folded in it, and what has to follow.
 pub(super) struct Batch {
@@ -281,6 +288,7 @@ impl Batch {
                 let facts = Facts {
                     now: self.now,
                     outputs: facts.remove(&run).unwrap_or_default(),
+                    definition: next_definition(&self.definitions, &next.command).await?,
                 };
                 self.decide(&run, next, &facts).await?;
             }
@@ -439,10 +447,16 @@ impl Batch {
     pub(super) async fn replan(
         &mut self,
         run: &RunId,
-        verdicts: &Verdicts,
-    ) -> Result<(), StoreError> {
+        with: &Replan,
+    ) -> Result<Result<Option<RetryPlan>, CommitError>, StoreError> {
         self.lock(BTreeSet::from([run.clone()]), |_| true).await?;
-        self.plan(run, verdicts).await
+        let revision = self.runs.get(run).map(|folding| folding.view.run.revision);
+        let moved = |edited: &Edited| Some(edited.revision) != revision;
+        if with.edits.as_ref().is_some_and(moved) {
+            let why = "the job has changed while the plan was made".to_owned();
+            return Ok(Err(Rejected::Conflict(why).into()));
+        }
+        self.plan(run, with).await.map(Ok)
     }
 
     async fn write_all(&mut self) -> Result<(), StoreError> {
@@ -450,15 +464,22 @@ impl Batch {
         self.write(&runs).await
     }
 
-    /// Writes everything, with the plans of the runs that stopped, and makes it durable.
-    pub(super) async fn commit(mut self, writer: &Writer) -> Result<Vec<Answered>, StoreError> {
+    /// Writes everything, with the plans of the runs that stopped.
+    pub(super) async fn finish(&mut self) -> Result<(), StoreError> {
         if self.spoiled {
-            return Ok(self.answers);
+            return Ok(());
         }
         self.write_all().await?;
-        let stopped = std::mem::take(&mut self.stopped);
-        for run in &stopped {
-            self.plan(run, &Verdicts::new()).await?;
+        for run in &self.stopped.clone() {
+            self.plan(run, &Replan::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was finished durable, and tells of it.
+    pub(super) async fn commit(self, writer: &Writer) -> Result<Vec<Answered>, StoreError> {
+        if self.spoiled {
+            return Ok(self.answers);
         }
         self.tx.commit().await?;
         *writer.turns() = self.turns;
@@ -466,32 +487,117 @@ impl Batch {
             let status = self.runs.get(&run).map(|folding| folding.view.run.status);
             Some((run, status?))
         };
-        let stopped = stopped.into_iter().filter_map(status).collect();
+        let stopped = self.stopped.into_iter().filter_map(status).collect();
         writer.tell(stopped, (&self.hints, self.timers));
         let views = self.runs.into_values().map(|folding| folding.view);
         self.kept.put(views);
         Ok(self.answers)
     }
 
-    async fn plan(&mut self, run: &RunId, verdicts: &Verdicts) -> Result<(), StoreError> {
+    /// Computes and saves the plan of a run that stopped short. Who has seen a plan and looks again finds
+    /// it under the id it was seen under, as long as it says the same.
+    async fn plan(&mut self, run: &RunId, with: &Replan) -> Result<Option<RetryPlan>, StoreError> {
         // Most runs that stop have succeeded: there is nothing to plan.
         let status = self.runs.get(run).map(|folding| folding.view.run.status);
         if status.is_none_or(|s| !s.is_stopped() || s == RunStatus::Succeeded) {
-            return Ok(());
+            return Ok(None);
         }
-        let snapshot = self.tx.snapshot(run).await?;
-        let definition = self.definitions.get(&snapshot.run.definition).await?;
-        let plan = plan::compute(PlanId::generate(), &snapshot, &definition, verdicts);
         let current = self.tx.load_plan(run).await?;
-        // Who has seen a plan and looks again finds it under the id it was seen under.
-        let known = current.is_some_and(|current| {
-            current.state == PlanState::Proposed && current.digest == plan.digest
-        });
-        if known {
-            return Ok(());
+        let current = current.filter(|plan| plan.state == PlanState::Proposed);
+        let kept = current.as_ref().map_or(&[][..], |plan| &plan.edits);
+        let edits = match &with.edits {
+            Some(edited) => recorded(edited, (kept, self.now)),
+            None => kept.to_vec(),
+        };
+        let mut snapshot = self.tx.snapshot(run).await?;
+        let definition = self.definitions.get(&snapshot.run.definition).await?;
+        let onto = match edits::definition_of(&edits) {
+            Some(digest) => Some(self.definitions.get(digest).await?),
+            None => None,
+        };
+        let compute = |snapshot: &Snapshot| {
+            let given = Given {
+                snapshot,
+                definition: &definition,
+                onto: onto.as_deref(),
+                world: &with.world,
+                edits: &edits,
+            };
+            plan::compute(PlanId::generate(), given)
+        };
+        let plan = compute(&snapshot);
+        if let Some(current) = current
+            .as_ref()
+            .filter(|current| current.digest == plan.digest)
+        {
+            let id = current.id.clone();
+            let plan = RetryPlan { id, ..plan };
+            if !says_more(&plan, current) {
+                return Ok(Some(current.clone()));
+            }
+            self.tx.save_plan(&plan).await?;
+            return Ok(Some(plan));
         }
-        self.tx.save_plan(&plan).await
+        let plan = match &with.edits {
+            Some(edited) if edits != kept => {
+                self.tell_edits(run, edited).await?;
+                if let Some(folding) = self.runs.get(run) {
+                    snapshot.run = folding.view.run.clone();
+                }
+                compute(&snapshot)
+            }
+            _ => plan,
+        };
+        self.tx.save_plan(&plan).await?;
+        Ok(Some(plan))
     }
+
+    /// Writes into the history of a run what its plan is changed to.
+    async fn tell_edits(&mut self, run: &RunId, edited: &Edited) -> Result<(), StoreError> {
+        let (edits, by) = (edited.edits.clone(), edited.by.clone());
+        self.queue(run, (None, Command::Edit { edits, by }));
+        self.fold().await?;
+        self.write_all().await?;
+        // It had stopped before: the plan that is being made is not followed by one that knows nothing.
+        self.stopped.remove(run);
+        Ok(())
+    }
+}
+
+/// The definition that a run has after a command, if it gets another one.
+async fn next_definition(
+    definitions: &Definitions,
+    command: &Command,
+) -> Result<Option<Arc<Definition>>, StoreError> {
+    let Command::Reopen { plan } = command else {
+        return Ok(None);
+    };
+    match &plan.changes {
+        Some(changes) => definitions.get(&changes.digest).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Edits with whose they are and since when: who gives an edit again that the plan has leaves it as it was.
+fn recorded(edited: &Edited, (kept, now): (&[RecordedEdit], DateTime<Utc>)) -> Vec<RecordedEdit> {
+    let record = |edit: &Edit| {
+        let known = kept.iter().find(|known| known.edit == *edit);
+        known.cloned().unwrap_or_else(|| RecordedEdit {
+            edit: edit.clone(),
+            by: edited.by.clone(),
+            at: now,
+        })
+    };
+    edited.edits.iter().map(record).collect()
+}
+
+/// Whether a plan says more than one of the same digest: not by being looked at once more a moment later.
+fn says_more(plan: &RetryPlan, before: &RetryPlan) -> bool {
+    let (Some(now), Some(then)) = (plan.verified, before.verified) else {
+        return plan.verified.is_some();
+    };
+    let closer = now.how != then.how && now.how == Verification::Full;
+    closer || now.at - then.at > LOOKED_AT_AGAIN || plan.warnings != before.warnings
 }
 
 fn contradiction(why: &Rejected) -> StoreError {

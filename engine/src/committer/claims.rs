@@ -66,6 +66,12 @@ impl Wish {
             && mine.machine == other.machine
     }
 
+    /// Nothing more is claimed for it: what is left is free for others.
+    pub(super) fn leave(&mut self) {
+        self.request.free.give(self.room - self.spent);
+        self.room = self.spent;
+    }
+
     /// What was claimed is durable: its room is taken.
     pub(super) fn settle(mut self) {
         self.room -= self.spent;
@@ -282,12 +288,14 @@ fn claim(view: &View, (id, kind): (&StepId, Kind), facts: &Facts) -> Option<Clai
             fence: step.fence,
         },
         attempt: step.attempts,
+        round: view.run.round,
         activity: step.activity.clone(),
         kind,
         input: step.input.clone().unwrap_or_default(),
         definition: view.run.definition.clone(),
         stores: view.run.stores.clone(),
         checkpoint: None,
+        damaged: view.amendments.damaged.get(id).cloned().unwrap_or_default(),
         age: age.and_then(|age| age.to_std().ok()).unwrap_or_default(),
     })
 }

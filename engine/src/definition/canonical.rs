@@ -17,7 +17,7 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::parse::{self, words};
 use super::units::{format_duration, format_size};
 use super::yaml::Node;
-use super::{Backoff, Definition, Requires, RetryPolicy, RetryRule, StepDef, Timeouts};
+use super::{Backoff, Cache, Definition, Requires, RetryPolicy, RetryRule, StepDef, Timeouts};
 use crate::queue::Queue;
 
 /// A stored definition that this release cannot read.
@@ -48,6 +48,15 @@ impl Definition {
         let hash = Sha256::digest(self.canonical().as_bytes());
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("sha256:{hex}")
+    }
+
+    /// The same workflow without any [`Cache`]: a definition of its own, with a digest of its own.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        for step in self.steps.values_mut() {
+            step.cache = Cache::Off;
+        }
+        self
     }
 
     /// Reads a canonical form. Activities are not looked up: a definition of which one is no
@@ -120,6 +129,10 @@ fn to_json(definition: &Definition) -> Value {
     )
 }
 
+fn cache_to_json(cache: Cache) -> Option<Value> {
+    (cache != Cache::Off).then(|| json!(words::of(&words::CACHE, &cache)))
+}
+
 fn step_to_json(step: &StepDef) -> Value {
     let needs: Map<String, Value> = step
         .needs
@@ -146,6 +159,9 @@ fn step_to_json(step: &StepDef) -> Value {
             ("for_each", step.for_each.as_ref().map(|expr| json!(expr))),
             ("queue", step.queue.map(|queue| json!(queue))),
             ("priority", step.priority.map(|priority| json!(priority))),
+            // Left out as long as it says nothing: definitions that are older than this key keep their
+            // digest.
+            ("cache", cache_to_json(step.cache)),
         ],
     )
 }

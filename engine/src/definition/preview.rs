@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::expr::{Expr, ExprError, Reference, Scope};
 use super::template::Template;
 use super::{Definition, Need, StepDef};
+use crate::id::StepId;
 
 /// A step before its run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,21 +58,54 @@ impl Definition {
     /// input is one that [`Definition::check_input`] answered.
     #[must_use]
     pub fn preview(&self, input: &Value) -> Vec<StepPreview> {
+        let outputs = BTreeMap::new();
+        self.forecast(input, &outputs).1
+    }
+
+    /// The inputs of the steps that have one for certain, once these steps have these outputs: of a single
+    /// step one, of a fan-out one for each item of its list.
+    #[must_use]
+    pub fn known_inputs(
+        &self,
+        input: &Value,
+        outputs: &BTreeMap<String, Value>,
+    ) -> Vec<(StepId, Value)> {
+        let (forecast, previews) = self.forecast(input, outputs);
+        let wanted = previews.iter().filter(|preview| {
+            let open = preview.when.as_ref();
+            let runs = open.is_none_or(|when| *when == Foreseen::Value(Value::Bool(true)));
+            runs && preview.skipped.is_none()
+        });
+        let inputs = wanted.flat_map(|preview| {
+            let step = &self.steps[&preview.name];
+            forecast.inputs(&preview.name, (step, preview.for_each.as_ref()))
+        });
+        inputs.collect()
+    }
+
+    fn forecast<'a>(
+        &'a self,
+        input: &'a Value,
+        outputs: &'a BTreeMap<String, Value>,
+    ) -> (Forecast<'a>, Vec<StepPreview>) {
         let mut forecast = Forecast {
             input,
+            outputs,
             skipped: BTreeMap::new(),
             levels: BTreeMap::new(),
         };
         let steps = self.steps.iter();
-        steps
-            .map(|(name, step)| forecast.step(name, step))
-            .collect()
+        let previews = steps.map(|(name, step)| forecast.step(name, step));
+        let previews = previews.collect();
+        (forecast, previews)
     }
 }
 
 /// What is known so far.
 struct Forecast<'a> {
     input: &'a Value,
+    /// Outputs that are taken to be known.
+    outputs: &'a BTreeMap<String, Value>,
     /// Steps that will certainly be skipped: their output is `null`.
     skipped: BTreeMap<&'a str, Value>,
     levels: BTreeMap<&'a str, usize>,
@@ -144,7 +178,8 @@ impl<'a> Forecast<'a> {
         let mut unknown = None;
         for reference in references {
             match reference.step() {
-                Some(step) if self.skipped.contains_key(step) => {}
+                Some(step)
+                    if self.skipped.contains_key(step) || self.outputs.contains_key(step) => {}
                 Some(step) => {
                     unknown
                         .get_or_insert_with(BTreeSet::new)
@@ -161,8 +196,39 @@ impl<'a> Forecast<'a> {
 
     fn scope(&self) -> Scope<'_> {
         let scope = Scope::new().input(self.input);
-        let steps = self.skipped.iter();
-        steps.fold(scope, |scope, (name, output)| scope.step(name, output))
+        let skipped = self.skipped.iter();
+        let scope = skipped.fold(scope, |scope, (name, output)| scope.step(name, output));
+        let outputs = self.outputs.iter();
+        outputs.fold(scope, |scope, (name, output)| scope.step(name, output))
+    }
+
+    /// The inputs of a step, as far as everything is known that they name.
+    fn inputs(
+        &self,
+        name: &str,
+        (step, list): (&StepDef, Option<&Foreseen>),
+    ) -> Vec<(StepId, Value)> {
+        let named: Vec<&str> = step.with.references().filter_map(Reference::step).collect();
+        let known =
+            |step: &&str| self.skipped.contains_key(*step) || self.outputs.contains_key(*step);
+        if !named.iter().all(known) {
+            return Vec::new();
+        }
+        match list {
+            None => {
+                let input = step.with.render(&self.scope()).ok();
+                let input = input.map(|input| (StepId::single(name), input));
+                input.into_iter().collect()
+            }
+            Some(Foreseen::Value(Value::Array(items))) => (0..)
+                .zip(items)
+                .filter_map(|(place, item)| {
+                    let input = step.with.render(&self.scope().each(item)).ok()?;
+                    Some((StepId::item(name, place), input))
+                })
+                .collect(),
+            Some(_) => Vec::new(),
+        }
     }
 }
 
@@ -282,6 +348,33 @@ mod tests {
             [Some("its condition is false"), Some("a is skipped"), None]
         );
         assert_eq!(steps[2].with, json!({"has": false}));
+    }
+
+    #[test]
+    fn inputs_are_known_with_the_outputs_that_they_name() {
+        let steps = json!({
+            "a": {"activity": "t.a@1", "with": {"n": "${{ input.n }}"}},
+            "b": {
+                "activity": "t.b@1", "for_each": "steps.a.output",
+                "with": {"of": "${{ each }}", "n": "${{ input.n }}"},
+            },
+            "c": {"activity": "t.c@1", "with": {"all": "${{ steps.b.output }}"}},
+            "d": {"activity": "t.d@1", "when": "steps.a.output != null"},
+        });
+        let text = json!({"workflow": "t:x", "version": 1, "steps": steps}).to_string();
+        let definition = Definition::from_canonical(&text).expect("a definition");
+        let known = |outputs: Value| {
+            let outputs = serde_json::from_value(outputs).unwrap();
+            let known = definition.known_inputs(&json!({"n": 3}), &outputs);
+            let named = known.into_iter().map(|(id, input)| (id.to_string(), input));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let first: BTreeMap<_, _> = [("a".to_owned(), json!({"n": 3}))].into();
+        assert_eq!(known(json!({})), first);
+        let then = known(json!({"a": ["x", "y"]}));
+        let names: Vec<&str> = then.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a", "b[0]", "b[1]", "d"]);
+        assert_eq!(then["b[1]"], json!({"of": "y", "n": 3}));
     }
 
     #[test]

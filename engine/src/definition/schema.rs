@@ -97,6 +97,7 @@ fn step(catalog: &dyn ActivityCatalog) -> Value {
             "when": {"$ref": "#/$defs/expression"},
             "for_each": {"$ref": "#/$defs/expression"},
             "on_failure": {"enum": words::all(&words::ON_FAILURE), "default": "fail"},
+            "cache": {"enum": words::all(&words::CACHE), "default": "off"},
             "retry": {"$ref": "#/$defs/retry"},
             "timeout": {"$ref": "#/$defs/timeout"},
             "requires": {"$ref": "#/$defs/requires"},

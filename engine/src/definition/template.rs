@@ -326,7 +326,7 @@ fn inside(mut error: ExprError, member: &str) -> ExprError {
 }
 
 /// A name as part of a JSON pointer (RFC 6901).
-pub(super) fn escape_pointer(name: &str) -> String {
+pub(crate) fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

@@ -287,7 +287,7 @@ implicit_boolean  66 |  b: {activity: media.any@1, retry: {rules: [{class: bug, 
 unknown_root      44 |  b: {activity: media.any@1, retry: {when: input.x}}
 not_supported_yet  7 |  b: {workflow: video:cover}
 not_supported_yet  7 |  b: {wait: {signal: x}}
-not_supported_yet 30 |  b: {activity: media.any@1, cache: read}
+bad_value         37 |  b: {activity: media.any@1, cache: write}
 not_supported_yet 30 |  b: {activity: media.any@1, compensate: x}
 not_supported_yet 30 |  b: {activity: media.any@1, concurrency: {key: x}}
 "#;
@@ -307,6 +307,31 @@ fn mistakes_in_steps_are_found_where_they_are() {
         // A rule whose `retry` is text is told so as well; nothing else has an echo.
         let echoes = usize::from(expected[0] == "implicit_boolean");
         assert!(found.len() <= 1 + echoes, "{step}: {found:?}");
+    }
+}
+
+#[test]
+fn a_step_without_a_cache_says_so_without_quotes() {
+    let text = |step: &str| {
+        format!(
+            "workflow: t:x\nversion: 1\nsteps:\n  cache: {{activity: media.any@1, {step}}}\noutput: {{}}\n"
+        )
+    };
+    let plain = validate(&text("cache: off"), &Catalog).expect("a definition");
+    let quoted = validate(&text("cache: 'off'"), &Catalog).expect("a definition");
+    assert_eq!(plain.digest(), quoted.digest());
+    for elsewhere in [
+        "cache: no",
+        "cache: OFF",
+        "with: {cache: off}",
+        "with: {steps: {a: {cache: off}}}",
+    ] {
+        let found = validate(&text(elsewhere), &Catalog).expect_err(elsewhere);
+        let codes: Vec<_> = found.iter().map(|it| it.code).collect();
+        assert!(
+            codes.contains(&"implicit_boolean"),
+            "{elsewhere}: {codes:?}"
+        );
     }
 }
 
@@ -900,7 +925,7 @@ fn the_schema_for_editors_finds_what_it_can() {
         "  b: {activity: media.any@1, timeout: {attempt: 5min}}",
         "  b: {activity: media.any@1, requires: {memory: 1gb}}",
         "  b: {activity: media.any@1, retry: {rules: [{retry: false}]}}",
-        "  b: {activity: media.any@1, cache: read}",
+        "  b: {activity: media.any@1, cache: write}",
     ] {
         assert!(!fits_schema(&with_step(step)), "{step}");
     }

@@ -138,6 +138,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
         places: Places::of(text),
         parser: Parser::new_from_str(text),
         nodes: 0,
+        path: Vec::new(),
         problems,
     };
     let root = reader.document();
@@ -152,6 +153,8 @@ struct Reader<'t, 'p> {
     places: Places,
     parser: Parser<'t, StrInput<'t>>,
     nodes: usize,
+    /// Keys of the maps around what is read.
+    path: Vec<String>,
     problems: &'p mut Problems,
 }
 
@@ -275,7 +278,10 @@ impl<'t> Reader<'t, '_> {
             }
             let (name, name_span) = self.key(event, span, depth)?;
             let (event, span) = self.next()?;
-            let mut node = self.node(event, span, depth + 1)?;
+            self.path.push(name.clone());
+            let node = self.node(event, span, depth + 1);
+            self.path.pop();
+            let mut node = node?;
             if node.span.is_empty() {
                 // An absent value is reported at its key.
                 node.span = name_span.clone();
@@ -351,6 +357,9 @@ impl<'t> Reader<'t, '_> {
         if let Some(number) = json_number(text) {
             return NodeValue::Number(number);
         }
+        if is_word(&self.path, text) {
+            return NodeValue::Text(text.to_owned());
+        }
         if let Some((code, message, help)) = surprise(text) {
             self.problems.add_with_help(code, span, message, Some(help));
         }
@@ -425,6 +434,12 @@ fn json_number(text: &str) -> Option<Number> {
     let number: Number = serde_json::from_str(text).ok()?;
     let integer = text.chars().all(|c| c == '-' || c.is_ascii_digit());
     (!integer || number.is_i64() || number.is_u64()).then_some(number)
+}
+
+/// Whether a scalar that some readers take for a boolean is a word of the format where it stands: `cache: off` of
+/// a step. It takes no booleans, so that whoever reads one there means the same.
+fn is_word(path: &[String], text: &str) -> bool {
+    matches!(path, [steps, _, cache] if steps == "steps" && cache == "cache") && text == "off"
 }
 
 /// Why a plain scalar is refused: code, message, help.

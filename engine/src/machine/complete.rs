@@ -37,7 +37,16 @@ pub(super) fn complete(
     view.record()
         .artifacts
         .push((id.clone(), outcome.artifacts.clone()));
-    view.event("step.succeeded", Some(id.clone()), json!({"attempt": n}));
+    share(view, id, outcome);
+    let mut data = json!({"attempt": n});
+    let made = outcome.made.as_ref();
+    if let Some(origin) = made.and_then(|made| made.reused_from.as_ref()) {
+        data["reused_from"] = json!(origin);
+    }
+    view.event("step.succeeded", Some(id.clone()), data);
+    if view.amendments.damaged.contains_key(id) {
+        view.amend().damaged.remove(id);
+    }
     settle_step(
         view,
         id,
@@ -47,6 +56,19 @@ pub(super) fn complete(
         },
         facts,
     )
+}
+
+/// Records what the step's reuse key is made of, and what other runs may take.
+fn share(view: &mut View, id: &StepId, outcome: &Outcome) {
+    let record = view.record();
+    let made = outcome.made.as_deref().into_iter();
+    record
+        .made
+        .extend(made.map(|made| (id.clone(), made.clone())));
+    let shared = outcome.shared.as_deref().into_iter();
+    record
+        .shared
+        .extend(shared.map(|shared| (id.clone(), shared.clone())));
 }
 
 fn too_large(outcome: &Outcome) -> Option<Failure> {

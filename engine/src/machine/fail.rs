@@ -1,13 +1,15 @@
+use std::borrow::Cow;
+
 use chrono::TimeDelta;
 use serde_json::json;
 
 use super::settle::{Settled, blame, settle_step};
 use super::{Facts, Rejected, View};
 use crate::activity::{ErrorClass, Usage};
-use crate::definition::OnFailure;
+use crate::definition::{OnFailure, RetryPolicy, StepDef};
 use crate::id::StepId;
 use crate::limits;
-use crate::retry::policy::{self, Verdict};
+use crate::retry::policy::{self, OBJECT_MISSING, Verdict};
 use crate::run::{AttemptOutcome, Failure, Step, StepStatus};
 use crate::store::AttemptEnd;
 
@@ -27,8 +29,12 @@ pub(super) fn fail(
         distrust_checkpoint(view, id)?;
     }
     let definition = view.definition_of(&id.node)?;
-    let verdict = policy::after_failure(&definition.retry, error, &step, view.run.id.as_str());
-    let on_failure = definition.on_failure;
+    let retry = granted(&definition.retry, view.amendments.attempts_of(id));
+    let verdict = policy::after_failure(&retry, error, &step, view.run.id.as_str());
+    let on_failure = match definition.on_failure {
+        OnFailure::Fail if needs_what_is_not_planned(view, definition, error) => OnFailure::Hold,
+        on_failure => on_failure,
+    };
     let row = view.step_mut(id)?;
     row.error = Some(error.clone());
     row.losses = 0;
@@ -37,6 +43,23 @@ pub(super) fn fail(
         Verdict::GiveUp if on_failure == OnFailure::Hold => hold(view, id, error, facts),
         Verdict::GiveUp => give_up(view, id, error, facts),
     }
+}
+
+/// The retry policy with as many attempts as the plan grants that is being executed.
+fn granted(policy: &RetryPolicy, attempts: Option<u32>) -> Cow<'_, RetryPolicy> {
+    match attempts {
+        None => Cow::Borrowed(policy),
+        Some(max_attempts) => Cow::Owned(RetryPolicy {
+            max_attempts,
+            ..policy.clone()
+        }),
+    }
+}
+
+/// Whether a step of an executed plan misses an object that an earlier step made: that one would have to
+/// run again, and the plan does not name it. A new plan will, and a person decides.
+fn needs_what_is_not_planned(view: &View, definition: &StepDef, error: &Failure) -> bool {
+    view.run.round > 1 && error.code == OBJECT_MISSING && !definition.needs.is_empty()
 }
 
 /// Adds what an attempt wanted the user to know.

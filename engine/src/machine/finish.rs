@@ -1,4 +1,4 @@
-use super::ready::{scope, steps_named};
+use super::ready::{known, steps_named};
 use super::settle::{end, stop_run};
 use super::{Facts, Rejected, View};
 use crate::activity::ErrorClass;
@@ -17,7 +17,11 @@ pub(super) fn finish(view: &mut View, facts: &Facts) -> Result<(), Rejected> {
             view.run.status
         )));
     }
-    match view.definition.output.render(&scope(view, facts, None)) {
+    match view
+        .definition
+        .output
+        .render(&known(view, facts).scope(None))
+    {
         Ok(output) => {
             view.run.output = Some(output);
             view.run.error = None;

@@ -2,12 +2,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::reading::{self, Known, Reading};
 use super::settle::{
     Prospect, Settled, blame, prospect, settle_node, settle_step, settle_untouched,
 };
 use super::{Facts, Rejected, View};
 use crate::activity::ErrorClass;
-use crate::definition::{ExprError, Reference, Scope, StepDef};
+use crate::definition::{Reference, StepDef};
 use crate::id::StepId;
 use crate::limits;
 use crate::run::{Failure, Step, StepStatus};
@@ -32,22 +33,12 @@ pub(super) fn steps_named<'a>(references: impl Iterator<Item = &'a Reference>) -
 }
 
 /// What expressions of the run can see.
-pub(super) fn scope<'a>(view: &'a View, facts: &'a Facts, each: Option<&'a Value>) -> Scope<'a> {
-    let mut scope = Scope::new().input(&view.run.input);
-    for (name, output) in &facts.outputs {
-        scope = scope.step(name, output);
+pub(super) fn known<'a>(view: &'a View, facts: &'a Facts) -> Known<'a> {
+    Known {
+        input: &view.run.input,
+        outputs: &facts.outputs,
+        amendments: &view.amendments,
     }
-    match each {
-        Some(item) => scope.each(item),
-        None => scope,
-    }
-}
-
-/// What a node's expressions say.
-enum Reading {
-    Skip,
-    Single(Value),
-    Group(Vec<Value>),
 }
 
 /// Everything that a node needs is settled: skips it, or makes its steps ready.
@@ -68,7 +59,8 @@ pub(super) fn ready(view: &mut View, name: &str, facts: &Facts) -> Result<(), Re
             "the definition has no step {name}"
         )));
     };
-    match read(step, view, facts) {
+    let check_size = |items| check_size(view, items);
+    match reading::read((name, step), known(view, facts), check_size) {
         Ok(Reading::Skip) => {
             let reason = Some("its condition was false".to_owned());
             settle_untouched(
@@ -84,33 +76,6 @@ pub(super) fn ready(view: &mut View, name: &str, facts: &Facts) -> Result<(), Re
         Ok(Reading::Group(inputs)) => open_group(view, name, step, inputs),
         Err(error) => cannot_open(view, name, &error, facts),
     }
-}
-
-fn read(step: &StepDef, view: &View, facts: &Facts) -> Result<Reading, Failure> {
-    if let Some(when) = &step.when
-        && !when
-            .eval_bool(&scope(view, facts, None))
-            .map_err(|e| bad_expression("when", &e))?
-    {
-        return Ok(Reading::Skip);
-    }
-    let render = |each| {
-        step.with
-            .render(&scope(view, facts, each))
-            .map_err(|e| bad_expression("with", &e))
-    };
-    let Some(for_each) = &step.for_each else {
-        return render(None).map(Reading::Single);
-    };
-    let items = for_each
-        .eval_list(&scope(view, facts, None))
-        .map_err(|e| bad_expression("for_each", &e))?;
-    check_size(view, items.len())?;
-    items
-        .iter()
-        .map(|item| render(Some(item)))
-        .collect::<Result<_, _>>()
-        .map(Reading::Group)
 }
 
 fn check_size(view: &View, items: usize) -> Result<(), Failure> {
@@ -203,13 +168,4 @@ fn cannot_open(
         },
         facts,
     )
-}
-
-fn bad_expression(place: &str, error: &ExprError) -> Failure {
-    Failure {
-        class: ErrorClass::Config,
-        code: "bad_expression".to_owned(),
-        message: format!("`{place}` cannot be evaluated: {error}"),
-        step: None,
-    }
 }

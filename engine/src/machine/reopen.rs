@@ -1,30 +1,150 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Facts, Rejected, View, settle};
-use crate::retry::plan::{Action, PlannedStep, RetryPlan};
-use crate::run::{Node, RunStatus, StepStatus};
+use super::adopt::{adopt, header};
+use super::settle::{self, Settled, settle_node, settle_step, settle_untouched};
+use super::{Facts, Rejected, View};
+use crate::definition::Definition;
+use crate::id::StepId;
+use crate::retry::edits::Edit;
+use crate::retry::plan::{Action, PlannedStep, Reason, RetryPlan};
+use crate::run::{Amendments, Node, Run, RunStatus, Step, StepStatus};
 
 /// Executes a plan: the same run, its next round. Steps that the plan reuses are not touched;
 /// nothing runs that it does not name.
-pub(super) fn reopen(view: &mut View, plan: &RetryPlan, _facts: &Facts) -> Result<(), Rejected> {
+pub(super) fn reopen(view: &mut View, plan: &RetryPlan, facts: &Facts) -> Result<(), Rejected> {
     check(view, plan)?;
+    let moves = moves(view, plan, facts)?;
     view.run.status = RunStatus::Running;
     view.run.round += 1;
     view.run.error = None;
     view.run.ended_at = None;
-    let data = json!({"plan": plan.id, "digest": plan.digest, "round": view.run.round});
-    view.event("run.reopened", None, data);
-    for step in &plan.steps {
-        if matches!(step.action, Action::Resume | Action::Rerun) {
-            reset(view, step)?;
-        }
+    view.event("run.reopened", None, told(view, plan));
+    if let Some((definition, header)) = moves {
+        adopt(view, definition, header);
+    }
+    let touched: Vec<&PlannedStep> = plan
+        .steps
+        .iter()
+        .filter(|step| is_touched(view, step))
+        .collect();
+    amend(view, plan, &touched);
+    for step in touched {
+        reset(view, step)?;
     }
     for (node, counts) in counts(view) {
         recount(view, &node, &counts)?;
     }
+    // The last first: one that is left out takes along those behind it that nobody has decided about.
+    for step in plan.steps.iter().rev() {
+        settle_by_operator(view, step, (plan, facts))?;
+    }
+    // Some of what follows from one of them is settled by another.
+    view.take_follow_ups();
     settle::advance_all(view)
+}
+
+/// What the plan gives the run instead of its definition, and the header that it has then.
+fn moves(
+    view: &View,
+    plan: &RetryPlan,
+    facts: &Facts,
+) -> Result<Option<(Arc<Definition>, Run)>, Rejected> {
+    let Some(changes) = &plan.changes else {
+        return Ok(None);
+    };
+    let definition = facts.definition.clone().ok_or_else(|| {
+        Rejected::Conflict(format!("the definition {} is not there", changes.digest))
+    })?;
+    let header = header(view, &definition)?;
+    Ok(Some((definition, header)))
+}
+
+/// What the history of the run says of the execution.
+fn told(view: &View, plan: &RetryPlan) -> Value {
+    let mut data = json!({
+        "plan": plan.id, "digest": plan.digest, "round": view.run.round, "by": plan.executed_by,
+    });
+    if let Some(changes) = &plan.changes {
+        data["definition"] = json!({"from": view.run.definition, "to": changes.digest});
+    }
+    data
+}
+
+/// Whether a step is another one after the plan was executed.
+fn is_touched(view: &View, step: &PlannedStep) -> bool {
+    step.runs() || is_by_operator(step) || goes_out(view, step)
+}
+
+/// Whether a step was part of the run, and stays out by the conditions of another definition.
+fn goes_out(view: &View, step: &PlannedStep) -> bool {
+    let node = view.nodes.get(&step.id.node);
+    step.reason == Reason::ConditionFalse
+        && step.id.item.is_none()
+        && node.is_some_and(|node| node.status != StepStatus::Skipped)
+}
+
+fn is_by_operator(step: &PlannedStep) -> bool {
+    matches!(
+        step.reason,
+        Reason::SkippedByOperator | Reason::SuppliedByOperator
+    )
+}
+
+/// Changes what holds for the run as a whole: what a plan set stays set, how many attempts it grants is
+/// for this round.
+fn amend(view: &mut View, plan: &RetryPlan, touched: &[&PlannedStep]) {
+    let mut amendments = Amendments {
+        attempts: BTreeMap::new(),
+        attempts_of_all: None,
+        ..view.amendments.clone()
+    };
+    let (mut queue, mut priority) = (view.run.queue, view.run.priority);
+    for edit in plan.edits.iter().map(|recorded| &recorded.edit) {
+        match edit.clone() {
+            Edit::Set { step, path, value } => {
+                amendments.set.entry(step).or_default().insert(path, value);
+            }
+            Edit::Budget {
+                attempts,
+                step: None,
+            } => amendments.attempts_of_all = Some(attempts),
+            Edit::Budget {
+                attempts,
+                step: Some(step),
+            } => {
+                amendments.attempts.insert(step, attempts);
+            }
+            Edit::Queue { queue: to } => queue = to,
+            Edit::Priority { priority: to } => priority = to,
+            Edit::Force { .. }
+            | Edit::Skip { .. }
+            | Edit::Supply { .. }
+            | Edit::Definition { .. } => {}
+        }
+    }
+    for step in touched {
+        match step.id.item {
+            None => amendments.damaged.retain(|id, _| id.node != step.id.node),
+            Some(_) => _ = amendments.damaged.remove(&step.id),
+        }
+        if !step.damaged.is_empty() {
+            amendments
+                .damaged
+                .insert(step.id.clone(), step.damaged.clone());
+        }
+    }
+    let moves = (queue, priority) != (view.run.queue, view.run.priority);
+    if moves || plan.identity.is_some() || amendments != view.amendments {
+        *view.amend() = amendments;
+    }
+    view.run.queue = queue;
+    view.run.priority = priority;
+    if let Some(identity) = &plan.identity {
+        view.run.fingerprint.clone_from(&identity.fingerprint);
+    }
 }
 
 fn check(view: &View, plan: &RetryPlan) -> Result<(), Rejected> {
@@ -56,9 +176,30 @@ fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
         *view.node_mut(&id.node)? = Node::pending(&id.node, true);
         return Ok(());
     }
+    let amendments = std::mem::take(&mut view.amendments);
     let step = view.step_mut(id)?;
-    // An item keeps its rendered input; a single step's is rendered anew.
-    step.status = if fan_out {
+    clear(step, fan_out);
+    if planned.action != Action::Resume {
+        step.checkpoint = None;
+        step.checkpoint_failures = 0;
+    }
+    let input = step.input.as_mut().filter(|_| fan_out);
+    let set = input.map_or(Ok(()), |input| amendments.apply(id, input));
+    view.amendments = amendments;
+    set.map_err(|why| Rejected::Conflict(format!("{id} cannot have what is set: {why}")))?;
+    if planned.action != Action::Resume {
+        view.record().forgotten.push(id.clone());
+    } else if !planned.damaged.is_empty() {
+        let dropped = (id.clone(), planned.damaged.clone());
+        view.record().dropped.push(dropped);
+    }
+    view.record().cleared.push(id.clone());
+    Ok(())
+}
+
+/// Takes from a step what it came to. An item keeps its rendered input; a single step's is rendered anew.
+fn clear(step: &mut Step, item: bool) {
+    step.status = if item {
         StepStatus::Ready
     } else {
         StepStatus::Pending
@@ -73,13 +214,98 @@ fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
     step.ended_at = None;
     step.warnings.clear();
     step.progress = None;
-    if planned.action == Action::Rerun {
-        step.checkpoint = None;
-        step.checkpoint_failures = 0;
-        view.record().forgotten.push(id.clone());
+}
+
+/// Settles a step that somebody left out or gave an output. One that stays out because of another is
+/// left to the rules of skipped steps.
+fn settle_by_operator(
+    view: &mut View,
+    planned: &PlannedStep,
+    (plan, facts): (&RetryPlan, &Facts),
+) -> Result<(), Rejected> {
+    let mut edits = plan.edits.iter();
+    let mut of_step = |wanted: fn(&Edit) -> bool| {
+        edits.find(|it| it.edit.step() == Some(&planned.id) && wanted(&it.edit))
+    };
+    match planned.reason {
+        Reason::SkippedByOperator if planned.because.is_empty() => {
+            let Some(recorded) = of_step(|edit| matches!(edit, Edit::Skip { .. })) else {
+                return Ok(());
+            };
+            let why = match &recorded.edit {
+                Edit::Skip { why, .. } => why,
+                _ => return Ok(()),
+            };
+            leave_out(
+                view,
+                &planned.id,
+                (format!("left out by {}: {why}", recorded.by), facts),
+            )
+        }
+        Reason::SuppliedByOperator => {
+            let Some(recorded) = of_step(|edit| matches!(edit, Edit::Supply { .. })) else {
+                return Ok(());
+            };
+            let output = match &recorded.edit {
+                Edit::Supply { output, .. } => output,
+                _ => return Ok(()),
+            };
+            supply(view, (&planned.id, output, &recorded.by), facts)
+        }
+        _ => Ok(()),
     }
-    view.record().cleared.push(id.clone());
-    Ok(())
+}
+
+fn leave_out(
+    view: &mut View,
+    id: &StepId,
+    (reason, facts): (String, &Facts),
+) -> Result<(), Rejected> {
+    let settled = Settled {
+        status: StepStatus::Skipped,
+        reason: Some(reason),
+    };
+    if id.item.is_none() {
+        return settle_untouched(view, &id.node, settled);
+    }
+    let data = json!({"reason": settled.reason});
+    view.event("step.skipped", Some(id.clone()), data);
+    settle_step(view, id, settled, facts)
+}
+
+fn supply(
+    view: &mut View,
+    (id, output, by): (&StepId, &Value, &str),
+    facts: &Facts,
+) -> Result<(), Rejected> {
+    let fan_out = view.definition_of(&id.node)?.for_each.is_some();
+    let list = output.as_array().filter(|_| fan_out && id.item.is_none());
+    let items = list.map(Vec::len);
+    let data = json!({"by": by, "items": items});
+    view.event("step.supplied", Some(id.clone()), data);
+    let Some(list) = list else {
+        view.step_mut(id)?.output = Some(output.clone());
+        let settled = Settled {
+            status: StepStatus::Succeeded,
+            reason: None,
+        };
+        return settle_step(view, id, settled, facts);
+    };
+    let activity = view.definition_of(&id.node)?.activity.to_string();
+    let total = u32::try_from(list.len()).unwrap_or(u32::MAX);
+    let round = view.run.round;
+    for (item, output) in (0..total).zip(list) {
+        view.insert_step(Step {
+            status: StepStatus::Succeeded,
+            output: Some(output.clone()),
+            ended_at: Some(facts.now),
+            ..Step::pending(StepId::item(&id.node, item), activity.clone(), round)
+        });
+    }
+    let node = view.node_mut(&id.node)?;
+    node.total = Some(total);
+    node.settled = total;
+    settle_node(view, &id.node, StepStatus::Succeeded)
 }
 
 /// What the steps of a node say after the reset.
@@ -130,15 +356,13 @@ fn recount(view: &mut View, name: &str, counts: &Counts) -> Result<(), Rejected>
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::definition::Definition;
-    use crate::id::{PlanId, RunId, StepId};
+    use crate::id::{PlanId, RunId};
     use crate::queue::Queue;
-    use crate::retry::plan::{self, Verdicts};
-    use crate::run::{Run, Snapshot, Step, StepRecord, StoreUrls};
+    use crate::retry::plan::{Given, compute};
+    use crate::run::{Snapshot, StepRecord, StoreUrls};
     use crate::store::ViewRows;
 
     const NODES: usize = 900;
@@ -188,6 +412,8 @@ mod tests {
             step,
             attempts: Vec::new(),
             artifacts: Vec::new(),
+            compat: None,
+            made: None,
         };
         let nodes = definition.steps.keys().map(|name| {
             let fan_out = name == "each";
@@ -209,6 +435,7 @@ mod tests {
             nodes: nodes.collect(),
             steps: singles.chain(items).map(record).collect(),
             former: Vec::new(),
+            amendments: Amendments::default(),
         };
         (snapshot, Arc::new(definition))
     }
@@ -217,10 +444,11 @@ mod tests {
     #[test]
     fn reopening_takes_time_in_proportion_to_the_steps() {
         let (snapshot, definition) = stopped();
-        let plan = plan::compute(PlanId::generate(), &snapshot, &definition, &Verdicts::new());
+        let plan = compute(PlanId::generate(), Given::of(&snapshot, &definition));
         let rows = ViewRows {
             run: snapshot.run,
             nodes: snapshot.nodes,
+            amendments: Amendments::default(),
         };
         let mut view = View::new(rows, definition);
         view.add_steps(

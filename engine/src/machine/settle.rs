@@ -42,6 +42,8 @@ pub(super) fn settle_step(
         return Ok(());
     }
     let status = match (node.held, node.failed) {
+        // A list some of whose items were left out is there all the same.
+        (0, 0) if id.item.is_some() => StepStatus::Succeeded,
         (0, 0) => settled.status,
         (0, _) => StepStatus::Failed,
         _ => StepStatus::Held,

@@ -10,8 +10,9 @@ use crate::dispatch::Hint;
 use crate::id::{RunId, StepId};
 use crate::objects::Artifact;
 use crate::queue::{Kind, Ticket, Waiting, rank};
-use crate::run::{Event, Node, Run, Step, StepStatus};
-use crate::store::{AttemptEnd, AttemptStart, NewRun, ViewRows};
+use crate::retry::reuse::Made;
+use crate::run::{Amendments, Event, Node, Run, Step, StepStatus};
+use crate::store::{AttemptEnd, AttemptStart, NewRun, Shared, ViewRows};
 
 /// What a name takes, with the entry that it is the key of.
 const NAME_BYTES: usize = 64;
@@ -25,6 +26,9 @@ pub struct View {
     pub definition: Arc<Definition>,
     /// All nodes, in the order of the definition.
     pub nodes: IndexMap<String, Node>,
+    /// What executed plans changed in it.
+    pub amendments: Amendments,
+    amended: bool,
     steps: BTreeMap<StepId, Step>,
     dirty_nodes: BTreeSet<String>,
     dirty_steps: BTreeSet<StepId>,
@@ -53,12 +57,22 @@ pub struct Changes {
     pub forgotten: Vec<StepId>,
     /// Steps whose progress no longer counts.
     pub cleared: Vec<StepId>,
+    /// Objects of steps that are not what was recorded, by key: their records go.
+    pub dropped: Vec<(StepId, Vec<String>)>,
+    /// What executed plans changed in the run, if they just did or what they wanted was done. Then the
+    /// definition, the fingerprint, the queue and the priority of the run may have changed too.
+    pub amendments: Option<Amendments>,
     /// Attempts that begin.
     pub started: Vec<AttemptStart>,
     /// Attempts that ended.
     pub attempts: Vec<AttemptEnd>,
     /// What steps left in the store.
     pub artifacts: Vec<(StepId, Vec<Artifact>)>,
+    /// What the reuse keys of steps are made of; those of [cleared](Changes::cleared) steps are forgotten
+    /// before.
+    pub made: Vec<(StepId, Made)>,
+    /// What steps share with other runs.
+    pub shared: Vec<(StepId, Shared)>,
     /// One per transition.
     pub events: Vec<Event>,
     /// Number of the first of them; the others follow.
@@ -112,6 +126,8 @@ impl View {
                 .into_iter()
                 .map(|node| (node.name.clone(), node))
                 .collect(),
+            amendments: rows.amendments,
+            amended: false,
             steps: BTreeMap::new(),
             dirty_nodes: BTreeSet::new(),
             dirty_steps: BTreeSet::new(),
@@ -123,7 +139,12 @@ impl View {
     #[must_use]
     pub fn created(new: NewRun, definition: Arc<Definition>) -> Self {
         let NewRun { run, nodes, steps } = new;
-        let mut view = Self::new(ViewRows { run, nodes }, definition);
+        let rows = ViewRows {
+            run,
+            nodes,
+            amendments: Amendments::default(),
+        };
+        let mut view = Self::new(rows, definition);
         view.changes.created = true;
         for step in steps {
             view.insert_step(step);
@@ -230,6 +251,12 @@ impl View {
         self.changes.collapsed.push(node.to_owned());
     }
 
+    /// What executed plans changed in the run, to be changed.
+    pub(super) fn amend(&mut self) -> &mut Amendments {
+        self.amended = true;
+        &mut self.amendments
+    }
+
     /// What has been recorded besides changed rows.
     pub(super) fn record(&mut self) -> &mut Changes {
         &mut self.changes
@@ -291,6 +318,7 @@ impl View {
             || !self.dirty_nodes.is_empty()
             || !self.dirty_steps.is_empty()
             || !self.changes.events.is_empty()
+            || self.amended
     }
 
     /// How much has changed so far; grows with every change.
@@ -345,6 +373,9 @@ impl View {
         // The store writes their steps, which this view may have as they were.
         for node in &changes.untouched {
             self.steps.remove(&StepId::single(&node.name));
+        }
+        if std::mem::take(&mut self.amended) {
+            changes.amendments = Some(self.amendments.clone());
         }
         changes.first_event = self.run.events + 1;
         self.run.events += changes.events.len() as u64;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::definition::{Backoff, Expr, Jitter, RetryPolicy, RetryRule, Scope};
+use crate::id::StepId;
 use crate::run::{Failure, Step};
 
 /// The code of a disk, a quota or a database that is full.
@@ -98,12 +99,21 @@ fn applies(rule: &RetryRule, error: &Failure, holds: &impl Fn(&Expr) -> bool) ->
 /// from a hash of run, step and attempt, so that a plan can print it exactly.
 #[must_use]
 pub fn delay(backoff: &Backoff, step: &Step, seed: &str) -> Duration {
-    let exponent = i32::try_from(step.charged.saturating_sub(1)).unwrap_or(i32::MAX);
+    pause(backoff, (&step.id, step.charged, step.attempts), seed)
+}
+
+/// The same of a step that was charged so many attempts in this round and has made so many in all.
+pub(crate) fn pause(
+    backoff: &Backoff,
+    (step, charged, made): (&StepId, u32, u32),
+    seed: &str,
+) -> Duration {
+    let exponent = i32::try_from(charged.saturating_sub(1)).unwrap_or(i32::MAX);
     let ceiling = (backoff.initial.as_secs_f64() * backoff.factor.powi(exponent))
         .min(backoff.max.as_secs_f64());
     let share = match backoff.jitter {
         Jitter::None => 1.0,
-        Jitter::Full => share(&format!("{seed}/{}/{}", step.id, step.attempts)),
+        Jitter::Full => share(&format!("{seed}/{step}/{made}")),
     };
     Duration::try_from_secs_f64(ceiling * share).unwrap_or(backoff.max)
 }

@@ -25,7 +25,10 @@ pub(super) async fn run(parts: ServiceParts) {
             tracing::warn!(%error, "dead sessions could not be ended");
             SOON
         });
-        clock::sleep(pause).await;
+        tokio::select! {
+            () = clock::sleep(pause) => {}
+            () = parts.store.suspicion() => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rows::SINGLE;
 use crate::id::StepId;
 use crate::retry::plan::RetryPlan;
 use crate::run::{Node, Snapshot};
@@ -13,9 +14,6 @@ pub const HEAD_STEPS: usize = 100;
 /// Steps of a run that a [`Window::Head`] has besides: warnings, the phase and the like are told of what
 /// the first of each node say.
 const KNOWN_STEPS: usize = 1_000;
-
-/// The item of the only step of a node without `for_each`.
-const SINGLE: i32 = -1;
 
 /// Which steps of a run are wanted. They are in the order of the definition and of its lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +70,13 @@ impl PlanHead {
             summary: plan.summary,
             steps: first.to_vec(),
             warnings: plan.warnings.clone(),
+            edits: plan.edits.clone(),
+            changes: plan.changes.clone(),
+            identity: plan.identity.clone(),
+            verified: plan.verified,
+            // Nobody is shown them, and there may be many.
+            corrupt: Vec::new(),
+            executed_by: plan.executed_by.clone(),
         })
     }
 }

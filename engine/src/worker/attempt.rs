@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge, histogram};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -16,15 +15,16 @@ use super::copies::SourceCopies;
 use super::held::Held;
 use super::outage::{report, wait_out};
 use super::port::{FencedPort, Latest};
+use super::reuse::{Done, Sharing};
 use super::scratch::{Room, Scratch};
 use super::slots::Seat;
 use super::source::SubmittedSource;
 use crate::activity::{
     ActivityError, Checkpoint, Context, ContextParts, DynActivity, ErrorClass, Progress,
-    ProgressCell, Usage, hex,
+    ProgressCell, Usage, compat, hex,
 };
 use crate::committer::CommitError;
-use crate::definition::Timeouts;
+use crate::definition::{Cache, Timeouts};
 use crate::limits;
 use crate::machine::Command;
 use crate::metrics;
@@ -70,7 +70,7 @@ impl Signals {
 
 /// How an attempt ended, as far as the worker can tell.
 enum Ending {
-    Succeeded(serde_json::Value),
+    Succeeded(Done),
     Failed(Failure),
     /// Given back: the worker shuts down.
     Released,
@@ -187,10 +187,15 @@ async fn attempt(parts: WorkerParts, claim: Claim, signals: Signals) -> Option<C
         usage, warnings, ..
     } = outcome.clone();
     Some(match ending {
-        Ending::Succeeded(output) => Command::Complete {
+        Ending::Succeeded(done) => Command::Complete {
             step,
             fence: number,
-            outcome: Outcome { output, ..outcome },
+            outcome: Outcome {
+                output: done.output,
+                made: done.made.map(Box::new),
+                shared: done.shared.map(Box::new),
+                ..outcome
+            },
         },
         Ending::Failed(error) => Command::Fail {
             step,
@@ -215,6 +220,7 @@ struct Attempt {
     timeouts: Timeouts,
     context: Arc<Context>,
     source: Arc<SubmittedSource>,
+    sharing: Sharing,
     progress: Arc<ProgressCell>,
     place: Place,
     cancelled: CancellationToken,
@@ -228,18 +234,18 @@ impl Attempt {
         signals: &Signals,
     ) -> Result<Self, ActivityError> {
         let activity = find_activity(parts, &claim)?;
-        let timeouts = wait_out(&signals.cancelled, || timeouts(parts, &claim)).await;
-        let timeouts = timeouts.map_err(store_error)?;
+        let asked = wait_out(&signals.cancelled, || asked(parts, &claim)).await;
+        let (timeouts, cache) = asked.map_err(store_error)?;
         if let Some(limit) = attempt_limit(&timeouts, claim.age) {
             let limit = limit + 2 * (WATCH + STOP);
             let set = || parts.store.set_deadline(&claim.fence, limit);
             let set = wait_out(&signals.cancelled, set).await;
             set.map_err(store_error)?;
         }
-        let scratch = signals.scratch.attempt(&claim.fence);
+        let scratch = signals.scratch.attempt(&claim.fence).await?;
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
-        let compat = compat(&claim, activity.as_ref());
+        let compat = compat(&claim.activity, &activity.tool_fingerprint(), &claim.input);
         let checkpoint = usable(parts, &claim, (&compat, &signals.cancelled)).await?;
         let port = FencedPort {
             store: parts.store.clone(),
@@ -248,7 +254,11 @@ impl Attempt {
             cancelled: cancelled.clone(),
             latest: latest(checkpoint.as_ref()),
         };
-        let source = Arc::new(SubmittedSource::new(parts, &claim, &signals.copies)?);
+        let source = SubmittedSource::new(parts, &claim, (&signals.copies, &cancelled))?;
+        let source = Arc::new(source);
+        let media = parts.objects.open(&claim.stores.media)?;
+        let stores = (parts.store.clone(), media.clone());
+        let sharing = Sharing::new(stores, &claim, (cache, checkpoint.is_some()));
         let context = Arc::new(Context::new(ContextParts {
             run: claim.fence.run.to_string(),
             step: claim.fence.step.to_string(),
@@ -256,7 +266,8 @@ impl Attempt {
             attempt_tag: attempt_tag(&claim),
             scratch: scratch.path().to_owned(),
             source: source.clone(),
-            media: parts.objects.open(&claim.stores.media)?,
+            media,
+            damaged: damaged(&claim, checkpoint.as_ref()),
             checkpoint,
             cancelled: cancelled.clone(),
             draining: signals.draining.clone(),
@@ -273,6 +284,7 @@ impl Attempt {
             timeouts,
             context,
             source,
+            sharing,
             progress,
             cancelled,
             scratch,
@@ -281,12 +293,11 @@ impl Attempt {
 
     async fn execute(self, signals: &Signals) -> (Ending, Outcome) {
         let (activity, context) = (self.activity.clone(), self.context.clone());
-        let (input, source) = (self.claim.input.clone(), self.source.clone());
+        let (sharing, source) = (self.sharing.clone(), self.source.clone());
         let root = self.parts.scratch.clone();
         // A task of its own: a panic ends the attempt, not the worker.
         let mut task = tokio::spawn(async move {
-            let ended = activity.run(&context, input).await;
-            let ended = source.judge(ended).await;
+            let ended = sharing.perform(activity.as_ref(), &context, &source).await;
             ended.map_err(|error| name_disk(context.scratch_error().unwrap_or(error), &root))
         });
         let ending = tokio::select! {
@@ -295,8 +306,8 @@ impl Attempt {
                 self.cancelled.cancel();
                 match (tokio::time::timeout(STOP, &mut task).await, verdict) {
                     // Nobody else has the step, and it was done after all.
-                    (Ok(Ok(Ok(output))), Ending::Failed(_) | Ending::Released) => {
-                        Ending::Succeeded(output)
+                    (Ok(Ok(Ok(done))), Ending::Failed(_) | Ending::Released) => {
+                        Ending::Succeeded(done)
                     }
                     (Ok(_), verdict) => verdict,
                     (Err(_), verdict) => {
@@ -325,6 +336,7 @@ impl Attempt {
                 warnings,
                 usage,
                 progress,
+                ..Outcome::default()
             },
         )
     }
@@ -373,7 +385,7 @@ impl Attempt {
     }
 }
 
-type TaskResult = Result<serde_json::Value, ActivityError>;
+type TaskResult = Result<Done, ActivityError>;
 
 fn flatten(ended: Result<TaskResult, tokio::task::JoinError>) -> TaskResult {
     ended.unwrap_or_else(|error| {
@@ -397,7 +409,7 @@ fn panic_message(error: JoinError) -> String {
 
 fn ending(result: TaskResult, signals: &Signals, cancelled: &CancellationToken) -> Ending {
     match result {
-        Ok(output) => Ending::Succeeded(output),
+        Ok(done) => Ending::Succeeded(done),
         Err(error) if error.class != ErrorClass::Cancelled => Ending::Failed(failure(&error)),
         Err(_) if signals.draining.is_cancelled() || signals.cancelled.is_cancelled() => {
             Ending::Released
@@ -425,10 +437,12 @@ fn find_activity(
     parts.registry.get(name, version).ok_or_else(unknown)
 }
 
-async fn timeouts(parts: &WorkerParts, claim: &Claim) -> Result<Timeouts, StoreError> {
+/// What the definition says of how long the step may take, and of sharing its output.
+async fn asked(parts: &WorkerParts, claim: &Claim) -> Result<(Timeouts, Cache), StoreError> {
     let definition = parts.definitions.get(&claim.definition).await?;
     let step = definition.steps.get(&claim.fence.step.node);
-    Ok(step.map(|step| step.timeout.clone()).unwrap_or_default())
+    let asked = step.map(|step| (step.timeout.clone(), step.cache));
+    Ok(asked.unwrap_or_default())
 }
 
 /// The time an attempt gets: its own limit, or what is left of the step's total.
@@ -454,14 +468,13 @@ async fn usable(
     }
 }
 
-fn latest(checkpoint: Option<&Checkpoint>) -> Latest {
-    Latest::new(checkpoint.map(|checkpoint| (checkpoint.seq, checkpoint.value.clone())))
+/// What the attempt makes again. One that begins from the start makes everything.
+fn damaged(claim: &Claim, checkpoint: Option<&Checkpoint>) -> Vec<String> {
+    checkpoint.map_or_else(Vec::new, |_| claim.damaged.clone())
 }
 
-/// Hash of what makes a checkpoint usable by an attempt.
-fn compat(claim: &Claim, activity: &dyn DynActivity) -> String {
-    let parts = json!([claim.activity, activity.tool_fingerprint(), claim.input]);
-    hex(&Sha256::digest(parts.to_string().as_bytes()))
+fn latest(checkpoint: Option<&Checkpoint>) -> Latest {
+    Latest::new(checkpoint.map(|checkpoint| (checkpoint.seq, checkpoint.value.clone())))
 }
 
 /// Eight hex digits of a hash over run, step and fence: no two attempts share it.

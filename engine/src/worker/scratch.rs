@@ -10,9 +10,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::activity::ActivityError;
 use crate::id::SessionId;
 use crate::store::Fence;
 
@@ -23,30 +26,57 @@ pub const ATTEMPTS: &str = "attempts";
 const LOCK: &str = "lock";
 /// Times that a lock is made anew because somebody who sweeps took it for that of a dead worker.
 const TRIES: usize = 10;
+/// How long after a try the next one is. Who sweeps holds a lock that it finds for some 50 us.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The directory of one worker; made when it is needed, and removed in the end if nothing is left in it.
 #[derive(Debug)]
 pub(super) struct Room {
     path: PathBuf,
     /// Held for as long as the worker lives.
-    _lock: Option<File>,
+    lock: Mutex<Option<File>>,
 }
 
 impl Room {
     /// Removes what dead workers left, and takes the lock of a session. Where it cannot be had, attempts
-    /// fail once they want a directory, and say why.
-    pub(super) fn open(root: &Path, session: &SessionId) -> Self {
+    /// try again, and say why they fail.
+    pub(super) async fn open(root: &Path, session: &SessionId) -> Arc<Self> {
         let attempts = root.join(ATTEMPTS);
-        sweep(&attempts);
-        let path = attempts.join(session.as_str());
-        let lock = std::fs::create_dir_all(&attempts).and_then(|()| take(&lock_of(&path)));
-        if let Err(error) = &lock {
-            tracing::warn!(%error, path = %path.display(), "the scratch directory cannot be locked");
+        let room = Arc::new(Self {
+            path: attempts.join(session.as_str()),
+            lock: Mutex::default(),
+        });
+        // Trees of many gigabytes are removed in seconds.
+        if let Err(error) = room.held(move || sweep(&attempts)).await {
+            tracing::warn!(%error, path = %room.path.display(), "the scratch directory cannot be locked");
         }
-        Self {
-            path,
-            _lock: lock.ok(),
+        room
+    }
+
+    /// Takes the lock if it is not held, on a thread that may stand still.
+    async fn held(self: &Arc<Self>, first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let room = self.clone();
+        let hold = move || {
+            first();
+            room.hold()
+        };
+        let held = tokio::task::spawn_blocking(hold).await;
+        held.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    fn hold(&self) -> io::Result<()> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
+            let path = lock_of(&self.path);
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            *lock = Some(take(&path)?);
         }
+        Ok(())
+    }
+
+    fn is_held(&self) -> bool {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.is_some()
     }
 
     /// The directory of the worker's source copies.
@@ -55,16 +85,27 @@ impl Room {
     }
 
     /// The directory of an attempt.
-    pub(super) fn attempt(&self, fence: &Fence) -> Scratch {
-        let name = format!("{}.{}.{}", fence.run, fence.step, fence.fence);
-        Scratch {
-            path: self.path.join(name),
+    ///
+    /// # Errors
+    /// That of the system if the lock cannot be had: without it, the files of the attempt would be taken
+    /// for those of a dead worker.
+    pub(super) async fn attempt(self: &Arc<Self>, fence: &Fence) -> Result<Scratch, ActivityError> {
+        if !self.is_held() {
+            let held = self.held(|| ()).await;
+            held.map_err(|error| ActivityError::io("lock the scratch directory", error))?;
         }
+        let name = format!("{}.{}.{}", fence.run, fence.step, fence.fence);
+        Ok(Scratch {
+            path: self.path.join(name),
+        })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
+        // The tools of a worker that was killed may have been writing for another moment when this one
+        // began. While the lock is held, what is ours is left alone.
+        self.path.parent().map(sweep);
         // What an activity writes after its end stays for the next sweep.
         let _ = std::fs::remove_dir(&self.path);
         let _ = std::fs::remove_file(lock_of(&self.path));
@@ -77,7 +118,10 @@ fn lock_of(directory: &Path) -> PathBuf {
 
 /// Makes a file and locks it. Whoever sweeps may have found it between the two, and removed it.
 fn take(path: &Path) -> io::Result<File> {
-    for _ in 0..TRIES {
+    for number in 0..TRIES {
+        if number > 0 {
+            std::thread::sleep(PAUSE);
+        }
         let mut options = OpenOptions::new();
         let file = options
             .write(true)
@@ -115,6 +159,11 @@ impl Drop for Scratch {
             tracing::warn!(%error, path = %self.path.display(), "a scratch directory stays behind");
         }
     }
+}
+
+/// Removes what attempts of dead workers left below a scratch directory; a worker that opens does so too.
+pub fn sweep_scratch(root: &Path) {
+    sweep(&root.join(ATTEMPTS));
 }
 
 /// Removes what workers left that are gone, and nothing else. What cannot be removed stays; the next
@@ -166,45 +215,76 @@ mod tests {
     }
 
     /// A worker with a file in the directory of an attempt.
-    fn at_work(root: &Path) -> (Room, Scratch) {
-        let room = Room::open(root, &SessionId::generate());
-        let scratch = room.attempt(&fence());
+    async fn at_work(root: &Path) -> (Arc<Room>, Scratch) {
+        let room = Room::open(root, &SessionId::generate()).await;
+        let scratch = room.attempt(&fence()).await.unwrap();
         std::fs::create_dir_all(scratch.path()).unwrap();
         std::fs::write(scratch.path().join("segment"), "text").unwrap();
         (room, scratch)
+    }
+
+    impl Room {
+        fn lose_lock(&self) {
+            *self.lock.lock().unwrap() = None;
+        }
     }
 
     fn entries(root: &Path) -> usize {
         std::fs::read_dir(root.join(ATTEMPTS)).unwrap().count()
     }
 
-    #[test]
-    fn what_a_live_worker_has_stays_whatever_the_number_of_its_process() {
+    #[tokio::test]
+    async fn what_a_live_worker_has_stays_whatever_the_number_of_its_process() {
         let root = tempfile::tempdir().unwrap();
-        let (room, scratch) = at_work(root.path());
-        let other = Room::open(root.path(), &SessionId::generate());
+        let (room, scratch) = at_work(root.path()).await;
+        let other = Room::open(root.path(), &SessionId::generate()).await;
         assert!(scratch.path().join("segment").exists());
         drop((scratch, room, other));
         assert_eq!(entries(root.path()), 0, "everybody has cleared up");
     }
 
-    #[test]
-    fn what_a_dead_worker_left_is_removed_with_its_lock() {
+    #[tokio::test]
+    async fn what_a_dead_worker_left_is_removed_with_its_lock() {
         let root = tempfile::tempdir().unwrap();
-        let (room, scratch) = at_work(root.path());
+        let (room, scratch) = at_work(root.path()).await;
         // As if the process were killed: nothing is removed, and the kernel drops the lock.
         let path = scratch.path().to_owned();
         std::mem::forget(scratch);
-        let mut room = std::mem::ManuallyDrop::new(room);
-        room._lock = None;
-        let next = Room::open(root.path(), &SessionId::generate());
+        room.lose_lock();
+        std::mem::forget(room);
+        let next = Room::open(root.path(), &SessionId::generate()).await;
         assert!(!path.exists());
         drop(next);
         assert_eq!(entries(root.path()), 0);
     }
 
-    #[test]
-    fn what_is_not_ours_and_what_has_no_lock_any_more_are_told_apart() {
+    #[tokio::test]
+    async fn what_could_not_be_removed_in_the_beginning_is_removed_in_the_end() {
+        let root = tempfile::tempdir().unwrap();
+        let (dead, scratch) = at_work(root.path()).await;
+        let next = Room::open(root.path(), &SessionId::generate()).await;
+        std::mem::forget(scratch);
+        dead.lose_lock();
+        std::mem::forget(dead);
+        drop(next);
+        assert_eq!(entries(root.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_an_attempt_writes_after_its_end_is_there_until_the_next_sweep() {
+        let root = tempfile::tempdir().unwrap();
+        let (room, scratch) = at_work(root.path()).await;
+        let late = scratch.path().join("late");
+        drop(scratch);
+        std::fs::create_dir_all(&late).unwrap();
+        drop(room);
+        assert!(late.exists(), "the conformance kit finds it");
+        sweep_scratch(root.path());
+        assert_eq!(entries(root.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ours_and_what_has_no_lock_any_more_are_told_apart() {
         let root = tempfile::tempdir().unwrap();
         let ours = root
             .path()
@@ -214,7 +294,24 @@ mod tests {
         for directory in [&ours, &theirs] {
             std::fs::create_dir_all(directory).unwrap();
         }
-        drop(Room::open(root.path(), &SessionId::generate()));
+        drop(Room::open(root.path(), &SessionId::generate()).await);
         assert!(!ours.exists() && theirs.exists());
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_lock_somebody_has_runs_no_attempt_until_it_gets_it() {
+        let root = tempfile::tempdir().unwrap();
+        let session = SessionId::generate();
+        let lock = lock_of(&root.path().join(ATTEMPTS).join(session.as_str()));
+        std::fs::create_dir(root.path().join(ATTEMPTS)).unwrap();
+        let sweeping = take(&lock).unwrap();
+        let room = Room::open(root.path(), &session).await;
+        let refused = room.attempt(&fence()).await.unwrap_err();
+        assert!(refused.message.contains("lock the scratch"), "{refused}");
+        drop(sweeping);
+        let scratch = room.attempt(&fence()).await.unwrap();
+        std::fs::create_dir_all(scratch.path()).unwrap();
+        sweep_scratch(root.path());
+        assert!(scratch.path().exists());
     }
 }

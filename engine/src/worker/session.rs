@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, histogram};
+use futures_util::future::select_ok;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,12 +17,19 @@ use crate::store::{Store, StoreError};
 
 /// How long a session lives after the last sign of life that its process gave.
 pub const LEASE: Duration = Duration::from_millis(7500);
-/// How often it is renewed: three chances per lease.
+/// How often it is renewed: three beats per lease.
 const BEAT: Duration = Duration::from_millis(2500);
+/// How soon a beat that was not answered is sent again, on another connection: the way of the first may be
+/// gone without a word (an entry that a router dropped). An answer takes some 2 ms.
+const SECOND: Duration = Duration::from_millis(500);
+/// How long the second one may take, with its connection.
+const ANSWER: Duration = Duration::from_millis(1000);
+/// A session that was not renewed for so long has missed a beat, also if the way of one was gone.
+pub const MISSED: Duration = BEAT.saturating_add(SECOND).saturating_add(ANSWER);
 /// How soon it is tried again when it could not be renewed, or when there was nothing to renew it for.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How long one try may take. A connection that never answers is given up while there is time for the
-/// next.
+/// How long one try may take, with the second one. Connections that never answer are given up while there
+/// is time for the next.
 const PATIENCE: Duration = Duration::from_millis(2000);
 /// How often the runtime shows that it turns.
 const TICK: Duration = Duration::from_millis(250);
@@ -181,7 +189,8 @@ impl Beat {
     /// Renews the lease until it turns out to be lost.
     async fn renew(&self) {
         let mut stood_for = self.vitals.origin;
-        let mut due = tokio::time::Instant::now() + BEAT;
+        // The first one soon: a store may note who gives it.
+        let mut due = tokio::time::Instant::now() + AGAIN;
         let mut stuck = false;
         loop {
             tokio::time::sleep_until(due).await;
@@ -220,10 +229,20 @@ impl Beat {
         }
     }
 
+    /// What comes first of a beat and the one after it.
+    async fn renew_twice(&self, lease: Duration) -> Result<bool, StoreError> {
+        let renewing = [Duration::ZERO, SECOND].map(|pause| {
+            Box::pin(async move {
+                tokio::time::sleep(pause).await;
+                self.store.renew_session(&self.id, lease).await
+            })
+        });
+        select_ok(renewing).await.map(|(there, _)| there)
+    }
+
     async fn beat(&self, lease: Duration) -> Renewed {
         let began = Instant::now();
-        let renewing = self.store.renew_session(&self.id, lease);
-        let renewed = tokio::time::timeout(PATIENCE, renewing).await;
+        let renewed = tokio::time::timeout(PATIENCE, self.renew_twice(lease)).await;
         let renewed = renewed.unwrap_or_else(|_| {
             let why = "it did not answer in time".to_owned();
             Err(StoreError::Unreachable(why))

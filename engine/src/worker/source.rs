@@ -1,20 +1,26 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::WorkerParts;
 use super::copies::{SourceCopies, Wanted};
+use super::outage::wait_out;
 use crate::activity::{ActivityError, ErrorClass};
 use crate::coordinator::{is_source_of, source_key};
 use crate::id::RunId;
 use crate::objects::{Access, ObjectError, ObjectMeta, ObjectStore, ObjectStream};
 use crate::retry::policy::SOURCE_CHANGED;
+use crate::run::Run;
 use crate::store::{Claim, Store, StoreError};
+
+/// Keys of sources that are remembered of one attempt. No input names so many.
+const KEYS: usize = 10_000;
 
 /// The store of sources as one attempt sees it: the object that the run was submitted with is
 /// there for as long as it is the one that was submitted.
@@ -29,15 +35,17 @@ pub(super) struct SubmittedSource {
     copies: Arc<SourceCopies>,
     runs: Arc<dyn Store>,
     run: RunId,
-    /// Whether the attempt has looked at anything in here.
-    used: AtomicBool,
+    /// The attempt is to stop, and waits for the database no longer.
+    cancelled: CancellationToken,
+    /// Keys that the attempt has looked at.
+    used: Mutex<BTreeSet<String>>,
 }
 
 impl SubmittedSource {
     pub(super) fn new(
         parts: &WorkerParts,
         claim: &Claim,
-        copies: &Arc<SourceCopies>,
+        (copies, cancelled): (&Arc<SourceCopies>, &CancellationToken),
     ) -> Result<Self, ObjectError> {
         Ok(Self {
             url: claim.stores.source.clone(),
@@ -45,7 +53,8 @@ impl SubmittedSource {
             objects: parts.objects.open_source(&claim.stores.source)?,
             runs: parts.store.clone(),
             run: claim.fence.run.clone(),
-            used: AtomicBool::new(false),
+            cancelled: cancelled.clone(),
+            used: Mutex::default(),
         })
     }
 
@@ -56,7 +65,7 @@ impl SubmittedSource {
         ended: Result<T, ActivityError>,
     ) -> Result<T, ActivityError> {
         let stops = |error: &ActivityError| error.class == ErrorClass::Cancelled;
-        if !self.used.load(Ordering::Relaxed) || ended.as_ref().is_err_and(stops) {
+        if self.looked_at().is_empty() || ended.as_ref().is_err_and(stops) {
             return ended;
         }
         match (ended, self.confirm().await.map_err(ActivityError::from)) {
@@ -65,10 +74,17 @@ impl SubmittedSource {
         }
     }
 
+    /// The run, however long the database is away: what an attempt has made must not be lost to a
+    /// restart of it.
+    async fn submitted(&self) -> Result<Option<Run>, ObjectError> {
+        let load = || self.runs.load_run(&self.run);
+        wait_out(&self.cancelled, load).await.map_err(unknown)
+    }
+
     /// # Errors
     /// `Changed`, or `NotFound` if it is gone.
     async fn confirm(&self) -> Result<(), ObjectError> {
-        let run = self.runs.load_run(&self.run).await.map_err(unknown)?;
+        let run = self.submitted().await?;
         let Some(key) = run.as_ref().and_then(|run| source_key(&run.input)) else {
             return Ok(());
         };
@@ -81,7 +97,7 @@ impl SubmittedSource {
     }
 
     async fn check(&self, key: &str, found: &ObjectMeta) -> Result<(), ObjectError> {
-        let run = self.runs.load_run(&self.run).await.map_err(unknown)?;
+        let run = self.submitted().await?;
         let other = run
             .is_some_and(|run| source_key(&run.input) == Some(key) && !is_source_of(&run, found));
         if other {
@@ -92,24 +108,45 @@ impl SubmittedSource {
         Ok(())
     }
 
-    fn used(&self) -> &dyn ObjectStore {
-        self.used.store(true, Ordering::Relaxed);
+    /// Whether the attempt has looked at nothing but these keys.
+    pub(super) fn is_within(&self, keys: &[&str]) -> bool {
+        let mut used = self.looked_at().clone().into_iter();
+        used.all(|key| keys.contains(&key.as_str()))
+    }
+
+    fn looked_at(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self, key: &str) -> &dyn ObjectStore {
+        let mut looked_at = self.looked_at();
+        if looked_at.len() < KEYS && !looked_at.contains(key) {
+            looked_at.insert(key.to_owned());
+        }
         self.objects.as_ref()
     }
 }
 
 fn unknown(error: StoreError) -> ObjectError {
-    ObjectError::Io {
+    let (class, code) = match error.passes() {
+        // The attempt was told to stop while it waited.
+        true => (ErrorClass::Cancelled, "cancelled"),
+        false => (ErrorClass::Dependency, "database_unavailable"),
+    };
+    ObjectError::Service {
         doing: "look up",
         key: "the source of the job".to_owned(),
-        source: std::io::Error::other(error),
+        class,
+        code,
+        why: error.to_string(),
+        source: Some(Box::new(error)),
     }
 }
 
 #[async_trait]
 impl ObjectStore for SubmittedSource {
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
-        let found = self.used().head(key).await?;
+        let found = self.used(key).head(key).await?;
         if let Some(found) = &found {
             self.check(key, found).await?;
         }
@@ -117,11 +154,11 @@ impl ObjectStore for SubmittedSource {
     }
 
     async fn read_range(&self, key: &str, offset: u64, len: usize) -> Result<Bytes, ObjectError> {
-        self.used().read_range(key, offset, len).await
+        self.used(key).read_range(key, offset, len).await
     }
 
     async fn stream(&self, key: &str, range: Range<u64>) -> Result<ObjectStream, ObjectError> {
-        self.used().stream(key, range).await
+        self.used(key).stream(key, range).await
     }
 
     /// A second name of the copy that all attempts of the worker share.
@@ -173,7 +210,7 @@ impl ObjectStore for SubmittedSource {
     }
 
     fn local_path(&self, key: &str) -> Result<Option<PathBuf>, ObjectError> {
-        self.used().local_path(key)
+        self.used(key).local_path(key)
     }
 
     async fn signed_url(
@@ -182,7 +219,7 @@ impl ObjectStore for SubmittedSource {
         access: Access,
         lifetime: Duration,
     ) -> Result<Option<String>, ObjectError> {
-        self.used().signed_url(key, access, lifetime).await
+        self.used(key).signed_url(key, access, lifetime).await
     }
 
     async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError> {

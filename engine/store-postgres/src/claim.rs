@@ -7,7 +7,7 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::store::grow;
 
 use crate::error::Error;
-use crate::rows::{Cells, StepKeys, count};
+use crate::rows::{StepKeys, cells, count};
 
 /// Ready steps: of each kind the first, or of a run. Those of kinds that only a newer release knows are
 /// left out.
@@ -22,7 +22,7 @@ pub(crate) async fn waiting(
     };
     let rows = query.bind(count(limit as u64)).fetch_all(db).await?;
     rows.iter()
-        .filter_map(|row| Cells(row).waiting().transpose())
+        .filter_map(|row| cells(row).waiting().transpose())
         .collect()
 }
 
@@ -32,15 +32,8 @@ pub(crate) async fn count_waiting(db: &mut PgConnection) -> Result<Vec<(Kind, u6
         .fetch_all(db)
         .await?;
     rows.iter()
-        .filter_map(|row| counted(&Cells(row)).transpose())
+        .filter_map(|row| cells(row).backlog().transpose())
         .collect()
-}
-
-fn counted(row: &Cells<'_>) -> Result<Option<(Kind, u64)>, Error> {
-    let Some(kind) = row.kind()? else {
-        return Ok(None);
-    };
-    Ok(Some((kind, row.number("steps")?)))
 }
 
 /// Says what a session can run.
@@ -83,7 +76,7 @@ pub(crate) async fn checkpoints(
     let mut checkpoints = rows
         .iter()
         .map(|row| {
-            let row = Cells(row);
+            let row = cells(row);
             Ok((row.run_id()?, row.step_id()?, row.checkpoint()?))
         })
         .collect::<Result<Vec<_>, Error>>()?;
@@ -96,7 +89,7 @@ pub(crate) async fn checkpoints(
     let growths = growths
         .iter()
         .map(|row| {
-            let row = Cells(row);
+            let row = cells(row);
             Ok((row.run_id()?, row.step_id()?, row.json("value")?))
         })
         .collect::<Result<Vec<_>, Error>>()?;

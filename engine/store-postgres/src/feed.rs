@@ -4,7 +4,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use telecine_engine::store::{FeedEvent, FeedPlace};
 
 use crate::error::Error;
-use crate::rows::{Cells, count};
+use crate::rows::{cells, count};
 
 /// Events behind a place.
 pub(crate) async fn read(
@@ -24,7 +24,7 @@ pub(crate) async fn read(
 }
 
 fn event(row: &PgRow) -> Result<FeedEvent, Error> {
-    let row = Cells(row);
+    let row = cells(row);
     let recorded = row.event()?;
     Ok(FeedEvent {
         place: FeedPlace {
@@ -47,8 +47,8 @@ pub(crate) async fn end(db: &mut PgConnection) -> Result<FeedPlace, Error> {
         return Ok(FeedPlace::default());
     };
     Ok(FeedPlace {
-        commit: Cells(&row).number("after_xact")?,
-        entry: Cells(&row).number("n")?,
+        commit: cells(&row).number("after_xact")?,
+        entry: cells(&row).number("n")?,
         part: u64::MAX,
         seq: u64::MAX,
     })

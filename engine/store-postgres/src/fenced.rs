@@ -12,8 +12,8 @@ use telecine_engine::run::Event;
 use telecine_engine::store::{Content, Fence, NewCheckpoint, StoreError};
 
 use crate::error::Error;
-use crate::rows::{self, Cells, StepKeys, count, micros};
-use crate::save::{Artifacts, Writing};
+use crate::rows::{self, StepKeys, cells, count, micros};
+use crate::save::Writing;
 
 /// Why an attempt begins at the start although there is a checkpoint.
 const REFUSED: &str =
@@ -65,7 +65,7 @@ pub(crate) async fn save_progress(
         .await?;
     let owned = rows
         .iter()
-        .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
+        .map(|row| Ok((cells(row).run_id()?, cells(row).step_id()?)))
         .collect::<Result<HashSet<(RunId, StepId)>, Error>>()?;
     let lost = |fence: &&Fence| !owned.contains(&(fence.run.clone(), fence.step.clone()));
     Ok(progress
@@ -94,8 +94,8 @@ impl Writing<'_> {
             Content::Whole(value) => self.whole(fence, head, value).await?,
             Content::Grown { from, by } => self.grown(fence, head, (*from, by)).await?,
         }
-        let artifacts = Artifacts::OfCheckpoint(&checkpoint.artifacts);
-        self.artifacts(&fence.run, &fence.step, artifacts).await?;
+        self.artifacts(&fence.run, &fence.step, &checkpoint.artifacts)
+            .await?;
         let keys: Vec<&str> = checkpoint
             .artifacts
             .iter()
@@ -206,8 +206,8 @@ impl Writing<'_> {
             .await?;
         let row = row.ok_or_else(|| fenced(fence))?;
         Ok((
-            Cells(&row).number("checkpoints")?,
-            Cells(&row).small("attempts")?,
+            cells(&row).number("checkpoints")?,
+            cells(&row).small("attempts")?,
         ))
     }
 
@@ -233,7 +233,7 @@ impl Writing<'_> {
             .bind(name)
             .fetch_one(&mut *self.connection)
             .await?;
-        Cells(&row).number("n")
+        cells(&row).number("n")
     }
 
     pub(crate) async fn publish(
@@ -252,13 +252,13 @@ impl Writing<'_> {
             .bind(name)
             .fetch_one(&mut *self.connection)
             .await?;
-        let previous = Cells(&row).optional_number("previous")?;
+        let previous = cells(&row).optional_number("previous")?;
         if moved.rows_affected() > 0 {
             let data = json!({"name": name, "generation": generation, "previous": previous});
             self.event(&fence.run, &event("publication.moved", fence, data))
                 .await?;
         }
-        let current = Cells(&row).number("generation")?;
+        let current = cells(&row).number("generation")?;
         Ok(PublicationMove { previous, current })
     }
 

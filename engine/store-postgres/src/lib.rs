@@ -15,6 +15,7 @@
 //!   changes with every transition.
 //! * There is one clock, the server's.
 
+mod amend;
 mod beats;
 mod claim;
 mod connect;
@@ -27,6 +28,7 @@ mod listing;
 mod outline;
 mod pool;
 mod read;
+mod reuse;
 mod rows;
 mod save;
 mod schema;

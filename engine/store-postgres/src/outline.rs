@@ -9,7 +9,7 @@ use telecine_engine::store::{Outline, StoreError, Stretch, ViewRows, Window};
 
 use crate::error::Error;
 use crate::read::{self, Rows};
-use crate::rows::Cells;
+use crate::rows::cells;
 
 /// A run with the steps of a window, in a transaction that sees one commit.
 pub(crate) async fn outline(
@@ -39,10 +39,17 @@ pub(crate) async fn outline(
         include_str!("sql/load_artifacts_within.sql"),
     )
     .await?;
+    let made = within(
+        db,
+        (id, &cut.steps),
+        include_str!("sql/load_made_within.sql"),
+    )
+    .await?;
     let rows = Rows {
         steps,
         attempts,
         artifacts,
+        made,
     };
     Ok(Outline {
         snapshot: rows.snapshot(view)?,
@@ -64,7 +71,7 @@ async fn former(db: &mut PgConnection, view: &ViewRows) -> Result<BTreeMap<Strin
         .fetch_all(db)
         .await?;
     let length = |row: &PgRow| {
-        let row = Cells(row);
+        let row = cells(row);
         Ok((row.text("node")?, row.item_count("item")?))
     };
     rows.iter().map(length).collect()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
-use telecine_engine::id::{RunId, StepId};
+use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
@@ -12,14 +12,14 @@ use telecine_engine::store::{
 };
 
 use crate::error::Error;
-use crate::rows::{Cells, StepKeys, count};
+use crate::rows::{StepKeys, cells, count};
 
 pub(crate) async fn run(db: &mut PgConnection, run: &RunId) -> Result<Option<Run>, Error> {
     let row = sqlx::query("select * from run where id = $1")
         .bind(run.as_str())
         .fetch_optional(db)
         .await?;
-    row.map(|row| Cells(&row).run()).transpose()
+    row.map(|row| cells(&row).run()).transpose()
 }
 
 pub(crate) async fn find_run(
@@ -46,8 +46,8 @@ pub(crate) async fn lock_runs(
     rows.iter()
         .map(|row| {
             Ok((
-                Cells(row).text("id")?.into(),
-                Cells(row).number("revision")?,
+                cells(row).text("id")?.into(),
+                cells(row).number("revision")?,
             ))
         })
         .collect()
@@ -63,15 +63,7 @@ pub(crate) async fn views(
         .bind(ids)
         .fetch_all(db)
         .await?;
-    rows.iter().map(view).collect()
-}
-
-fn view(row: &PgRow) -> Result<ViewRows, Error> {
-    let row = Cells(row);
-    Ok(ViewRows {
-        run: row.run()?,
-        nodes: row.json("nodes")?,
-    })
+    rows.iter().map(|row| cells(row).view()).collect()
 }
 
 /// Single steps, in the order asked for.
@@ -89,7 +81,7 @@ pub(crate) async fn single_steps(
         .fetch_all(db)
         .await?;
     rows.iter()
-        .map(|row| Ok((Cells(row).run_id()?, Cells(row).step()?)))
+        .map(|row| Ok((cells(row).run_id()?, cells(row).step()?)))
         .collect()
 }
 
@@ -104,7 +96,7 @@ pub(crate) async fn steps(
         .bind(*which == StepSet::All)
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| Cells(row).step()).collect()
+    rows.iter().map(|row| cells(row).step()).collect()
 }
 
 /// Outputs of nodes of many runs, those without steps left out.
@@ -127,7 +119,7 @@ pub(crate) async fn outputs(
         .fetch_all(db)
         .await?;
     for row in &rows {
-        let row = Cells(row);
+        let row = cells(row);
         let (run, step) = (row.run_id()?, row.step_id()?);
         let output = row.optional_json("output")?.unwrap_or(Value::Null);
         let of_node = outputs
@@ -155,6 +147,7 @@ pub(crate) async fn snapshot(db: &mut PgConnection, id: &RunId) -> Result<Snapsh
             .await?,
         attempts: of_run(db, include_str!("sql/load_attempts.sql"), id).await?,
         artifacts: of_run(db, include_str!("sql/load_artifacts.sql"), id).await?,
+        made: of_run(db, include_str!("sql/load_made.sql"), id).await?,
     };
     rows.snapshot(view)
 }
@@ -165,7 +158,7 @@ pub(crate) async fn view_of(db: &mut PgConnection, id: &RunId) -> Result<Option<
         .bind(id.as_str())
         .fetch_optional(db)
         .await?;
-    row.as_ref().map(view).transpose()
+    row.map(|row| cells(&row).view()).transpose()
 }
 
 /// What a snapshot is made of, each in its order.
@@ -173,17 +166,16 @@ pub(crate) struct Rows {
     pub(crate) steps: Vec<PgRow>,
     pub(crate) attempts: Vec<PgRow>,
     pub(crate) artifacts: Vec<PgRow>,
+    pub(crate) made: Vec<PgRow>,
 }
 
 impl Rows {
     /// Gives each step its attempts and artifacts.
     pub(crate) fn snapshot(self, view: ViewRows) -> Result<Snapshot, Error> {
-        let steps: Result<Vec<Step>, Error> =
-            self.steps.iter().map(|row| Cells(row).step()).collect();
-        let mut records = Records::new(steps?);
+        let mut records = Records::new(&self.steps)?;
         let mut former = Vec::new();
         for row in &self.attempts {
-            let row = Cells(row);
+            let row = cells(row);
             let (id, attempt) = (row.step_id()?, row.attempt()?);
             match records.find(&id) {
                 Some(record) => record.attempts.push(attempt),
@@ -191,18 +183,25 @@ impl Rows {
             }
         }
         for row in &self.artifacts {
-            let row = Cells(row);
+            let row = cells(row);
             let id = row.step_id()?;
             let record = records.find(&id);
             let record =
                 record.ok_or_else(|| StoreError::Corrupt(format!("there is no step {id}")))?;
             record.artifacts.push(row.artifact()?);
         }
+        for row in &self.made {
+            let row = cells(row);
+            if let Some(record) = records.find(&row.step_id()?) {
+                record.made = Some(row.json("value")?);
+            }
+        }
         Ok(Snapshot {
             run: view.run,
             nodes: view.nodes,
             steps: records.steps,
             former,
+            amendments: view.amendments,
         })
     }
 }
@@ -222,21 +221,24 @@ struct Records {
 }
 
 impl Records {
-    fn new(steps: Vec<Step>) -> Self {
-        let places = steps
-            .iter()
-            .enumerate()
-            .map(|(place, step)| (step.id.clone(), place))
-            .collect();
-        let record = |step| StepRecord {
-            step,
-            attempts: Vec::new(),
-            artifacts: Vec::new(),
+    fn new(rows: &[PgRow]) -> Result<Self, Error> {
+        let record = |row| {
+            let row = cells(row);
+            Ok(StepRecord {
+                step: row.step()?,
+                attempts: Vec::new(),
+                artifacts: Vec::new(),
+                compat: row.optional_text("checkpoint_compat")?,
+                made: None,
+            })
         };
-        Self {
-            steps: steps.into_iter().map(record).collect(),
-            places,
-        }
+        let steps = rows.iter().map(record).collect::<Result<Vec<_>, Error>>()?;
+        let places = steps.iter().enumerate();
+        let places = places.map(|(place, record)| (record.step.id.clone(), place));
+        Ok(Self {
+            places: places.collect(),
+            steps,
+        })
     }
 
     fn find(&mut self, step: &StepId) -> Option<&mut StepRecord> {
@@ -256,7 +258,7 @@ pub(crate) async fn events(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| Cells(row).event()).collect()
+    rows.iter().map(|row| cells(row).event()).collect()
 }
 
 pub(crate) async fn plan(db: &mut PgConnection, run: &RunId) -> Result<Option<RetryPlan>, Error> {
@@ -264,12 +266,28 @@ pub(crate) async fn plan(db: &mut PgConnection, run: &RunId) -> Result<Option<Re
         .bind(run.as_str())
         .fetch_optional(db)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let state: PlanState = serde_json::from_value(Cells(&row).text("state")?.into())?;
-    Ok(Some(RetryPlan {
+    row.as_ref().map(stored_plan).transpose()
+}
+
+/// A plan of any run.
+pub(crate) async fn find_plan(
+    db: &mut PgConnection,
+    plan: &PlanId,
+) -> Result<Option<RetryPlan>, Error> {
+    let row = sqlx::query(include_str!("sql/find_plan.sql"))
+        .bind(plan.as_str())
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(stored_plan).transpose()
+}
+
+fn stored_plan(row: &PgRow) -> Result<RetryPlan, Error> {
+    let row = cells(row);
+    let state: PlanState = serde_json::from_value(row.text("state")?.into())?;
+    Ok(RetryPlan {
         state,
-        ..Cells(&row).json("body")?
-    }))
+        ..row.json("body")?
+    })
 }
 
 /// The latest plan of a run with its first steps.
@@ -281,18 +299,7 @@ pub(crate) async fn plan_head(
         .bind(run.as_str())
         .fetch_optional(db)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let row = Cells(&row);
-    let state: PlanState = serde_json::from_value(row.text("state")?.into())?;
-    let head = PlanHead::of(RetryPlan {
-        state,
-        ..row.json("body")?
-    });
-    let total = row.optional_count("steps")?;
-    Ok(Some(PlanHead {
-        total: total.unwrap_or(head.total),
-        ..head
-    }))
+    row.map(|row| cells(&row).plan_head()).transpose()
 }
 
 pub(crate) async fn definition(
@@ -305,7 +312,7 @@ pub(crate) async fn definition(
             .fetch_optional(db)
             .await?;
     row.map(|row| {
-        let row = Cells(&row);
+        let row = cells(&row);
         Ok(DefinitionRecord {
             digest: row.text("digest")?,
             name: row.text("name")?,
@@ -321,7 +328,7 @@ pub(crate) async fn publication(db: &mut PgConnection, name: &str) -> Result<Opt
         .bind(name)
         .fetch_optional(db)
         .await?;
-    row.map(|row| Cells(&row).number("generation")).transpose()
+    row.map(|row| cells(&row).number("generation")).transpose()
 }
 
 pub(crate) async fn due(db: &mut PgConnection, limit: usize) -> Result<Vec<Due>, Error> {
@@ -330,7 +337,7 @@ pub(crate) async fn due(db: &mut PgConnection, limit: usize) -> Result<Vec<Due>,
         .fetch_all(db)
         .await?;
     let read = |row| {
-        let row = Cells(row);
+        let row = cells(row);
         let (run, step) = (row.run_id()?, row.step_id()?);
         Ok(match row.optional_number("fence")? {
             None => Due::Backoff(run, step),

@@ -36,6 +36,7 @@ impl Writing<'_> {
         let forgotten = each(changes, |changes| &changes.forgotten);
         self.forget(&forgotten.collect()).await?;
         self.headers(changes).await?;
+        self.amended(changes).await?;
         self.clear(changes).await?;
         self.steps(&placed(changes)?, &Tickets::of(changes)).await?;
         for (run, changes) in changes {
@@ -47,10 +48,10 @@ impl Writing<'_> {
             .await?;
         for (run, changes) in changes {
             for (step, artifacts) in &changes.artifacts {
-                self.artifacts(run, step, Artifacts::OfOutput(artifacts))
-                    .await?;
+                self.artifacts(run, step, artifacts).await?;
             }
         }
+        self.reuse(changes).await?;
         self.events(&numbered(changes)).await
     }
 
@@ -63,6 +64,7 @@ impl Writing<'_> {
             "delete from checkpoint where run = $1 and node = any($2)",
             "delete from checkpoint_growth where run = $1 and node = any($2)",
             "delete from artifact where run = $1 and node = any($2)",
+            "delete from made where run = $1 and node = any($2)",
             "delete from step where run = $1 and node = any($2)",
         ] {
             sqlx::query(sql)
@@ -294,12 +296,8 @@ impl Writing<'_> {
         &mut self,
         run: &RunId,
         step: &StepId,
-        artifacts: Artifacts<'_>,
+        artifacts: &[Artifact],
     ) -> Result<(), Error> {
-        let (artifacts, from_checkpoint) = match artifacts {
-            Artifacts::OfOutput(artifacts) => (artifacts, false),
-            Artifacts::OfCheckpoint(artifacts) => (artifacts, true),
-        };
         if artifacts.is_empty() {
             return Ok(());
         }
@@ -339,7 +337,6 @@ impl Writing<'_> {
                     .map(|artifact| artifact.media_type.as_str())
                     .collect::<Vec<_>>(),
             )
-            .bind(from_checkpoint)
             .execute(&mut *self.connection)
             .await?;
         Ok(())
@@ -401,14 +398,8 @@ fn numbered(changes: &[(RunId, Changes)]) -> Vec<(&RunId, i64, &Event)> {
     of_runs.collect()
 }
 
-/// What objects of a step are named by.
-pub(crate) enum Artifacts<'a> {
-    OfOutput(&'a [Artifact]),
-    OfCheckpoint(&'a [Artifact]),
-}
-
 /// One kind of change of all runs, each with its run.
-fn each<'a, T: 'a>(
+pub(crate) fn each<'a, T: 'a>(
     changes: &'a [(RunId, Changes)],
     part: impl Fn(&'a Changes) -> &'a [T],
 ) -> impl Iterator<Item = (&'a RunId, &'a T)> {

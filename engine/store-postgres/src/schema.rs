@@ -58,6 +58,36 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "plan head",
         include_str!("../../../migrations/postgres/0008_plan_head.sql"),
     ),
+    (
+        9,
+        "beats",
+        include_str!("../../../migrations/postgres/0009_beats.sql"),
+    ),
+    (
+        10,
+        "amendments",
+        include_str!("../../../migrations/postgres/0010_amendments.sql"),
+    ),
+    (
+        11,
+        "reuse",
+        include_str!("../../../migrations/postgres/0011_reuse.sql"),
+    ),
+    (
+        12,
+        "run live",
+        include_str!("../../../migrations/postgres/0012_run_live.sql"),
+    ),
+    (
+        13,
+        "request before",
+        include_str!("../../../migrations/postgres/0013_request_before.sql"),
+    ),
+    (
+        14,
+        "from checkpoint",
+        include_str!("../../../migrations/postgres/0014_from_checkpoint.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

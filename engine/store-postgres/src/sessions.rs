@@ -1,13 +1,15 @@
-//! Sessions: a leased row each. Leases end by the server's clock.
+//! Sessions: a leased row each. Leases end by the server's clock; a process that is killed closes its
+//! connections, which proves its end sooner.
 
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use telecine_engine::id::SessionId;
 use telecine_engine::store::{Life, Session};
+use telecine_engine::worker::MISSED;
 
 use crate::error::Error;
-use crate::rows::{Cells, clean, micros};
+use crate::rows::{cells, clean, micros};
 
 pub(crate) async fn open(
     db: &mut PgConnection,
@@ -23,39 +25,40 @@ pub(crate) async fn open(
     Ok(())
 }
 
-/// Answers whether the session was there.
+/// Answers whether somebody else seems to be gone; nothing if the session was ended.
 pub(crate) async fn renew(
     db: &mut PgConnection,
     id: &SessionId,
     lease: Duration,
-) -> Result<bool, Error> {
-    let done = sqlx::query(include_str!("sql/renew_session.sql"))
+) -> Result<Option<bool>, Error> {
+    let renewing = sqlx::query_scalar(include_str!("sql/renew_session.sql"))
         .bind(id.as_str())
         .bind(micros(lease))
-        .execute(db)
-        .await?;
-    Ok(done.rows_affected() > 0)
+        .bind(micros(MISSED));
+    Ok(renewing.fetch_optional(db).await?)
 }
 
-/// Sessions other than `except`, and how long the lease of each lasts.
+/// Sessions other than `except`, which is the one that asks, and what is known of each.
 pub(crate) async fn others(
     db: &mut PgConnection,
     except: &SessionId,
 ) -> Result<Vec<(Session, Life)>, Error> {
     let rows = sqlx::query(include_str!("sql/other_sessions.sql"))
         .bind(except.as_str())
+        .bind(micros(MISSED))
         .fetch_all(db)
         .await?;
     let read = |row| {
-        let row = Cells(row);
+        let row = cells(row);
         let session = Session {
             id: row.text("id")?.into(),
             name: row.text("name")?,
             expires_at: row.time("expires_at")?,
         };
-        let life = match row.number("left_us")? {
-            0 => Life::Lapsed,
-            left => Life::Leased(Duration::from_micros(left)),
+        let life = match (row.0.flag("gone")?, row.number("left_us")?) {
+            (true, _) => Life::Gone,
+            (false, 0) => Life::Lapsed,
+            (false, left) => Life::Leased(Duration::from_micros(left)),
         };
         Ok((session, life))
     };
@@ -71,11 +74,11 @@ pub(crate) async fn is_live(db: &mut PgConnection, id: &SessionId) -> Result<boo
     Ok(live.unwrap_or(false))
 }
 
-/// Whether a session is there and its lease is over.
+/// Whether a session is there and its lease is over, or its process has gone.
 pub(crate) async fn is_dead(db: &mut PgConnection, id: &SessionId) -> Result<bool, Error> {
-    let dead = "select expires_at <= clock_timestamp() from session where id = $1 for update";
-    let dead: Option<bool> = sqlx::query_scalar(dead)
+    let dead: Option<bool> = sqlx::query_scalar(include_str!("sql/session_is_dead.sql"))
         .bind(id.as_str())
+        .bind(micros(MISSED))
         .fetch_optional(db)
         .await?;
     Ok(dead.unwrap_or(false))

@@ -5,21 +5,24 @@ use async_trait::async_trait;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use telecine_engine::activity::{Progress, PublicationMove};
-use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::id::{PlanId, RunId, SessionId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
     DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, PlanHead,
-    RunFilter, RunPage, Session, Store, StoreError, TakenKey, Transaction, Window,
+    RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction, Window,
 };
+use tokio::sync::Notify;
 
 use crate::beats::Beats;
 use crate::error::Error;
 use crate::pool::{Pool, QUICK, WIDE};
 use crate::save::Writing;
 use crate::transaction::PostgresTransaction;
-use crate::{claim, connect, feed, fenced, keys, listing, outline, read, rows, schema, sessions};
+use crate::{
+    claim, connect, feed, fenced, keys, listing, outline, read, reuse, rows, schema, sessions,
+};
 
 /// Connections that write: the committer's, and those of attempts beside it.
 const WRITERS: usize = 6;
@@ -35,6 +38,8 @@ pub struct PostgresStore {
     readers: Pool,
     /// A connection of nothing but beats: they wait for nobody else here.
     beats: Arc<Beats>,
+    /// Told when a beat has shown that another session may be gone.
+    suspicion: Arc<Notify>,
     options: PgConnectOptions,
 }
 
@@ -52,6 +57,7 @@ impl PostgresStore {
             writers: Pool::new(WRITERS, connect::pinned(&options)),
             readers: Pool::new(READERS, options.clone()),
             beats: Arc::new(Beats::new(options.clone())),
+            suspicion: Arc::default(),
             options,
         })
     }
@@ -66,6 +72,7 @@ impl PostgresStore {
             writers: self.writers.clone(),
             readers: Pool::with_patience((VISITORS, connect::VISIT), options),
             beats: self.beats.clone(),
+            suspicion: self.suspicion.clone(),
             options: self.options.clone(),
         }
     }
@@ -133,6 +140,10 @@ impl Store for PostgresStore {
     async fn load_definition(&self, digest: &str) -> Result<Option<DefinitionRecord>, StoreError> {
         self.read(async |db| read::definition(db, digest).await)
             .await
+    }
+
+    fn transactions_at_once(&self) -> usize {
+        2
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
@@ -224,9 +235,16 @@ impl Store for PostgresStore {
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
         let mut db = self.beats.take().await?;
-        let there = sessions::renew(&mut db, id, lease).await?;
+        let renewed = sessions::renew(&mut db, id, lease).await?;
         self.beats.keep(db);
-        Ok(there)
+        if renewed == Some(true) {
+            self.suspicion.notify_one();
+        }
+        Ok(renewed.is_some())
+    }
+
+    async fn suspicion(&self) {
+        self.suspicion.notified().await;
     }
 
     async fn other_sessions(&self, except: &SessionId) -> Result<Vec<(Session, Life)>, StoreError> {
@@ -299,8 +317,17 @@ impl Store for PostgresStore {
         self.read(async |db| read::plan(db, run).await).await
     }
 
+    async fn find_plan(&self, plan: &PlanId) -> Result<Option<RetryPlan>, StoreError> {
+        self.read(async |db| read::find_plan(db, plan).await).await
+    }
+
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
         self.read(async |db| read::plan_head(db, run).await).await
+    }
+
+    async fn find_shared(&self, key: &str, media: &str) -> Result<Option<Sharer>, StoreError> {
+        self.read(async |db| reuse::find_shared(db, (key, media)).await)
+            .await
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {

@@ -18,7 +18,7 @@ use telecine_engine::store::{
 
 use crate::error::Error;
 use crate::pool::{Lease, QUICK, WIDE, within};
-use crate::rows::{self, Cells, StepKeys};
+use crate::rows::{self, StepKeys, cells};
 use crate::save::Writing;
 use crate::{claim, keys, read, sessions};
 
@@ -126,21 +126,31 @@ impl PostgresTransaction {
         Ok(())
     }
 
-    async fn fences_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, Error> {
-        // Claims of the session wait here from now on, and then find it gone.
+    /// Claims of a session wait from now on, and then find it gone if this ends it.
+    async fn hold_session(&mut self, session: &SessionId) -> Result<(), Error> {
         sqlx::query("select 1 from session where id = $1 for update")
             .bind(session.as_str())
             .execute(&mut *self.inner)
             .await?;
+        Ok(())
+    }
+
+    async fn fences_of(&mut self, session: &SessionId) -> Result<Vec<Fence>, Error> {
+        self.hold_session(session).await?;
         let rows = sqlx::query(include_str!("sql/running_of.sql"))
             .bind(session.as_str())
             .fetch_all(&mut *self.inner)
             .await?;
-        rows.iter().map(|row| Cells(row).fence()).collect()
+        rows.iter().map(|row| cells(row).fence()).collect()
     }
 
     async fn remove_session(&mut self, session: &SessionId) -> Result<(), Error> {
-        if !self.fences_of(session).await?.is_empty() {
+        self.hold_session(session).await?;
+        let busy: bool = sqlx::query_scalar(include_str!("sql/runs_something.sql"))
+            .bind(session.as_str())
+            .fetch_one(&mut *self.inner)
+            .await?;
+        if busy {
             let why = format!("{session} cannot end while it runs something");
             return Err(StoreError::Corrupt(why).into());
         }
@@ -278,5 +288,40 @@ impl Transaction for PostgresTransaction {
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         self.finish().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::connect;
+    use crate::listing::tests::{database, plan, rows_read};
+
+    /// One of two sessions runs the two steps of two runs.
+    const AT_WORK: &str = "
+        insert into run (id, workflow, version, definition, status, round, revision, nodes, input,
+            fingerprint, source_store, media_store, labels, created_at)
+        select
+            'job_05000' || n || 'x', 'n', 1, 'd', case n when 3 then 'queued' else 'running' end, 1, 1, '[]',
+            '{}', '', '', '', '{}', now()
+        from generate_series(1, 3) as n;
+        insert into step (run, node, item, position, activity, status, input, fence, attempts, charged,
+            losses, checkpoint_failures, session, warnings, round)
+        select 'job_05000' || n || 'x', 'a', -1, 0, 'a.b@1', 'running', '{}', 1, 1, 1, 0, 0, 's', '[]', 1
+        from generate_series(1, 2) as n";
+
+    #[tokio::test]
+    async fn what_a_session_runs_is_found_however_many_runs_have_ended() {
+        let (_place, database) = database(connect::pinned).await;
+        sqlx::raw_sql(AT_WORK).execute(&database).await.unwrap();
+        let mut db = database.acquire().await.unwrap();
+        for sql in [
+            include_str!("sql/running_of.sql"),
+            include_str!("sql/runs_something.sql"),
+        ] {
+            let lines = plan(&mut db, (sql, "'s'")).await;
+            let plan = lines.join("\n");
+            assert!(plan.contains("Scan using run_live"), "{plan}");
+            assert!(rows_read(&lines) <= Some(3), "{plan}");
+        }
     }
 }

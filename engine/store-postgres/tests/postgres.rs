@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use telecine_engine::dispatch::{Bell, Dispatcher};
-use telecine_engine::id::RunId;
-use telecine_engine::store::{Store, StoreError};
+use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::store::{Life, Store, StoreError};
+use telecine_engine::worker;
 use telecine_store_postgres::{PostgresDispatcher, PostgresStore};
 use telecine_testkit::conformance::dispatch::DispatcherFactory;
 use telecine_testkit::conformance::store::StoreFactory;
@@ -125,6 +126,89 @@ async fn a_server_that_is_not_there_and_an_address_that_is_none_are_told_apart()
     assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     let error = PostgresStore::open("mysql://here").await.unwrap_err();
     assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+}
+
+/// Longer than these tests take.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A process with a session that was renewed.
+async fn process(database: &Database) -> (Arc<dyn Store>, SessionId) {
+    let (store, session) = (database.open().await, SessionId::generate());
+    let opened = store.open_session(&session, "it", LEASE).await;
+    opened.expect("a session");
+    assert!(renew(store.as_ref(), &session).await);
+    (store, session)
+}
+
+async fn renew(store: &dyn Store, session: &SessionId) -> bool {
+    let renewed = store.renew_session(session, LEASE).await;
+    renewed.expect("the database answers")
+}
+
+/// What one of two processes knows of the other.
+async fn life(store: &dyn Store, mine: &SessionId) -> Life {
+    let others = store.other_sessions(mine).await.expect("sessions");
+    let [(_, life)] = others.as_slice() else {
+        panic!("there are two: {others:?}");
+    };
+    *life
+}
+
+/// What it takes until a beat was missed, and a little longer.
+const MISSED: Duration = worker::MISSED.saturating_add(Duration::from_millis(250));
+
+/// Renews a session until the other one has missed a beat.
+async fn outlive(store: &dyn Store, mine: &SessionId) {
+    let began = Instant::now();
+    while began.elapsed() < MISSED {
+        assert!(renew(store, mine).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_whose_connection_is_closed_is_gone_before_its_lease_is_over() {
+    let database = empty().await;
+    let (judge, mine) = process(&database).await;
+    let (killed, theirs) = process(&database).await;
+    drop(killed);
+    let early = life(judge.as_ref(), &mine).await;
+    assert!(matches!(early, Life::Leased(_)), "it may come back");
+    outlive(judge.as_ref(), &mine).await;
+    let told = tokio::time::timeout(Duration::from_secs(1), judge.suspicion());
+    told.await.expect("renewing shows it");
+    assert_eq!(life(judge.as_ref(), &mine).await, Life::Gone);
+    let mut tx = judge.begin().await.unwrap();
+    assert!(tx.session_is_dead(&theirs).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_process_that_stands_still_keeps_its_lease() {
+    let database = empty().await;
+    let (judge, mine) = process(&database).await;
+    let (_standing, theirs) = process(&database).await;
+    outlive(judge.as_ref(), &mine).await;
+    let life = life(judge.as_ref(), &mine).await;
+    assert!(matches!(life, Life::Leased(_)), "{life:?}");
+    let mut tx = judge.begin().await.unwrap();
+    assert!(!tx.session_is_dead(&theirs).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_closes_every_connection_proves_nobody_gone() {
+    let database = empty().await;
+    let (judge, mine) = process(&database).await;
+    let (_other, _) = process(&database).await;
+    let close = "select pg_terminate_backend(backend, 5000) from session";
+    tokio::time::sleep(MISSED).await;
+    database.0.execute(close).await;
+    let unbeaten = life(judge.as_ref(), &mine).await;
+    assert!(matches!(unbeaten, Life::Leased(_)), "{unbeaten:?}");
+    // The connection that it was kept on is closed; the next try makes another.
+    let _ = judge.renew_session(&mine, LEASE).await;
+    outlive(judge.as_ref(), &mine).await;
+    let life = life(judge.as_ref(), &mine).await;
+    assert!(matches!(life, Life::Leased(_)), "{life:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

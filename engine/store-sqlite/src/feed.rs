@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use telecine_engine::store::{FeedEvent, FeedPlace};
 
 use crate::error::Error;
-use crate::rows::{Cells, count};
+use crate::rows::{cells, count};
 
 /// Events behind a place.
 pub(crate) async fn read(
@@ -22,7 +22,7 @@ pub(crate) async fn read(
 }
 
 fn event(row: &SqliteRow) -> Result<FeedEvent, Error> {
-    let row = Cells(row);
+    let row = cells(row);
     let recorded = row.event()?;
     Ok(FeedEvent {
         place: FeedPlace {

@@ -15,7 +15,7 @@ use telecine_engine::store::{Content, Fence, NewCheckpoint, StoreError};
 
 use crate::clock;
 use crate::error::Error;
-use crate::rows::{self, Cells, FullKey, ProgressCells, count};
+use crate::rows::{self, FullKey, ProgressCells, cells, count};
 use crate::save::Writing;
 
 /// Why an attempt begins at the start although there is a checkpoint.
@@ -63,16 +63,16 @@ impl Writing<'_> {
         &mut self,
         progress: &[(Fence, Progress)],
     ) -> Result<HashSet<(RunId, StepId)>, Error> {
-        let cells: Vec<_> = progress
+        let fences: Vec<_> = progress
             .iter()
             .map(|(fence, _)| FenceCells::from(fence))
             .collect();
         let rows: Vec<SqliteRow> = sqlx::query(include_str!("sql/owned.sql"))
-            .bind(serde_json::to_string(&cells)?)
+            .bind(serde_json::to_string(&fences)?)
             .fetch_all(&mut *self.connection)
             .await?;
         rows.iter()
-            .map(|row| Ok((Cells(row).run_id()?, Cells(row).step_id()?)))
+            .map(|row| Ok((cells(row).run_id()?, cells(row).step_id()?)))
             .collect()
     }
 
@@ -199,7 +199,7 @@ impl Writing<'_> {
             .fetch_optional(&mut *self.connection)
             .await?;
         let Some(row) = row else { return Ok(()) };
-        let attempt: u32 = Cells(&row).number("n")?;
+        let attempt: u32 = cells(&row).number("n")?;
         let seq = self.offered(fence).await?;
         self.forget(&[(&fence.run, &fence.step)]).await?;
         let data = json!({"attempt": attempt, "seq": seq, "reason": REFUSED});
@@ -216,7 +216,7 @@ impl Writing<'_> {
             .bind(rows::item(&fence.step))
             .fetch_optional(&mut *self.connection)
             .await?;
-        row.map(|row| Cells(&row).number("seq")).transpose()
+        row.map(|row| cells(&row).number("seq")).transpose()
     }
 
     async fn number_checkpoint(&mut self, fence: &Fence) -> Result<(u64, u32), Error> {
@@ -229,8 +229,8 @@ impl Writing<'_> {
             .await?;
         let row = row.ok_or_else(|| fenced(fence))?;
         Ok((
-            Cells(&row).number("checkpoints")?,
-            Cells(&row).number("attempts")?,
+            cells(&row).number("checkpoints")?,
+            cells(&row).number("attempts")?,
         ))
     }
 
@@ -251,7 +251,7 @@ impl Writing<'_> {
             .bind(name)
             .fetch_one(&mut *self.connection)
             .await?;
-        Cells(&row).number("n")
+        cells(&row).number("n")
     }
 
     pub(crate) async fn publish(
@@ -270,13 +270,13 @@ impl Writing<'_> {
             .bind(name)
             .fetch_one(&mut *self.connection)
             .await?;
-        let previous = Cells(&row).optional_number("previous")?;
+        let previous = cells(&row).optional_number("previous")?;
         if moved.rows_affected() > 0 {
             let data = json!({"name": name, "generation": generation, "previous": previous});
             self.event(&fence.run, &event("publication.moved", fence, data))
                 .await?;
         }
-        let current = Cells(&row).number("generation")?;
+        let current = cells(&row).number("generation")?;
         Ok(PublicationMove { previous, current })
     }
 

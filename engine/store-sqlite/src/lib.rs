@@ -14,6 +14,7 @@
 //!   [`locks`].
 //! * There is one clock, the machine's; see [`clock`].
 
+mod amend;
 mod claim;
 mod clock;
 mod directory;
@@ -25,6 +26,7 @@ mod listing;
 mod locks;
 mod outline;
 mod read;
+mod reuse;
 mod rows;
 mod save;
 mod schema;

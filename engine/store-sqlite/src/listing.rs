@@ -6,7 +6,7 @@ use telecine_engine::run::Run;
 use telecine_engine::store::{Look, Paging, Path, RunFilter, RunPage};
 
 use crate::error::Error;
-use crate::rows::{Cells, count};
+use crate::rows::{cells, count};
 
 pub(crate) async fn list_runs(
     db: &mut SqliteConnection,
@@ -55,5 +55,5 @@ async fn fitting(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| Cells(row).run()).collect()
+    rows.iter().map(|row| cells(row).run()).collect()
 }

@@ -10,7 +10,7 @@ use telecine_engine::store::{Outline, StoreError, Stretch, ViewRows, Window};
 
 use crate::error::Error;
 use crate::read::{self, Rows};
-use crate::rows::Cells;
+use crate::rows::cells;
 
 /// A run with the steps of a window, in a transaction that sees one commit.
 pub(crate) async fn outline(
@@ -43,6 +43,7 @@ pub(crate) async fn outline(
             include_str!("sql/load_artifacts_within.sql"),
         )
         .await?,
+        made: within(db, (id, &steps), include_str!("sql/load_made_within.sql")).await?,
     };
     Ok(Outline {
         snapshot: rows.snapshot(view)?,
@@ -67,10 +68,8 @@ async fn former(
         .fetch_all(db)
         .await?;
     let length = |row: &SqliteRow| {
-        let row = Cells(row);
-        let last: Option<i64> = row.optional_number("item")?;
-        let length = u32::try_from(last.unwrap_or(-1) + 1).unwrap_or_default();
-        Ok((row.text("node")?, length))
+        let row = cells(row);
+        Ok((row.text("node")?, row.item_count("item")?))
     };
     rows.iter().map(length).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use telecine_engine::id::{RunId, StepId};
+use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
@@ -15,14 +15,14 @@ use telecine_engine::store::{
 
 use crate::clock;
 use crate::error::Error;
-use crate::rows::{Cells, FullKey, NodeKey, count};
+use crate::rows::{FullKey, NodeKey, cells, count};
 
 pub(crate) async fn run(db: &mut SqliteConnection, run: &RunId) -> Result<Option<Run>, Error> {
     let row = sqlx::query("select * from run where id = $1")
         .bind(run.as_str())
         .fetch_optional(db)
         .await?;
-    row.map(|row| Cells(&row).run()).transpose()
+    row.map(|row| cells(&row).run()).transpose()
 }
 
 pub(crate) async fn find_run(
@@ -46,7 +46,7 @@ pub(crate) async fn views(
         .bind(&ids)
         .fetch_all(&mut *db)
         .await?;
-    rows.iter().map(|row| Cells(row).view()).collect()
+    rows.iter().map(|row| cells(row).view()).collect()
 }
 
 /// Revisions of runs, as far as they are there.
@@ -62,8 +62,8 @@ pub(crate) async fn revisions(
     rows.iter()
         .map(|row| {
             Ok((
-                Cells(row).text("id")?.into(),
-                Cells(row).number("revision")?,
+                cells(row).text("id")?.into(),
+                cells(row).number("revision")?,
             ))
         })
         .collect()
@@ -113,8 +113,8 @@ async fn steps_by_key(
         .await?;
     rows.iter()
         .map(|row| {
-            let step = Cells(row).step()?;
-            Ok(((Cells(row).run_id()?, step.id.clone()), step))
+            let step = cells(row).step()?;
+            Ok(((cells(row).run_id()?, step.id.clone()), step))
         })
         .collect()
 }
@@ -126,7 +126,7 @@ async fn steps(db: &mut SqliteConnection, run: &RunId, settled: bool) -> Result<
         .bind(settled)
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| Cells(row).step()).collect()
+    rows.iter().map(|row| cells(row).step()).collect()
 }
 
 /// Outputs of nodes of runs, those without steps left out.
@@ -144,7 +144,7 @@ pub(crate) async fn outputs(
         .await?;
     let mut outputs: BTreeMap<RunId, BTreeMap<String, Value>> = BTreeMap::new();
     for row in &rows {
-        let row = Cells(row);
+        let row = cells(row);
         let step = row.step_id()?;
         let output = row.optional_json("output")?.unwrap_or(Value::Null);
         let of_node = outputs.entry(row.run_id()?).or_default().entry(step.node);
@@ -169,6 +169,7 @@ pub(crate) async fn snapshot(db: &mut SqliteConnection, id: &RunId) -> Result<Sn
         attempts: of_run(db, include_str!("sql/load_attempts.sql"), id).await?,
         checkpoint_objects: of_run(db, include_str!("sql/load_checkpoint_objects.sql"), id).await?,
         artifacts: of_run(db, include_str!("sql/load_artifacts.sql"), id).await?,
+        made: of_run(db, include_str!("sql/load_made.sql"), id).await?,
     };
     rows.snapshot(view)
 }
@@ -179,17 +180,16 @@ pub(crate) struct Rows {
     pub(crate) attempts: Vec<SqliteRow>,
     pub(crate) checkpoint_objects: Vec<SqliteRow>,
     pub(crate) artifacts: Vec<SqliteRow>,
+    pub(crate) made: Vec<SqliteRow>,
 }
 
 impl Rows {
     /// Gives each step its attempts and artifacts.
     pub(crate) fn snapshot(self, view: ViewRows) -> Result<Snapshot, Error> {
-        let steps: Result<Vec<Step>, Error> =
-            self.steps.iter().map(|row| Cells(row).step()).collect();
-        let mut records = Records::new(steps?);
+        let mut records = Records::new(&self.steps)?;
         let mut former = Vec::new();
         for row in &self.attempts {
-            let row = Cells(row);
+            let row = cells(row);
             let (id, attempt) = (row.step_id()?, row.attempt()?);
             match records.find(&id) {
                 Some(record) => record.attempts.push(attempt),
@@ -197,13 +197,19 @@ impl Rows {
             }
         }
         for row in &self.checkpoint_objects {
-            let row = Cells(row);
+            let row = cells(row);
             let objects: Vec<Artifact> = row.json("objects")?;
             records.of(&row.step_id()?)?.artifacts.extend(objects);
         }
         for row in &self.artifacts {
-            let row = Cells(row);
+            let row = cells(row);
             records.of(&row.step_id()?)?.artifacts.push(row.artifact()?);
+        }
+        for row in &self.made {
+            let row = cells(row);
+            if let Some(record) = records.find(&row.step_id()?) {
+                record.made = Some(row.json("value")?);
+            }
         }
         for record in &mut records.steps {
             list_once(&mut record.artifacts);
@@ -213,6 +219,7 @@ impl Rows {
             nodes: view.nodes,
             steps: records.steps,
             former,
+            amendments: view.amendments,
         })
     }
 }
@@ -248,21 +255,24 @@ struct Records {
 }
 
 impl Records {
-    fn new(steps: Vec<Step>) -> Self {
-        let places = steps
-            .iter()
-            .enumerate()
-            .map(|(place, step)| (step.id.clone(), place))
-            .collect();
-        let record = |step| StepRecord {
-            step,
-            attempts: Vec::new(),
-            artifacts: Vec::new(),
+    fn new(rows: &[SqliteRow]) -> Result<Self, Error> {
+        let record = |row| {
+            let row = cells(row);
+            Ok(StepRecord {
+                step: row.step()?,
+                attempts: Vec::new(),
+                artifacts: Vec::new(),
+                compat: row.optional_text("checkpoint_compat")?,
+                made: None,
+            })
         };
-        Self {
-            steps: steps.into_iter().map(record).collect(),
-            places,
-        }
+        let steps = rows.iter().map(record).collect::<Result<Vec<_>, Error>>()?;
+        let places = steps.iter().enumerate();
+        let places = places.map(|(place, record)| (record.step.id.clone(), place));
+        Ok(Self {
+            places: places.collect(),
+            steps,
+        })
     }
 
     fn find(&mut self, step: &StepId) -> Option<&mut StepRecord> {
@@ -287,7 +297,7 @@ pub(crate) async fn events(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| Cells(row).event()).collect()
+    rows.iter().map(|row| cells(row).event()).collect()
 }
 
 pub(crate) async fn plan(
@@ -298,12 +308,28 @@ pub(crate) async fn plan(
         .bind(run.as_str())
         .fetch_optional(db)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let state: PlanState = serde_json::from_value(Cells(&row).text("state")?.into())?;
-    Ok(Some(RetryPlan {
+    row.as_ref().map(stored_plan).transpose()
+}
+
+/// A plan of any run.
+pub(crate) async fn find_plan(
+    db: &mut SqliteConnection,
+    plan: &PlanId,
+) -> Result<Option<RetryPlan>, Error> {
+    let row = sqlx::query(include_str!("sql/find_plan.sql"))
+        .bind(plan.as_str())
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(stored_plan).transpose()
+}
+
+fn stored_plan(row: &SqliteRow) -> Result<RetryPlan, Error> {
+    let row = cells(row);
+    let state: PlanState = serde_json::from_value(row.text("state")?.into())?;
+    Ok(RetryPlan {
         state,
-        ..Cells(&row).json("body")?
-    }))
+        ..row.json("body")?
+    })
 }
 
 /// The latest plan of a run with its first steps.
@@ -315,18 +341,7 @@ pub(crate) async fn plan_head(
         .bind(run.as_str())
         .fetch_optional(db)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let row = Cells(&row);
-    let state: PlanState = serde_json::from_value(row.text("state")?.into())?;
-    let head = PlanHead::of(RetryPlan {
-        state,
-        ..row.json("body")?
-    });
-    let total: Option<usize> = row.optional_number("steps")?;
-    Ok(Some(PlanHead {
-        total: total.unwrap_or(head.total),
-        ..head
-    }))
+    row.map(|row| cells(&row).plan_head()).transpose()
 }
 
 pub(crate) async fn definition(
@@ -339,7 +354,7 @@ pub(crate) async fn definition(
             .fetch_optional(db)
             .await?;
     row.map(|row| {
-        let row = Cells(&row);
+        let row = cells(&row);
         Ok(DefinitionRecord {
             digest: row.text("digest")?,
             name: row.text("name")?,
@@ -358,7 +373,7 @@ pub(crate) async fn publication(
         .bind(name)
         .fetch_optional(db)
         .await?;
-    row.map(|row| Cells(&row).number("generation")).transpose()
+    row.map(|row| cells(&row).number("generation")).transpose()
 }
 
 pub(crate) async fn due(
@@ -372,7 +387,7 @@ pub(crate) async fn due(
         .fetch_all(db)
         .await?;
     let read = |row| {
-        let row = Cells(row);
+        let row = cells(row);
         let (run, step) = (row.run_id()?, row.step_id()?);
         Ok(match row.optional_number("fence")? {
             None => Due::Backoff(run, step),

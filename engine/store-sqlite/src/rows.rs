@@ -4,29 +4,22 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use telecine_engine::activity::{Checkpoint, MediaSpan, Progress, Usage};
+use telecine_engine::activity::Progress;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::Artifact;
-use telecine_engine::queue::{Kind, Queue, Ticket, Waiting};
-use telecine_engine::run::{
-    Attempt, AttemptOutcome, CheckpointHead, Event, Failure, Node, RecordedEvent, Run, RunStatus,
-    Step, StepStatus, StoreUrls,
-};
-use telecine_engine::store::{AttemptEnd, AttemptStart, Fence, StoreError, ViewRows};
+use telecine_engine::run::{Event, Failure, Node, Run, Step};
+use telecine_engine::store::rows::{Cells, Row, SINGLE};
+use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
 
 use crate::clock;
 use crate::error::Error;
 
-/// What stands for "no item": the only step of a node without `for_each`.
-const SINGLE: i64 = -1;
-
 /// The item of a step as it is stored.
 pub(crate) fn item(step: &StepId) -> i64 {
-    step.item.map_or(SINGLE, i64::from)
+    step.item.map_or(i64::from(SINGLE), i64::from)
 }
 
 /// A count as it is stored. Nothing counts further than 63 bits.
@@ -34,253 +27,41 @@ pub(crate) fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// A row, read by the names of its columns.
-pub(crate) struct Cells<'r>(pub(crate) &'r SqliteRow);
+/// A row of the engine, as it is here.
+pub(crate) struct Columns<'r>(&'r SqliteRow);
 
-impl Cells<'_> {
-    pub(crate) fn text(&self, column: &str) -> Result<String, Error> {
+/// A row as the engine's types.
+pub(crate) fn cells(row: &SqliteRow) -> Cells<Columns<'_>> {
+    Cells(Columns(row))
+}
+
+impl Row for Columns<'_> {
+    type Error = Error;
+
+    fn text(&self, column: &str) -> Result<Option<&str>, Error> {
         Ok(self.0.try_get(column)?)
     }
 
-    pub(crate) fn number<T: TryFrom<i64>>(&self, column: &str) -> Result<T, Error> {
-        narrow(self.0.try_get(column)?, column)
-    }
-
-    fn optional_text(&self, column: &str) -> Result<Option<String>, Error> {
+    fn integer(&self, column: &str) -> Result<Option<i64>, Error> {
         Ok(self.0.try_get(column)?)
     }
 
-    pub(crate) fn optional_number<T: TryFrom<i64>>(
-        &self,
-        column: &str,
-    ) -> Result<Option<T>, Error> {
-        let number: Option<i64> = self.0.try_get(column)?;
-        number.map(|number| narrow(number, column)).transpose()
-    }
-
-    pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, Error> {
-        Ok(serde_json::from_str(self.0.try_get(column)?)?)
-    }
-
-    pub(crate) fn optional_json<T: DeserializeOwned>(
-        &self,
-        column: &str,
-    ) -> Result<Option<T>, Error> {
-        let text: Option<&str> = self.0.try_get(column)?;
-        Ok(text.map(serde_json::from_str).transpose()?)
-    }
-
-    pub(crate) fn time(&self, column: &str) -> Result<DateTime<Utc>, Error> {
-        Ok(clock::from_millis(self.0.try_get(column)?))
-    }
-
-    fn optional_time(&self, column: &str) -> Result<Option<DateTime<Utc>>, Error> {
-        let millis: Option<i64> = self.0.try_get(column)?;
-        Ok(millis.map(clock::from_millis))
-    }
-
-    /// A name of a closed list.
-    fn name<T>(&self, column: &str, parse: fn(&str) -> Option<T>) -> Result<T, Error> {
-        let text: &str = self.0.try_get(column)?;
-        parse(text).ok_or_else(|| unknown(column, text))
-    }
-
-    pub(crate) fn run_id(&self) -> Result<RunId, Error> {
-        Ok(self.text("run")?.into())
-    }
-
-    pub(crate) fn step_id(&self) -> Result<StepId, Error> {
-        let item: i64 = self.number("item")?;
-        let item = if item == SINGLE {
-            None
-        } else {
-            Some(narrow(item, "item")?)
+    /// There is one type of numbers.
+    fn small(&self, column: &str) -> Result<Option<i32>, Error> {
+        let narrow = |number: i64| {
+            let why = || StoreError::Corrupt(format!("column {column} has the value {number}"));
+            i32::try_from(number).map_err(|_| why())
         };
-        Ok(StepId {
-            node: self.text("node")?,
-            item,
-        })
+        Ok(self.integer(column)?.map(narrow).transpose()?)
     }
 
-    pub(crate) fn fence(&self) -> Result<Fence, Error> {
-        Ok(Fence {
-            run: self.run_id()?,
-            step: self.step_id()?,
-            fence: self.number("fence")?,
-        })
+    fn real(&self, column: &str) -> Result<Option<f64>, Error> {
+        Ok(self.0.try_get(column)?)
     }
 
-    fn covers(&self) -> Result<Option<MediaSpan>, Error> {
-        let from: Option<f64> = self.0.try_get("covers_from")?;
-        let to: Option<f64> = self.0.try_get("covers_to")?;
-        Ok(from
-            .zip(to)
-            .map(|(from_s, to_s)| MediaSpan { from_s, to_s }))
+    fn time(&self, column: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        Ok(self.integer(column)?.map(clock::from_millis))
     }
-
-    fn usage(&self) -> Result<Option<Usage>, Error> {
-        let cpu: Option<f64> = self.0.try_get("cpu_s")?;
-        let memory: Option<u64> = self.optional_number("max_rss_bytes")?;
-        Ok(cpu.zip(memory).map(|(cpu_s, max_rss_bytes)| Usage {
-            cpu_s,
-            max_rss_bytes,
-        }))
-    }
-
-    fn stores(&self) -> Result<StoreUrls, Error> {
-        Ok(StoreUrls {
-            source: self.text("source_store")?,
-            media: self.text("media_store")?,
-        })
-    }
-
-    pub(crate) fn run(&self) -> Result<Run, Error> {
-        Ok(Run {
-            id: self.text("id")?.into(),
-            workflow: self.text("workflow")?,
-            version: self.number("version")?,
-            definition: self.text("definition")?,
-            status: self.name("status", RunStatus::parse)?,
-            round: self.number("round")?,
-            revision: self.number("revision")?,
-            events: self.number("events")?,
-            input: self.json("input")?,
-            fingerprint: self.text("fingerprint")?,
-            stores: self.stores()?,
-            queue: self.name("queue", Queue::parse)?,
-            priority: self.number("priority")?,
-            labels: self.json("labels")?,
-            output: self.optional_json("output")?,
-            error: self.optional_json("error")?,
-            created_at: self.time("created_at")?,
-            started_at: self.optional_time("started_at")?,
-            ended_at: self.optional_time("ended_at")?,
-        })
-    }
-
-    pub(crate) fn view(&self) -> Result<ViewRows, Error> {
-        Ok(ViewRows {
-            run: self.run()?,
-            nodes: self.json("nodes")?,
-        })
-    }
-
-    pub(crate) fn step(&self) -> Result<Step, Error> {
-        Ok(Step {
-            id: self.step_id()?,
-            activity: self.text("activity")?,
-            status: self.name("status", StepStatus::parse)?,
-            input: self.optional_json("input")?,
-            output: self.optional_json("output")?,
-            error: self.optional_json("error")?,
-            reason: self.optional_text("reason")?,
-            fence: self.number("fence")?,
-            attempts: self.number("attempts")?,
-            charged: self.number("charged")?,
-            losses: self.number("losses")?,
-            checkpoint_failures: self.number("checkpoint_failures")?,
-            session: self.optional_text("session")?.map(Into::into),
-            due_at: self.optional_time("due_at")?,
-            deadline_at: self.optional_time("deadline_at")?,
-            progress: self.optional_json("progress")?,
-            checkpoint: self.checkpoint_head()?,
-            warnings: self.json("warnings")?,
-            round: self.number("round")?,
-            started_at: self.optional_time("started_at")?,
-            ended_at: self.optional_time("ended_at")?,
-        })
-    }
-
-    fn checkpoint_head(&self) -> Result<Option<CheckpointHead>, Error> {
-        let Some(seq) = self.optional_number("checkpoint_seq")? else {
-            return Ok(None);
-        };
-        let attempt = self.number("checkpoint_attempt")?;
-        Ok(Some(CheckpointHead {
-            seq,
-            covers_s: self.covers()?,
-            attempt,
-        }))
-    }
-
-    pub(crate) fn attempt(&self) -> Result<Attempt, Error> {
-        let outcome = self.optional_text("outcome")?;
-        Ok(Attempt {
-            n: self.number("n")?,
-            round: self.number("round")?,
-            outcome: outcome
-                .map(|text| AttemptOutcome::parse(&text).ok_or_else(|| unknown("outcome", &text)))
-                .transpose()?,
-            worker: self.text("worker")?.into(),
-            started_at: self.time("started_at")?,
-            ended_at: self.optional_time("ended_at")?,
-            usage: self.usage()?,
-            resumed_from: self.optional_number("resumed_from")?,
-            error: self.optional_json("error")?,
-        })
-    }
-
-    pub(crate) fn artifact(&self) -> Result<Artifact, Error> {
-        Ok(Artifact {
-            key: self.text("key")?,
-            size: self.number("size")?,
-            sha256: self.text("sha256")?,
-            media_type: self.text("media_type")?,
-        })
-    }
-
-    pub(crate) fn event(&self) -> Result<RecordedEvent, Error> {
-        let step = self.optional_text("step")?;
-        Ok(RecordedEvent {
-            seq: self.number("seq")?,
-            at: self.time("at")?,
-            event: Event {
-                kind: self.text("kind")?,
-                step: step
-                    .map(|text| text.parse().map_err(|_| unknown("step", &text)))
-                    .transpose()?,
-                data: self.json("data")?,
-            },
-        })
-    }
-
-    /// `None` for one that only a newer release knows.
-    pub(crate) fn kind(&self) -> Result<Option<Kind>, Error> {
-        Ok(Kind::stored(self.0.try_get("kind")?))
-    }
-
-    /// `None` for a step of a kind that only a newer release knows.
-    pub(crate) fn waiting(&self) -> Result<Option<Waiting>, Error> {
-        let Some(kind) = self.kind()? else {
-            return Ok(None);
-        };
-        Ok(Some(Waiting {
-            run: self.run_id()?,
-            step: self.step_id()?,
-            position: self.number("position")?,
-            ticket: Ticket {
-                kind,
-                rank: self.0.try_get("rank")?,
-            },
-        }))
-    }
-
-    pub(crate) fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        Ok(Checkpoint {
-            seq: self.number("seq")?,
-            value: self.json("value")?,
-            covers: self.covers()?,
-            compat: self.text("compat")?,
-        })
-    }
-}
-
-fn narrow<T: TryFrom<i64>>(number: i64, column: &str) -> Result<T, Error> {
-    T::try_from(number).map_err(|_| unknown(column, &number.to_string()))
-}
-
-fn unknown(column: &str, value: &str) -> Error {
-    StoreError::Corrupt(format!("{value:?} is no {column}")).into()
 }
 
 /// The header of a new run as `create_runs.sql` takes it. What is `None` is left out and becomes

@@ -27,7 +27,7 @@ pub(crate) struct Writing<'c> {
 }
 
 /// What belongs to runs that changed, each with its run.
-fn each<'a, T: Sync + 'a>(
+pub(crate) fn each<'a, T: Sync + 'a>(
     changes: &'a [(RunId, Changes)],
     part: impl Fn(&'a Changes) -> &'a [T] + Send + Copy + 'a,
 ) -> impl Iterator<Item = (&'a RunId, &'a T)> + Send + Clone {
@@ -46,14 +46,16 @@ impl Writing<'_> {
         let forgotten: Vec<_> = each(changes, |changes| &changes.forgotten).collect();
         self.forget(&forgotten).await?;
         self.headers(changes).await?;
-        self.steps(&placed(changes)?, &Tickets::of(changes)).await?;
+        self.amended(changes).await?;
         self.clear(changes).await?;
+        self.steps(&placed(changes)?, &Tickets::of(changes)).await?;
         let untouched = each(changes, |changes| &changes.untouched);
         let untouched = untouched.map(|(run, node)| NodeCells::new(run, node));
         self.many_now(include_str!("sql/save_untouched.sql"), untouched)
             .await?;
         self.attempts(changes).await?;
         self.artifacts(changes).await?;
+        self.reuse(changes).await?;
         self.events(numbered(changes)).await
     }
 
@@ -189,7 +191,7 @@ impl Writing<'_> {
 
     /// Runs a statement over arrays of rows; answers how many rows it changed. Without rows it is
     /// not run.
-    async fn many(
+    pub(crate) async fn many(
         &mut self,
         sql: &'static str,
         rows: impl Iterator<Item = impl Serialize> + Send,
@@ -245,7 +247,7 @@ fn numbered(changes: &[(RunId, Changes)]) -> impl Iterator<Item = EventCells<'_>
 }
 
 /// Keys of steps as rows.
-fn keys<'a>(
+pub(crate) fn keys<'a>(
     steps: impl Iterator<Item = (&'a RunId, &'a StepId)> + Send,
 ) -> impl Iterator<Item = FullKey<'a>> + Send {
     steps.map(|(run, step)| FullKey::new(run, step))

@@ -68,6 +68,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "graph in run",
         include_str!("../../../migrations/sqlite/0011_graph_in_run.sql"),
     ),
+    (
+        12,
+        "amendments",
+        include_str!("../../../migrations/sqlite/0012_amendments.sql"),
+    ),
+    (
+        13,
+        "reuse",
+        include_str!("../../../migrations/sqlite/0013_reuse.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

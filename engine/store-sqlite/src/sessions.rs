@@ -10,7 +10,7 @@ use telecine_engine::store::{Life, Session, StoreError};
 
 use crate::error::Error;
 use crate::locks::SessionLocks;
-use crate::rows::Cells;
+use crate::rows::cells;
 use crate::save::Writing;
 use crate::{clock, schema};
 
@@ -68,7 +68,7 @@ pub(crate) async fn ends(
         .await?;
     let Some(row) = row else { return Ok(None) };
     let renewed = locks.until(id).unwrap_or_default();
-    Ok(Some(Cells(&row).time("expires_at")?.max(renewed)))
+    Ok(Some(cells(&row).time("expires_at")?.max(renewed)))
 }
 
 impl Writing<'_> {
@@ -126,7 +126,7 @@ pub(crate) async fn others(
         .await?;
     let now = clock::now();
     let judge = |row| {
-        let row = Cells(row);
+        let row = cells(row);
         let id: SessionId = row.text("id")?.into();
         // A lease is renewed in the file; where that is gone, in the row.
         let renewed = locks.until(&id);

@@ -10,21 +10,21 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use telecine_engine::activity::{Progress, PublicationMove};
-use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::id::{PlanId, RunId, SessionId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
     DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, PlanHead,
-    RunFilter, RunPage, Session, Store, StoreError, TakenKey, Transaction, Window,
+    RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction, Window,
 };
 
 use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
-use crate::rows::Cells;
+use crate::rows::cells;
 use crate::save::Writing;
 use crate::transaction::SqliteTransaction;
-use crate::{claim, clock, directory, feed, keys, listing, outline, read, schema, sessions};
+use crate::{claim, clock, directory, feed, keys, listing, outline, read, reuse, schema, sessions};
 
 /// Bytes of a page of a new database. A transaction writes each page that it touched as a whole, and
 /// most touch ten: the job of a clip of 20 s writes 0.76 MB with pages of 1 KiB and 1.6 MB with the
@@ -445,8 +445,16 @@ impl Store for SqliteStore {
         Ok(read::plan(&mut *self.reader().await?, run).await?)
     }
 
+    async fn find_plan(&self, plan: &PlanId) -> Result<Option<RetryPlan>, StoreError> {
+        Ok(read::find_plan(&mut *self.reader().await?, plan).await?)
+    }
+
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
         Ok(read::plan_head(&mut *self.reader().await?, run).await?)
+    }
+
+    async fn find_shared(&self, key: &str, media: &str) -> Result<Option<Sharer>, StoreError> {
+        Ok(reuse::find_shared(&mut *self.reader().await?, (key, media)).await?)
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {
@@ -454,7 +462,7 @@ impl Store for SqliteStore {
             .fetch_one(&self.watcher)
             .await
             .map_err(Error::from)?;
-        Ok(Cells(&row).number("data_version")?)
+        Ok(cells(&row).number("data_version")?)
     }
 }
 

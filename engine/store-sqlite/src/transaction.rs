@@ -22,7 +22,7 @@ use telecine_engine::store::{
 use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
 use crate::read;
-use crate::rows::Cells;
+use crate::rows::cells;
 use crate::save::Writing;
 use crate::sessions;
 use crate::{claim, clock, keys};
@@ -101,7 +101,7 @@ impl SqliteTransaction {
             .bind(session.as_str())
             .fetch_all(&mut *self.inner)
             .await?;
-        rows.iter().map(|row| Cells(row).fence()).collect()
+        rows.iter().map(|row| cells(row).fence()).collect()
     }
 
     async fn replace_plan(&mut self, plan: &RetryPlan) -> Result<(), Error> {

@@ -13,14 +13,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use telecine_engine::activity::{Checkpoint, Progress, PublicationMove};
 use telecine_engine::clock;
-use telecine_engine::id::{RunId, SessionId, StepId};
+use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
+use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Event, RecordedEvent, Run, Snapshot, Step};
 use telecine_engine::store::{
     Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline,
-    Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, StepSet, Store, StoreError,
+    Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer, StepSet, Store, StoreError,
     TakenKey, Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
@@ -126,6 +127,10 @@ struct State {
     keys: BTreeMap<String, TakenKey>,
     generations: BTreeMap<String, Vec<(u64, RunId)>>,
     publications: BTreeMap<String, (u64, Option<u64>)>,
+    /// Who shares what by key and store of results, and when that was shared.
+    shared: BTreeMap<(String, String), (u64, Sharer)>,
+    /// Keys by when they were shared.
+    shares: BTreeMap<u64, (String, String)>,
     commits: i64,
 }
 
@@ -262,6 +267,16 @@ impl MemoryStore {
 }
 
 impl State {
+    /// The latest run of a fingerprint, after one has left it or come to it.
+    fn find_anew(&mut self, fingerprint: &str) {
+        let mut runs = self.runs.iter().rev();
+        let latest = runs.find(|(_, rows)| rows.run.fingerprint == fingerprint);
+        match latest {
+            Some((run, _)) => self.requests.insert(fingerprint.to_owned(), run.clone()),
+            None => self.requests.remove(fingerprint),
+        };
+    }
+
     fn rows(&self, run: &RunId) -> Result<&Rows, StoreError> {
         let rows = self.runs.get(run);
         rows.map(Arc::as_ref)
@@ -312,6 +327,27 @@ impl State {
         }
     }
 
+    fn share(&mut self, run: &RunId, changes: &Changes) {
+        for (step, shared) in &changes.shared {
+            let sharer = Sharer {
+                run: run.clone(),
+                step: step.clone(),
+                seal: shared.seal.clone(),
+            };
+            let number = self.shares.keys().next_back().map_or(1, |last| last + 1);
+            let key = (shared.key.clone(), shared.media.clone());
+            self.shares.insert(number, key.clone());
+            if let Some((before, _)) = self.shared.insert(key, (number, sharer)) {
+                self.shares.remove(&before);
+            }
+            while let Some(oldest) = self.shares.first_entry()
+                && *oldest.key() + limits::REUSE_KEYS <= number
+            {
+                self.shared.remove(&oldest.remove());
+            }
+        }
+    }
+
     fn due(&self) -> Vec<(DateTime<Utc>, Due)> {
         let runs = self.runs.values();
         let steps = runs.flat_map(|rows| rows.steps.values().map(|step| (&rows.run.id, step)));
@@ -342,6 +378,11 @@ impl Store for MemoryStore {
     async fn load_definition(&self, digest: &str) -> Result<Option<DefinitionRecord>, StoreError> {
         self.read(|state| state.definitions.get(digest).cloned())
             .await
+    }
+
+    /// As many as any store takes, though one waits for the other here.
+    fn transactions_at_once(&self) -> usize {
+        2
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
@@ -632,8 +673,22 @@ impl Store for MemoryStore {
             .await
     }
 
+    async fn find_plan(&self, plan: &PlanId) -> Result<Option<RetryPlan>, StoreError> {
+        self.read(|state| {
+            let mut plans = state.runs.values().flat_map(|rows| &rows.plans);
+            plans.find(|known| known.id == *plan).cloned()
+        })
+        .await
+    }
+
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
         Ok(self.load_plan(run).await?.map(PlanHead::of))
+    }
+
+    async fn find_shared(&self, key: &str, media: &str) -> Result<Option<Sharer>, StoreError> {
+        let key = (key.to_owned(), media.to_owned());
+        self.read(|state| state.shared.get(&key).map(|(_, sharer)| sharer.clone()))
+            .await
     }
 
     async fn change_counter(&self) -> Result<i64, StoreError> {
@@ -836,7 +891,14 @@ impl Transaction for MemoryTransaction {
                 let rows = Arc::new(Rows::new(new, &changes.nodes));
                 self.state.runs.insert(run.clone(), rows);
             }
-            self.state.rows_mut(run)?.apply(changes, now);
+            let rows = self.state.rows_mut(run)?;
+            let before = rows.run.fingerprint.clone();
+            rows.apply(changes, now);
+            if let (Some(amended), Some(_)) = (&changes.run, &changes.amendments) {
+                self.state.find_anew(&before);
+                self.state.find_anew(&amended.fingerprint);
+            }
+            self.state.share(run, changes);
         }
         Ok(())
     }

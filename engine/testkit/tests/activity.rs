@@ -80,6 +80,7 @@ impl Step {
             source: objects.clone(),
             media: objects,
             checkpoint: self.checkpoints.0.lock().expect("no panic").last().cloned(),
+            damaged: Vec::new(),
             cancelled: self.cancelled.clone(),
             draining: self.draining.clone(),
             progress: self.progress.clone(),

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use telecine_engine::id::RunId;
 use telecine_engine::machine::Command;
@@ -172,4 +172,61 @@ async fn a_step_that_succeeds_in_the_commit_that_cancels_its_job_has_succeeded(h
     assert_eq!(snapshot.run.status, RunStatus::Cancelled);
     assert_eq!(done.step.status, StepStatus::Succeeded);
     committer.end_session(session.id()).await.unwrap();
+}
+
+/// Each transaction that makes a run waits at its commit for as long as there is a row in `slow`, and holds
+/// a lock by which it is counted.
+const SLOW_DISK: &str = "
+    create table slow (at_commit boolean);
+    insert into slow values (true);
+    create function wait_at_commit() returns trigger language plpgsql as $$
+    begin
+        perform pg_advisory_xact_lock_shared(abs(hashtext(tg_table_schema)));
+        while exists (select from slow) loop
+            perform pg_sleep(0.01);
+        end loop;
+        return null;
+    end $$;
+    create constraint trigger at_commit after insert on run
+        deferrable initially deferred for each row execute function wait_at_commit();";
+const AT_COMMIT: &str = "select count(*)::text from pg_locks \
+    where locktype = 'advisory' and objid = abs(hashtext(current_schema()))::oid";
+
+/// Whether so many transactions come to their commits.
+async fn are_at_commit(stage: &Stage, transactions: &str) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        if stage.home.text(AT_COMMIT).await == transactions {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_transaction_is_prepared_while_the_one_before_becomes_durable() {
+    let stage = Stage::on(Home::postgres().await).await;
+    stage.home.execute(SLOW_DISK).await;
+    let another = STEP.replace("value: 1", "value: 2");
+    let (one, (first, other), second) = tokio::join!(
+        stage.submit(STEP),
+        async {
+            let first = are_at_commit(&stage, "1").await;
+            (first, stage.submit(&another).await)
+        },
+        async {
+            let second = are_at_commit(&stage, "2").await;
+            stage.home.execute("delete from slow").await;
+            second
+        },
+    );
+    assert!(
+        first && second,
+        "the second waits for the first to be durable"
+    );
+    for run in [&one, &other] {
+        let ready = (RunStatus::Queued, StepStatus::Ready);
+        assert_eq!(states(&stage, run).await, ready);
+    }
 }

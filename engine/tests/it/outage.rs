@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::RunId;
 use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, StepStatus};
+use telecine_engine::store::Life;
 use telecine_engine::worker::LEASE;
 
-use crate::stage::{Home, Stage, on_every_store};
+use crate::stage::{Gate, Home, Stage, on_every_store};
 
 /// What ending a session takes besides its lease: a look, and a commit on a machine that is busy.
 const SWEEP: Duration = Duration::from_secs(4);
@@ -198,6 +200,37 @@ async fn an_outage_longer_than_a_lease_costs_nobody_an_attempt() {
     other.stop().await;
 }
 
+/// As long as a restart of the server takes.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// One attempt has read its source and ends meanwhile, the other opens it meanwhile.
+#[tokio::test]
+async fn an_attempt_that_looks_at_its_source_while_the_database_restarts_is_not_lost() {
+    let home = Home::postgres_behind_a_proxy().await;
+    let stage = Stage::on(home.clone()).await;
+    std::fs::write(stage.directory().join("a.mp4"), "one").unwrap();
+    let gate = stage.directory().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    let worker = stage.work().await;
+    let steps = format!(
+        "  a: {{activity: test.act@1, for_each: \"[true, false]\", retry: {{max_attempts: 1}}, with: {{what: \
+         read, value: {{source: '${{{{ input.source }}}}', gate: '{}', before: '${{{{ each }}}}'}}}}}}",
+        gate.display()
+    );
+    let run = stage.submit_with(&steps, json!({"source": "a.mp4"})).await;
+    let gate = Gate::at(gate);
+    gate.crowd(2).await;
+    home.proxy().cut();
+    gate.open();
+    tokio::time::sleep(RESTART).await;
+    home.proxy().mend();
+    let snapshot = stage.stopped(&run).await;
+    let errors: Vec<_> = snapshot.steps.iter().flat_map(|s| &s.attempts).collect();
+    let succeeded = [Some(AttemptOutcome::Succeeded); 2];
+    assert_eq!(outcomes(&snapshot), succeeded, "{errors:#?}");
+    worker.stop().await;
+}
+
 /// How soon the engine is at work again on a network that carries again: an answer that never came is
 /// given up, and a connection made.
 const AGAIN: Duration = Duration::from_secs(20);
@@ -233,6 +266,37 @@ async fn a_network_that_swallows_everything_is_noticed_and_outlived() {
     let succeeded = [Some(AttemptOutcome::Succeeded); 2];
     assert_eq!(outcomes(&snapshot), succeeded, "{:#?}", snapshot.steps);
     worker.stop().await;
+}
+
+/// The server hears of the end of a worker's connections, and the worker does not: what it sends vanishes.
+#[tokio::test]
+async fn a_worker_whose_beat_was_swallowed_once_is_not_taken_for_dead() {
+    let home = Home::postgres_behind_a_proxy().await;
+    let judge = Stage::on(home.direct()).await;
+    let sweeping = judge.idle().await;
+    let stage = Stage::on(home.clone()).await;
+    let worker = stage.idle().await;
+    let backend = format!(
+        "select coalesce(backend::text, '') from session where id = '{}'",
+        worker.session()
+    );
+    let began = Instant::now();
+    let mut first = home.text(&backend).await;
+    while first.is_empty() {
+        assert!(began.elapsed() < LEASE, "it beats");
+        first = home.text(&backend).await;
+    }
+    home.proxy().forget();
+    let began = Instant::now();
+    while home.text(&backend).await == first {
+        assert!(began.elapsed() < LEASE, "it beats on another connection");
+        let store = &judge.coordinator.store;
+        let others = store.other_sessions(sweeping.session()).await.unwrap();
+        assert!(matches!(others[0].1, Life::Leased(_)), "{others:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    worker.abandon();
+    sweeping.stop().await;
 }
 
 /// Statements of a process that has nothing to do, within so long.

@@ -115,7 +115,7 @@ async fn a_step_that_only_its_own_process_could_run_and_does_not_fit_is_held_and
 
     let large = stage.work_on(machine(4)).await;
     let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
-    stage.coordinator.execute(plan).await.unwrap();
+    stage.execute(&plan).await.unwrap();
     let done = stage.stopped(&run).await;
     assert_eq!(done.run.status, RunStatus::Succeeded);
     own.stop().await;

@@ -1,6 +1,12 @@
 //! Random graphs, driven by seeded chance through failures, losses, cancels and retry plans.
 //! `TELECINE_SEEDS` runs more of them; `TELECINE_SEED` runs one again.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use telecine_engine::run::RunStatus;
 use telecine_testkit::sim::{Fleet, Random, Report, Told, World, definition};
 
@@ -18,7 +24,7 @@ fn number(name: &str) -> Option<u64> {
         .map(|text| text.parse().expect("a number"))
 }
 
-fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> Range<u64> {
     match number("TELECINE_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("TELECINE_SEEDS").unwrap_or(SEEDS),
@@ -27,17 +33,17 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_history_ends_and_breaks_no_rule() {
-    let mut ends = std::collections::BTreeMap::new();
-    for seed in seeds() {
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    let ends = Mutex::new(BTreeMap::new());
+    on_every_processor(seeds, |seed| {
         let report = std::panic::catch_unwind(|| history(seed, 30));
         let Report { status, .. } =
             report.unwrap_or_else(|_| panic!("seed {seed} broke a rule: TELECINE_SEED={seed}"));
-        *ends.entry(status.as_str()).or_insert(0) += 1;
-    }
-    assert!(
-        ends.len() > 1 || seeds().count() == 1,
-        "histories differ: {ends:?}"
-    );
+        *ends.lock().expect("no panic").entry(status).or_insert(0) += 1;
+    });
+    let ends = ends.into_inner().expect("no panic");
+    assert!(ends.len() > 1 || count == 1, "histories differ: {ends:?}");
 }
 
 #[test]
@@ -66,26 +72,30 @@ fn fleet(seed: u64) -> Fleet {
 }
 
 /// Seeds are independent of each other: every processor takes the next one.
-fn fleets(seeds: std::ops::Range<u64>) -> Told {
-    let next = std::sync::atomic::AtomicU64::new(seeds.start);
-    let all = std::sync::Mutex::new(Told::default());
+fn on_every_processor(seeds: Range<u64>, tell: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
                     }
-                    let told = fleet(seed).run();
-                    let told = told.unwrap_or_else(|broken| {
-                        panic!("TELECINE_SEED={seed}: {broken}");
-                    });
-                    all.lock().expect("no panic").add(told);
+                    tell(seed);
                 }
             });
         }
+    });
+}
+
+fn fleets(seeds: Range<u64>) -> Told {
+    let all = Mutex::new(Told::default());
+    on_every_processor(seeds, |seed| {
+        let told = fleet(seed).run();
+        let told = told.unwrap_or_else(|broken| panic!("TELECINE_SEED={seed}: {broken}"));
+        all.lock().expect("no panic").add(told);
     });
     all.into_inner().expect("no panic")
 }
@@ -97,7 +107,7 @@ fn processes_that_die_and_stand_still_break_no_rule() {
         None => 0..number("TELECINE_FLEETS").unwrap_or(FLEETS),
     };
     let count = seeds.end - seeds.start;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let told = fleets(seeds);
     eprintln!("{count} histories in {:?}: {told:?}", began.elapsed());
     let everything = [told.lost, told.held, told.unanswered, told.killed];

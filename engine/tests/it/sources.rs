@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use telecine_engine::activity::ErrorClass;
+use telecine_engine::retry::plan::{Action, Reason};
 use telecine_engine::run::{RunStatus, Snapshot};
 
 use crate::stage::{Home, Stage, on_every_store};
@@ -61,8 +62,26 @@ async fn what_was_made_of_a_source_that_was_replaced_meanwhile_is_not_taken(home
         .await
         .unwrap()
         .unwrap();
-    assert!(!plan.executable, "what is there now is another job's");
-    assert_eq!(plan.warnings.len(), 1, "{plan:?}");
+    let step = &plan.steps[0];
+    assert_eq!(
+        (step.action, step.reason),
+        (Action::Rerun, Reason::InputChanged)
+    );
+    assert!(plan.executable && plan.identity.is_some(), "{plan:?}");
+    let worker = stage.work().await;
+    stage.execute(&plan).await.expect("executed");
+    let after = stage.stopped(&snapshot.run.id).await;
+    worker.stop().await;
+    assert_eq!(
+        after.run.status,
+        RunStatus::Succeeded,
+        "{:?}",
+        after.run.error
+    );
+    assert_ne!(
+        after.run.fingerprint, snapshot.run.fingerprint,
+        "it is that of another source"
+    );
 }
 
 async fn a_step_after_the_source_was_replaced_does_not_begin(home: Home) {

@@ -1,20 +1,23 @@
 //! An engine on a directory of its own, as an embedded process has it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::reuse::Page;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 use telecine_engine::activity::{Activity, ActivityError, Context, ErrorClass, Progress, Registry};
 use telecine_engine::committer::Committer;
-use telecine_engine::coordinator::{Coordinator, Submission};
-use telecine_engine::definition::validate;
+use telecine_engine::coordinator::{Coordinator, Executed, PlanError, Submission};
+use telecine_engine::definition::{Definition, validate};
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::queue::Machine;
+use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, StoreUrls};
 use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::Store;
@@ -90,15 +93,22 @@ impl Activity for Act {
 }
 
 /// Reads the source `value.source`, replaced by `value.by` before that or after it, and then fails
-/// if it is told to.
+/// if it is told to. Waits for a [`Gate`] in `value.gate`, `before` or after it has opened its source.
 async fn read(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
     let text = |name: &str| role.value[name].as_str().unwrap_or_default().to_owned();
     let (source, by) = (text("source"), text("by"));
+    let gate = role.value["gate"].as_str().map(Gate::at);
+    if let (Some(gate), true) = (&gate, role.value["before"] == true) {
+        gate.pass(ctx.attempt_tag()).await;
+    }
     let directory = ctx.source_file(&source).await?.with_file_name("");
     let replace = || std::fs::rename(directory.join(&by), directory.join(&source));
     let read = std::fs::read_to_string(directory.join(&source)).expect("a source");
-    if !by.is_empty() {
+    if !by.is_empty() && directory.join(&by).exists() {
         replace().expect("another file");
+    }
+    if let (Some(gate), false) = (&gate, role.value["before"] == true) {
+        gate.pass(ctx.attempt_tag()).await;
     }
     if role.value["complains"] == true {
         return Err(ActivityError::input("no_audio", "there is no sound"));
@@ -106,10 +116,46 @@ async fn read(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
     Ok(Value::from(read))
 }
 
+/// A directory at which an attempt waits until the test lets it go on.
+#[derive(Debug)]
+pub(crate) struct Gate(PathBuf);
+
+impl Gate {
+    pub(crate) fn at(directory: impl Into<PathBuf>) -> Self {
+        Self(directory.into())
+    }
+
+    /// Tells that somebody waits, and waits.
+    async fn pass(&self, who: &str) {
+        std::fs::write(self.0.join(who), "").expect("a directory");
+        until(|| self.0.join("open").exists()).await;
+    }
+
+    /// Waits until so many wait.
+    pub(crate) async fn crowd(&self, wanted: usize) {
+        until(|| std::fs::read_dir(&self.0).expect("a directory").count() == wanted).await;
+    }
+
+    /// Lets everybody go on.
+    pub(crate) fn open(&self) {
+        std::fs::write(self.0.join("open"), "").expect("a directory");
+    }
+}
+
+async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Makes an artifact at the key `value`.
 async fn store(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
     let key = role.value.as_str().unwrap_or_default();
     ctx.put_bytes(key, "text", "text/plain").await?;
+    if ctx.attempt() <= role.times {
+        ctx.save_checkpoint(&1, None, Vec::new()).await?;
+        return Err(ActivityError::transient("wanted", "the test wants it"));
+    }
     Ok(role.value)
 }
 
@@ -192,6 +238,14 @@ impl Home {
             proxy: Some(Arc::new(PostgresProxy::start(schema.url()))),
             postgres: Some(Arc::new(schema)),
             ..Self::sqlite().await
+        }
+    }
+
+    /// The same without the proxy.
+    pub(crate) fn direct(&self) -> Self {
+        Self {
+            proxy: None,
+            ..self.clone()
         }
     }
 
@@ -302,10 +356,20 @@ pub(crate) struct Running {
     session: SessionId,
     stop: CancellationToken,
     task: JoinHandle<Result<(), WorkerError>>,
-    _services: Services,
+    services: Services,
 }
 
 impl Running {
+    /// Its session.
+    pub(crate) fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Looks at the objects of plans as well.
+    pub(crate) fn prove_plans(&mut self, stage: &Stage) {
+        self.services.prove_plans(&stage.coordinator);
+    }
+
     /// Stops it as SIGTERM does.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
@@ -359,6 +423,7 @@ impl Stage {
         let objects = Arc::new(FsStores);
         let mut registry = Registry::default();
         registry.register(Act(tool)).expect("registered once");
+        registry.register(Page(tool)).expect("registered once");
         let parts = WorkerParts {
             store: store.clone(),
             committer: committer.clone(),
@@ -373,6 +438,8 @@ impl Stage {
             definitions,
             committer,
             objects,
+            registry: parts.registry.clone(),
+            workflows: Arc::default(),
             large_source_bytes: u64::MAX,
         };
         Self {
@@ -426,7 +493,7 @@ impl Stage {
             session,
             stop,
             task,
-            _services: services,
+            services,
         }
     }
 
@@ -435,14 +502,18 @@ impl Stage {
         self.submit_with(steps, json!({})).await
     }
 
-    /// Submits a workflow with an input of text members.
-    pub(crate) async fn submit_with(&self, steps: &str, input: Value) -> RunId {
+    /// A version of a workflow whose `steps` are given as YAML flow text.
+    pub(crate) fn define(&self, version: u32, steps: &str) -> Definition {
         let text = format!(
-            "workflow: test:act\nversion: 1\ninput: {{type: object, properties: {{source: {{type: string}}}}}}\n\
+            "workflow: test:act\nversion: {version}\ninput: {{type: object, properties: {{source: {{type: string}}}}}}\n\
              steps:\n{steps}\noutput: {{}}\n"
         );
-        let definition = validate(&text, self.parts.registry.as_ref())
-            .unwrap_or_else(|errors| panic!("{errors:?}"));
+        validate(&text, self.parts.registry.as_ref()).unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    /// Submits a workflow with an input of text members.
+    pub(crate) async fn submit_with(&self, steps: &str, input: Value) -> RunId {
+        let definition = self.define(1, steps);
         let url = format!("file://{}", self.home.root.path().display());
         let submission = Submission {
             definition: Arc::new(definition),
@@ -463,13 +534,21 @@ impl Stage {
             .run
     }
 
+    /// Executes a plan as it was shown.
+    pub(crate) async fn execute(&self, plan: &RetryPlan) -> Result<Executed, PlanError> {
+        let seen = plan.seen();
+        self.coordinator.execute(&plan.job, &seen, "a test").await
+    }
+
     /// Waits until a run looks as wanted.
     pub(crate) async fn until(&self, run: &RunId, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let seen = async {
             loop {
-                let snapshot = self.coordinator.store.snapshot(run).await.expect("a run");
-                if wanted(&snapshot) {
-                    return snapshot;
+                match self.coordinator.store.snapshot(run).await {
+                    Ok(snapshot) if wanted(&snapshot) => return snapshot,
+                    // A runtime that was blocked has heard no answer.
+                    Err(error) if !error.passes() => panic!("a run: {error}"),
+                    _ => {}
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

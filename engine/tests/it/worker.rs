@@ -112,7 +112,7 @@ async fn bad_media_is_never_retried_and_its_plan_is_not_executable(home: Home) {
         "{:?}",
         plan.warnings
     );
-    assert!(stage.coordinator.execute(plan).await.is_err());
+    assert!(stage.execute(&plan).await.is_err());
     worker.stop().await;
 }
 
@@ -132,13 +132,9 @@ async fn an_executed_plan_runs_what_failed_and_keeps_the_rest(home: Home) {
         .await
         .unwrap()
         .expect("a plan");
-    stage
-        .coordinator
-        .execute(plan.clone())
-        .await
-        .expect("executed");
+    stage.execute(&plan).await.expect("executed");
     assert!(
-        stage.coordinator.execute(plan).await.is_err(),
+        stage.execute(&plan).await.is_err(),
         "a plan is executed once"
     );
     let snapshot = stage.stopped(&run).await;
@@ -231,7 +227,7 @@ async fn a_cancelled_run_stops_its_attempts_and_can_be_retried(home: Home) {
         .await
         .unwrap()
         .expect("a plan");
-    stage.coordinator.execute(plan).await.expect("executed");
+    stage.execute(&plan).await.expect("executed");
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
     worker.stop().await;
 }
@@ -329,7 +325,7 @@ async fn a_full_disk_costs_one_attempt_and_the_plan_says_to_make_room(home: Home
         plan.warnings[0].starts_with("make room first: "),
         "{plan:?}"
     );
-    stage.coordinator.execute(plan).await.expect("executed");
+    stage.execute(&plan).await.expect("executed");
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
     worker.stop().await;
 }
@@ -348,7 +344,7 @@ async fn a_missing_permission_costs_one_attempt_and_can_be_given(home: Home) {
         plan.warnings[0].starts_with("give permission first: "),
         "{plan:?}"
     );
-    stage.coordinator.execute(plan).await.expect("executed");
+    stage.execute(&plan).await.expect("executed");
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
     worker.stop().await;
 }
@@ -397,7 +393,7 @@ async fn a_report_that_the_database_refuses_ends_the_attempt_with_a_reason(home:
 
     stage.home.execute("drop index refuse").await;
     let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
-    stage.coordinator.execute(plan).await.unwrap();
+    stage.execute(&plan).await.unwrap();
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
     worker.stop().await;
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use hello_activity::Greet;
 use telecine::App;
 
+/// The definition of the workflow.
+const WORKFLOW: &str = include_str!("../hello.yaml");
+
 fn main() -> ExitCode {
-    App::builder()
-        .activity(Greet)
-        .workflow(include_str!("../hello.yaml"))
-        .run()
+    App::builder().activity(Greet).workflow(WORKFLOW).run()
 }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use telecine::activity::ErrorClass;
 use telecine::testing::Stage;
 
+/// The program that is built from here.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hello-activity");
+
 #[test]
 fn every_guest_gets_a_card() {
     let stage = Stage::new();
@@ -49,8 +52,10 @@ fn a_card_that_is_gone_is_made_again() {
 
 /// Runs the workflow, and answers where the first card is.
 fn first_card(home: &Path) -> PathBuf {
-    let output = Command::new(env!("CARGO_BIN_EXE_hello-activity"))
-        .args(["run", "hello:party", "-o", "json", "--input"])
+    let output = Command::new(PROGRAM)
+        .arg("run")
+        .arg("hello:party")
+        .args(["-o", "json", "--input"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/example.json"))
         .current_dir(home)
         .output()

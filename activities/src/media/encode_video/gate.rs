@@ -352,6 +352,7 @@ mod tests {
                 from_segment: 1,
             }],
             timescale: 30_000,
+            frames_before: 0,
             out_dir: "segments".into(),
         }
     }

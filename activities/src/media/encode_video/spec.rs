@@ -29,6 +29,10 @@ pub struct Spec {
     pub rungs: Vec<RungWork>,
     /// Ticks per second of every rendition.
     pub timescale: u32,
+    /// Frames that the attempt has decoded before, where it encodes several parts one after the other:
+    /// the counter of its progress goes on from there.
+    #[serde(default)]
+    pub frames_before: u64,
     /// Where segment files go. The directory exists.
     pub out_dir: PathBuf,
 }

@@ -158,6 +158,7 @@ pub(super) fn spec_of(path: &Path, facts: SourceFacts, rungs: Vec<RungWork>) -> 
         },
         rungs,
         timescale: 30_000,
+        frames_before: 0,
         out_dir: path.parent().unwrap().to_owned(),
     }
 }

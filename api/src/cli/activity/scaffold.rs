@@ -5,6 +5,7 @@
 
 mod checkout;
 mod names;
+mod tidy;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +80,7 @@ fn files(names: &Names, checkout: &Checkout) -> Result<Vec<(String, String)>, Cl
         .iter()
         .map(|(path, text)| {
             let text = names.put_into(text).replace("TELECINE", &dependency);
-            (names.put_into(path), text)
+            (names.put_into(path), tidy::tidy(path, &text))
         })
         .collect();
     files.push((".gitignore".to_owned(), IGNORED.to_owned()));

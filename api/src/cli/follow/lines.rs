@@ -105,8 +105,15 @@ fn why(kind: &str, data: &Value) -> Option<String> {
             "{}: {message}",
             error["code"].as_str().unwrap_or_default()
         )),
-        (None, reason) => reason.map(str::to_owned),
+        (None, reason) => reason.map(str::to_owned).or_else(|| origin(data)),
     }
+}
+
+/// The step whose output was taken.
+fn origin(data: &Value) -> Option<String> {
+    let origin = &data["reused_from"];
+    let (job, step) = (origin["job"].as_str()?, origin["step"].as_str()?);
+    Some(format!("reused from {step} of {job}"))
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub(in crate::cli) fn print(header: &JobHeader, session: &Session) -> Result<Exi
 }
 
 /// Who asks, for the job's history: `anna@studio cli`.
-fn who() -> String {
+pub(in crate::cli) fn who() -> String {
     let user = ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))

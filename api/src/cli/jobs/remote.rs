@@ -8,7 +8,9 @@ use telecine_engine::id::RunId;
 use telecine_engine::run::{RecordedEvent, RunStatus};
 
 use super::events::{Rows, Wanted};
-use super::{CANDIDATES, FOR_EVER, JobsCommand, LAST, cancel, events, print_headers, several};
+use super::{
+    CANDIDATES, FOR_EVER, JobsCommand, LAST, cancel, events, print_headers, several, written,
+};
 use crate::cli::Session;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::remote::Server;
@@ -220,11 +222,12 @@ async fn cancel(
 
 /// The job that a person means. A server is not searched for the beginning of an id beyond its latest
 /// jobs.
-async fn find(server: &Server, id: &str) -> Result<RunId, CliError> {
+pub(in crate::cli) async fn find(server: &Server, id: &str) -> Result<RunId, CliError> {
     let whole = RunId::PREFIX.len() + 26;
     if id.len() == whole && id.starts_with(RunId::PREFIX) {
         return Ok(RunId::from(id.to_owned()));
     }
+    let prefix = format!("{}{}", RunId::PREFIX, written(id)?);
     let parameters = [("limit", PAGE.to_string())];
     let page: Page<JobHeader> = server.get(&["api", "jobs"], &parameters).await?;
     let ids = page.items.into_iter().map(|job| job.id);
@@ -234,8 +237,6 @@ async fn find(server: &Server, id: &str) -> Result<RunId, CliError> {
             .next()
             .ok_or_else(|| CliError::not_found("there are no jobs yet"));
     }
-    let prefix = id.strip_prefix(RunId::PREFIX).unwrap_or(id).to_lowercase();
-    let prefix = format!("{}{prefix}", RunId::PREFIX);
     let fitting = ids.filter(|id| id.as_str().starts_with(&prefix));
     let fitting: Vec<RunId> = fitting.take(CANDIDATES + 1).collect();
     match fitting.as_slice() {

@@ -52,6 +52,7 @@ fn context(scratch: &Path, progress: Arc<ProgressCell>) -> Result<Context, CliEr
         source: store.clone(),
         media: store,
         checkpoint: None,
+        damaged: Vec::new(),
         cancelled: CancellationToken::new(),
         draining: CancellationToken::new(),
         progress,

@@ -10,7 +10,7 @@ use crate::cli::exit::CliError;
 const INPUT_BYTES: u64 = 1024 * 1024;
 
 /// The input of a job: the file, with single values put over it.
-pub(super) fn read(
+pub(in crate::cli) fn read(
     file: Option<&Path>,
     settings: &[String],
 ) -> Result<Map<String, Value>, CliError> {
@@ -35,6 +35,18 @@ fn open(path: &Path) -> Result<File, CliError> {
 }
 
 fn parse(reader: impl Read, name: &str) -> Result<Map<String, Value>, CliError> {
+    match parse_any(reader, name)? {
+        Value::Object(input) => Ok(input),
+        _ => Err(CliError::usage(format!("{name} has to hold a JSON object"))),
+    }
+}
+
+/// The JSON in a file.
+pub(in crate::cli) fn json(path: &Path) -> Result<Value, CliError> {
+    parse_any(open(path)?, &path.display().to_string())
+}
+
+fn parse_any(reader: impl Read, name: &str) -> Result<Value, CliError> {
     let mut bytes = Vec::new();
     reader
         .take(INPUT_BYTES + 1)
@@ -45,11 +57,8 @@ fn parse(reader: impl Read, name: &str) -> Result<Map<String, Value>, CliError> 
             "{name} is larger than {INPUT_BYTES} bytes"
         )));
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(input)) => Ok(input),
-        Ok(_) => Err(CliError::usage(format!("{name} has to hold a JSON object"))),
-        Err(error) => Err(CliError::usage(format!("{name} is not JSON: {error}"))),
-    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| CliError::usage(format!("{name} is not JSON: {error}")))
 }
 
 /// Sets one value, `a.b=1`: what reads as JSON is JSON, everything else is text.

@@ -24,6 +24,10 @@ pub(super) async fn submit(
             arguments.new,
             "--new: a server finds the job that an equal request made",
         ),
+        (
+            request.no_cache,
+            "--no-cache: a server runs its workflows as they are",
+        ),
     ];
     if let Some((_, why)) = refused.into_iter().find(|(given, _)| *given) {
         return Err(CliError::usage(format!("{why}; leave it out")));

@@ -8,6 +8,8 @@ use serde_json::Value;
 use telecine_engine::coordinator::{Identity, identify};
 use telecine_engine::definition::{Foreseen, StepPreview};
 use telecine_engine::id::RunId;
+use telecine_engine::retry::reuse::{Difference, Origin};
+use telecine_engine::reuse::{Beginning, Foresight, Lookup};
 use telecine_engine::run::RunStatus;
 
 use crate::app::App;
@@ -40,6 +42,8 @@ struct Plan {
     job: Option<RunId>,
     job_status: Option<RunStatus>,
     steps: Vec<StepPreview>,
+    /// What a new job would take of what others have made, as far as that can be told now.
+    reuse: Vec<Foresight>,
 }
 
 /// What `run` would do.
@@ -66,11 +70,18 @@ pub(super) async fn run(arguments: PlanArgs, session: &Session) -> Result<Exit, 
     let identity = identify(session.config.objects.as_ref(), &submission).await?;
     let (then, earlier) = foresee(&identity, session).await?;
     let definition = &submission.definition;
+    let begins = Beginning {
+        definition,
+        input: &identity.input,
+        stores: &submission.stores,
+    };
+    let reuse = reused(begins, session).await?;
     let plan = Plan {
         workflow: definition.name.clone(),
         version: definition.version,
         digest: identity.definition,
         steps: definition.preview(&identity.input),
+        reuse,
         input: identity.input,
         fingerprint: identity.fingerprint,
         then,
@@ -110,6 +121,22 @@ async fn foresee(
     Ok((then, Some((job, run.status))))
 }
 
+/// What a new job would take of others.
+async fn reused(begins: Beginning<'_>, session: &Session) -> Result<Vec<Foresight>, CliError> {
+    let database = &session.config.database;
+    if !App::is_there(database) {
+        return Ok(Vec::new());
+    }
+    let app = App::open(database, session.config.objects.clone()).await?;
+    let lookup = Lookup {
+        store: app.store().clone(),
+        objects: session.config.objects.clone(),
+        registry: session.program.registry.clone(),
+    };
+    let foreseen = lookup.foresee(begins).await;
+    foreseen.map_err(|error| CliError::failed(error.to_string()))
+}
+
 // Writing to a string cannot fail, so the results below are dropped.
 
 fn text(plan: &Plan) -> String {
@@ -125,6 +152,12 @@ fn text(plan: &Plan) -> String {
         members(&plan.input, &mut text);
     }
     let _ = write!(text, "\n{}", table(&plan.steps));
+    if !plan.reuse.is_empty() {
+        let _ = writeln!(text, "\nreuse by a new job");
+        for foresight in &plan.reuse {
+            let _ = writeln!(text, "  {}: {}", foresight.step, reuse_text(foresight));
+        }
+    }
     for step in &plan.steps {
         parameters(step, &mut text);
     }
@@ -184,6 +217,25 @@ fn known(step: &StepPreview) -> String {
     match parts.as_slice() {
         [] => "runs".to_owned(),
         parts => parts.join("; "),
+    }
+}
+
+fn reuse_text(foresight: &Foresight) -> String {
+    if let Some(Origin { job, step }) = &foresight.from {
+        return format!("takes {step} of {job}");
+    }
+    let value = |value: &Option<Value>| value.as_ref().map_or("nothing".to_owned(), shortened);
+    match &foresight.differs {
+        Some(Difference {
+            path,
+            before,
+            after,
+        }) => format!(
+            "is made: {path} is {} and was {} in the latest job",
+            value(after),
+            value(before)
+        ),
+        None => "is made: no job has left the same".to_owned(),
     }
 }
 

@@ -127,6 +127,22 @@ const KINDS: &[(&str, &str)] = &[
     ),
     ("work_redone", "begin after what the checkpoint covers"),
     (
+        "fails_when_mended",
+        "take what the checkpoint names, without what `ctx.damaged()` names, and go on from there",
+    ),
+    (
+        "mends_too_much",
+        "make only the objects again that `ctx.damaged()` names, or leave `MENDS` as it is",
+    ),
+    (
+        "not_mended",
+        "leave the objects out that `ctx.damaged()` names, and make them again under other names",
+    ),
+    (
+        "nothing_to_mend",
+        "save a checkpoint that names every object of the output, or leave `MENDS` as it is",
+    ),
+    (
         "ignores_cancel",
         "return soon after `ctx.cancelled()` resolves; block no thread of the runtime, use `spawn_blocking`",
     ),

@@ -93,6 +93,16 @@ pub(super) struct Object {
 /// Objects by key.
 pub(super) type Objects = BTreeMap<String, Object>;
 
+/// What a process is given to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Act<'a> {
+    pub(super) run: &'a RunId,
+    /// What is done to the activity.
+    pub(super) plot: Option<Plot>,
+    /// An object that it is told to be damaged.
+    pub(super) lost: Option<&'a str>,
+}
+
 /// Limits of a process: how long it may work, how long what it started gets to be gone, and how
 /// long a drained activity gets.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +167,7 @@ impl Site {
     pub(super) async fn perform(
         &self,
         subject: &Subject,
-        (run, plot): (&RunId, Option<Plot>),
+        Act { run, plot, lost }: Act<'_>,
         limits: Limits,
     ) -> Result<Performance, CheckError> {
         let order = Order {
@@ -165,6 +175,7 @@ impl Site {
             scratch: self.path("scratch"),
             run: run.clone(),
             plot,
+            damaged: lost.map(str::to_owned).into_iter().collect(),
             grace: limits.grace,
         };
         let (mut child, stdin) = self.start(&subject.program, &order).await?;
@@ -236,6 +247,11 @@ impl Site {
             objects.insert(key, self.object(path)?);
         }
         Ok(objects)
+    }
+
+    /// Takes an object away.
+    pub(super) fn lose(&self, key: &str) -> Result<(), CheckError> {
+        Ok(std::fs::remove_file(self.path("media").join(key))?)
     }
 
     /// An object; it is read if it looks otherwise than when it was read last.

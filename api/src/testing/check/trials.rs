@@ -14,7 +14,7 @@ use telecine_engine::run::{Failure, RunStatus, Snapshot};
 
 use super::processes::{GRACE, can_be_seen};
 use super::report::{Finding, Report, Trial};
-use super::site::{Limits, Performance, Site, definition_for};
+use super::site::{Act, Limits, Performance, Site, definition_for};
 use super::{CheckError, Source, Subject};
 use crate::testing::rehearsal::{Moment, Plot, Seen, Twist};
 use outcome::{Difference, Outcome};
@@ -104,6 +104,7 @@ impl<'a> Course<'a> {
         if self.undisturbed().await? {
             self.repeated().await?;
             self.killed().await?;
+            self.mended().await?;
             self.cancelled().await?;
             self.drained().await?;
             self.bad_inputs().await?;
@@ -225,6 +226,59 @@ impl Course<'_> {
         self.judge_leftovers(name, &second)
     }
 
+    /// Takes an object away from a run that has made everything, and lets it make that again.
+    async fn mended(&mut self) -> Result<(), CheckError> {
+        let (name, started) = ("told that an object is lost", Instant::now());
+        if !self.subject.mends {
+            return Ok(());
+        }
+        let Some(run) = self.submit(&self.input.clone()).await? else {
+            return Ok(());
+        };
+        let plot = Plot {
+            at: Moment::End,
+            twist: Twist::Hold,
+        };
+        let first = self.perform(name, (&run, Some(plot))).await?;
+        self.clear()?;
+        let between = self.site.snapshot(&run).await?;
+        let made = between.steps.iter().flat_map(|record| &record.artifacts);
+        let made: Vec<&str> = made.map(|artifact| artifact.key.as_str()).collect();
+        match made.get(made.len() / 2) {
+            Some(lost) => self.mends(name, (&run, lost), &first).await?,
+            None => {
+                let message = "it says that it mends, and its checkpoints name no object";
+                self.find("nothing_to_mend", name, message);
+            }
+        }
+        self.tried(name, started);
+        Ok(())
+    }
+
+    async fn mends(
+        &mut self,
+        name: &str,
+        (run, lost): (&RunId, &str),
+        first: &Performance,
+    ) -> Result<(), CheckError> {
+        self.site.lose(lost)?;
+        let before = self.site.objects()?;
+        let act = Act {
+            run,
+            plot: None,
+            lost: Some(lost),
+        };
+        let second = self.act(name, act).await?;
+        let after = self.site.snapshot(run).await?;
+        self.judge_end(name, "fails_when_mended", &after);
+        self.judge_overwritten(name, &before)?;
+        self.judge_mending(name, &before, (lost, &after))?;
+        if after.run.status == RunStatus::Succeeded {
+            self.judge_outcome(name, Outcome::of(&after, &[first, &second]));
+        }
+        self.judge_leftovers(name, &second)
+    }
+
     async fn cancelled(&mut self) -> Result<(), CheckError> {
         let mut moments = vec![(Moment::Start, "cancelled as it starts")];
         if self.checkpoints > 0 {
@@ -324,8 +378,13 @@ impl Course<'_> {
         name: &str,
         (run, plot): (&RunId, Option<Plot>),
     ) -> Result<Performance, CheckError> {
+        let lost = None;
+        self.act(name, Act { run, plot, lost }).await
+    }
+
+    async fn act(&mut self, name: &str, act: Act<'_>) -> Result<Performance, CheckError> {
+        let Act { run, plot, .. } = act;
         let limits = self.limits(plot);
-        let act = (run, plot);
         let done = self.site.perform(self.subject, act, limits).await?;
         if plot.is_some() {
             self.reached = moment(&done, &Seen::Reached).is_some();

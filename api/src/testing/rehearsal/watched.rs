@@ -22,6 +22,8 @@ const CANCEL_ARRIVES: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Stagehand {
     plot: Option<Plot>,
+    /// What the activity is told to be damaged.
+    damaged: Vec<String>,
     done: AtomicBool,
     coordinator: Coordinator,
     run: RunId,
@@ -30,12 +32,13 @@ pub(super) struct Stagehand {
 
 impl Stagehand {
     pub(super) fn new(
-        plot: Option<Plot>,
+        (plot, damaged): (Option<Plot>, Vec<String>),
         (coordinator, run): (Coordinator, RunId),
         stop: CancellationToken,
     ) -> Self {
         Self {
             plot,
+            damaged,
             done: AtomicBool::new(false),
             coordinator,
             run,
@@ -120,7 +123,10 @@ impl Watched {
             counter: AtomicU64::new(0),
         });
         self.stagehand.reach(Moment::Start, &signals).await;
-        let watched = ctx.witnessed(witness);
+        let mut watched = ctx.witnessed(witness);
+        if !self.stagehand.damaged.is_empty() {
+            watched = watched.with_damaged(self.stagehand.damaged.clone());
+        }
         let looking = tell_cancelled(signals.cancelled.clone());
         let result = self.activity.run(&watched, input).await;
         drop(looking);

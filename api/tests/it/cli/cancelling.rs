@@ -60,7 +60,7 @@ fn a_job_is_cancelled_from_another_process_and_goes_on_with_the_same_command() {
     assert_eq!(again.code, Some(0), "{again:#?}");
     assert!(again.stderr.contains("was cancelled before"), "{again:#?}");
 
-    let resumed = Answer::of(place.run("video:transcode", &product::demo_clip()));
+    let resumed = Answer::of(place.run("video:transcode", &product::small_clip()));
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
     assert!(resumed.stderr.contains("is tried again"), "{resumed:#?}");
     assert_eq!(

@@ -29,6 +29,10 @@ output: {sha256: '${{ steps.after.output.sha256 }}'}
 
 /// Runs it, on a machine that has no codecs or on one that has.
 fn run(place: &Workplace, lacks: bool) -> Answer {
+    run_on(place, lacks, None)
+}
+
+fn run_on(place: &Workplace, lacks: bool, database: Option<&str>) -> Answer {
     let definition = place.write("hold.yaml", HOLD);
     let clip = product::demo_clip();
     let arguments = [definition, clip].map(|path: PathBuf| path.display().to_string());
@@ -36,6 +40,7 @@ fn run(place: &Workplace, lacks: bool) -> Answer {
     let mut command = place.telecine(&["run", definition, clip, "-o", "json"]);
     let registry = place.path().join(format!("registry_{lacks}"));
     command.env("GST_REGISTRY_1_0", registry);
+    command.envs(database.map(|url| ("TELECINE_DATABASE_URL", url)));
     if lacks {
         let empty = place.path().join("no-plugins");
         std::fs::create_dir_all(&empty).expect("a directory");
@@ -45,9 +50,14 @@ fn run(place: &Workplace, lacks: bool) -> Answer {
 }
 
 /// A workplace with a job that is held.
-fn held() -> (Workplace, Value) {
+pub(crate) fn held() -> (Workplace, Value) {
+    held_on(None)
+}
+
+/// The same in a database.
+pub(crate) fn held_on(database: Option<&str>) -> (Workplace, Value) {
     let place = Workplace::new();
-    let held = run(&place, true);
+    let held = run_on(&place, true, database);
     assert_eq!(held.code, Some(1), "{held:#?}");
     assert!(held.stderr.contains("to try again: "), "{held:#?}");
     (place, held.json())
@@ -135,6 +145,9 @@ fn a_held_job_is_retried_and_goes_on_with_the_same_command() {
     assert_eq!((&done["id"], &done["round"]), (&job["id"], &json!(2)));
     place
         .call(&["jobs", "retry", "@last"])
+        .assert_error(1, &["is succeeded: there is nothing to retry"]);
+    place
+        .call(&["plan", "show", "@last"])
         .assert_error(1, &["is succeeded: there is nothing to retry"]);
 }
 

@@ -141,6 +141,34 @@ fn progress_is_a_line_per_transition_where_there_is_no_terminal() {
 }
 
 #[test]
+fn an_id_that_a_script_left_empty_cancels_nothing() {
+    let place = Workplace::new();
+    place.write("one.mp4", "words");
+    place.look("one.mp4", &[]);
+    place
+        .call(&["jobs", "cancel", ""])
+        .assert_error(2, &["every job"]);
+    let kept = place.call(&["jobs", "get", "@last", "-o", "json"]).json();
+    assert_eq!(kept["status"], "failed");
+}
+
+#[test]
+fn an_output_that_cannot_be_made_says_what_to_correct() {
+    let place = Workplace::new();
+    let output = "output: {rest: '${{ 1 / (size(input.note) - 4) }}'}";
+    let definition = super::LOOK.lines().map(|line| match line {
+        line if line.starts_with("output:") => output,
+        line => line,
+    });
+    place.write("bad.yaml", &definition.collect::<Vec<_>>().join("\n"));
+    let clip = product::demo_clip();
+    let failed = place.call(&["run", "bad.yaml", clip.to_str().unwrap()]);
+    assert_eq!(failed.code, Some(1), "{failed:#?}");
+    let said = "correct the output of the definition or the input";
+    assert!(failed.stdout.contains(said), "{failed:#?}");
+}
+
+#[test]
 fn ids_may_be_shortened_as_long_as_they_are_unique() {
     let place = Workplace::new();
     let jobs: Vec<String> = ["one.mp4", "two.mp4"]
@@ -158,6 +186,9 @@ fn ids_may_be_shortened_as_long_as_they_are_unique() {
     }
     assert_eq!(id(&get("@last")), jobs[1]);
     get("job_0").assert_error(2, &[&jobs[0], &jobs[1]]);
+    for nothing in ["", "job_"] {
+        get(nothing).assert_error(2, &["every job"]);
+    }
     get("job_zzz").assert_error(3, &["there is no job job_zzz"]);
 
     let list = place.call(&["jobs", "list", "--limit", "1", "-o", "json"]);

@@ -80,7 +80,12 @@ fn commands_answer_the_same_of_a_server_as_of_its_database() {
         assert_eq!(told.stdout, known.stdout, "{arguments:?}");
     }
     ask(&["jobs", "cancel", job]).assert_error(1, &["is succeeded already"]);
-    ask(&["jobs", "retry", job]).assert_error(1, &["there is nothing to retry"]);
+    for again in [["jobs", "retry", job], ["plan", "show", job]] {
+        ask(&again).assert_error(1, &["is succeeded: there is nothing to retry"]);
+    }
+    ask(&["jobs", "cancel", ""]).assert_error(2, &["every job"]);
+    let nobody = "job_00000000000000000000000000";
+    ask(&["plan", "show", nobody]).assert_error(3, &["there is no job"]);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::Answer;
 use crate::product::{self, Workplace};
 
-/// Starts a job on the demo clip and waits until it encodes.
+/// Starts a job on a small clip and waits until it encodes.
 pub(super) fn encoding(place: &Workplace) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut command = place.run("video:transcode", &product::demo_clip());
+    let mut command = place.run("video:transcode", &product::small_clip());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command starts");
     let mut notes = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -85,7 +85,16 @@ fn a_terminated_job_gives_its_steps_back_and_goes_on() {
         "{watch:#?}"
     );
 
-    let resumed = Answer::of(place.run("video:transcode", &product::demo_clip()));
+    let shown = place.call(&["jobs", "get", "@last"]);
+    assert_eq!(shown.code, Some(0), "{shown:#?}");
+    let alone = "no process works on this job";
+    assert!(shown.stderr.contains(alone), "{shown:#?}");
+    for plan in ["show", "new", "explain"] {
+        let refused = place.call(&["plan", plan, "@last"]);
+        refused.assert_error(1, &["is running: there is nothing to retry", alone]);
+    }
+
+    let resumed = Answer::of(place.run("video:transcode", &product::small_clip()));
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
     assert_eq!(resumed.json()["id"], document["id"]);
     assert_eq!(resumed.json()["round"], 1, "being stopped is no failure");

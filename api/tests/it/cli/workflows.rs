@@ -114,7 +114,9 @@ fn what_is_installed_can_be_listed() {
         described["input_schema"]["properties"]["source"].is_object(),
         "{described:#}"
     );
-    place
-        .call(&["activity", "describe", "media.prob"])
-        .assert_error(3, &["media.prob"]);
+    for asked in ["describe", "check"] {
+        place
+            .call(&["activity", asked, "media.prob"])
+            .assert_error(3, &["media.prob", "`telecine activity list`"]);
+    }
 }

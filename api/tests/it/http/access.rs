@@ -60,6 +60,32 @@ fn a_server_that_everybody_could_reach_is_not_started_without_keys() {
     assert!(said.contains("this machine only"), "{said}");
 }
 
+/// What a page of another site has a browser send, under its own name or under one that it had made to
+/// mean this machine.
+#[test]
+fn a_page_of_another_site_gets_nothing_of_a_server_without_keys() {
+    let place = Workplace::new();
+    let development = Server::development(&place);
+    let ask = |path: &str, (name, value): (&str, &str)| {
+        let request = Request::get(path).header(name, value);
+        request.send(development.address)
+    };
+    for path in ["/api/jobs", "/docs", "/metrics"] {
+        let rebound = ask(path, ("host", "evil.example:3000"));
+        rebound.assert_problem(421, "foreign_host");
+        let cross_origin = ask(path, ("origin", "http://evil.example"));
+        cross_origin.assert_problem(403, "foreign_origin");
+        assert_eq!(ask(path, ("host", "[::1]:3000")).status, 200, "{path}");
+        let beside = ask(path, ("origin", "http://localhost:5173"));
+        assert_eq!(beside.status, 200, "{path}");
+    }
+    let place = Workplace::new();
+    let keyed = server(&place);
+    let request = Request::get("/api/jobs").header("x-api-key", ALL);
+    let named = request.header("host", "video.example");
+    assert_eq!(named.send(keyed.address).status, 200);
+}
+
 #[test]
 fn a_key_is_never_shown() {
     let place = Workplace::new();

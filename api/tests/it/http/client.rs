@@ -59,7 +59,10 @@ impl Request {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: test\r\n", self.method, self.path);
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
+        if self.headers.iter().all(|(name, _)| name != "host") {
+            head += "host: localhost\r\n";
+        }
         if !self.body.is_empty() {
             head += &format!("content-length: {}\r\n", self.body.len());
         }

@@ -121,6 +121,7 @@ fn address(template: &str) -> String {
         .replace("{id}", "job_none")
         .replace("{name}", "none")
         .replace("{step}", "none")
+        .replace("{plan}", "none")
 }
 
 fn escape(segment: &str) -> String {
@@ -138,15 +139,18 @@ fn fits(template: &str, path: &str) -> bool {
 }
 
 /// The routes of the contract that there are so far.
-const ROUTES: [&str; 19] = [
+const ROUTES: [&str; 26] = [
     "get /api/activities",
     "get /api/events",
     "get /api/jobs",
     "get /api/jobs/{id}",
     "get /api/jobs/{id}/events",
     "get /api/jobs/{id}/retry-plan",
+    "get /api/jobs/{id}/retry-plans/{plan}",
+    "get /api/jobs/{id}/retry-plans/{plan}/steps",
     "get /api/jobs/{id}/steps",
     "get /api/jobs/{id}/steps/{step}/artifacts",
+    "get /api/jobs/{id}/steps/{step}/reuse",
     "get /api/openapi.json",
     "get /api/workflows",
     "get /api/workflows/{name}",
@@ -158,6 +162,10 @@ const ROUTES: [&str; 19] = [
     "post /api/jobs",
     "post /api/jobs/{id}/cancel",
     "post /api/jobs/{id}/retry",
+    "post /api/jobs/{id}/retry-plans",
+    "post /api/jobs/{id}/retry-plans/{plan}/execute",
+    "post /api/retry-plans",
+    "post /api/retry-plans/execute",
 ];
 
 #[test]

@@ -101,13 +101,33 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// Nobody works; what is looked at is looked at by the server.
+#[test]
+fn the_plan_of_a_job_that_was_cancelled_on_a_server_without_a_worker_is_proved() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let database = runtime.block_on(PostgresSchema::create());
+    let place = Workplace::new();
+    std::fs::create_dir_all(place.path().join("sources")).expect("a directory");
+    std::fs::copy(product::small_clip(), place.path().join("sources/film.mp4")).expect("a copy");
+    let server = Server::start(on_postgres(&place, "server", &database));
+    let job = transcode(&server, "film.mp4");
+    let cancelled = Request::post(&format!("{job}/cancel"), &json!({})).send(server.address);
+    assert_eq!(cancelled.status, 202, "{}", cancelled.text());
+    let began = Instant::now();
+    let look = Request::get(&format!("{job}/retry-plan"));
+    while look.send(server.address).json()["verified"].is_null() {
+        assert!(began.elapsed() < TAKE_OVER, "nobody looks");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_job_goes_on_when_its_worker_is_killed_among_servers_and_workers_on_postgres() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let database = runtime.block_on(PostgresSchema::create());
     let place = Workplace::new();
     std::fs::create_dir_all(place.path().join("sources")).expect("a directory");
-    std::fs::copy(product::demo_clip(), place.path().join("sources/film.mp4")).expect("a copy");
+    std::fs::copy(product::small_clip(), place.path().join("sources/film.mp4")).expect("a copy");
     let servers = [0; 2].map(|_| Server::start(on_postgres(&place, "server", &database)));
     let workers = [0; 2].map(|_| worker(&place, &database, free_port()));
     for worker in &workers {

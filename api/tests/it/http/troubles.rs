@@ -136,18 +136,20 @@ fn dripping(server: SocketAddr, sent: &str) -> TcpStream {
 fn who_sends_too_slowly_is_put_off_and_nobody_else_notices() {
     let place = Workplace::new();
     let server = Server::start(Server::command(&place, "server"));
-    let head = "POST /api/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
-    let bodies: Vec<_> = (0..300)
-        .map(|_| {
-            dripping(
-                server.address,
-                &format!("{head}content-length: 100\r\n\r\n{{"),
-            )
-        })
-        .collect();
+    let head = "POST /api/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let begun = format!("{head}content-length: 100\r\n\r\n{{");
+    let body = || dripping(server.address, &begun);
+    let mut bodies: Vec<_> = (0..300).map(|_| body()).collect();
     let mut heads = dripping(server.address, head);
     let ask = || Request::get("/api/jobs").send(server.address);
-    until("it has read all of them", || ask().status == 429);
+    until("it has read enough of them", || {
+        let refuses = ask().status == 429;
+        // The first ones are put off after half a minute, in which a busy server may not have read all.
+        if !refuses && bodies.len() < 900 {
+            bodies.extend((0..20).map(|_| body()));
+        }
+        refuses
+    });
     let refused = ask();
     refused.assert_problem(429, "too_many_requests");
     assert_eq!(refused.headers["retry-after"], "1");

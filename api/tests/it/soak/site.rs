@@ -109,6 +109,7 @@ impl Site {
             None => vec![self.clip()],
         };
         files.sort();
+        assert!(!files.is_empty(), "there are no clips to work on");
         let options = S3Options {
             endpoint: Some(self.source.endpoint()),
             region: None,
@@ -121,7 +122,10 @@ impl Site {
         let upload = |file: PathBuf| {
             let key = file.file_name().and_then(|name| name.to_str());
             let key = key.expect("a name in UTF-8").to_owned();
-            let put = store.put_file(&key, &file);
+            // What is stored is gone from where it was, and the clips are somebody's.
+            let copy = self.place.path().join(&key);
+            std::fs::copy(&file, &copy).expect("a copy");
+            let put = store.put_file(&key, &copy);
             self.runtime.block_on(put).expect("the clip is stored");
             key
         };

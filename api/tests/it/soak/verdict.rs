@@ -24,8 +24,15 @@ pub(super) struct Verdict {
     retries: u32,
     attempts: BTreeMap<String, usize>,
     /// From the loss of a worker to the end of its attempts, and to the beginning of the next ones.
-    noticed: BTreeMap<String, Vec<f64>>,
-    taken_over: BTreeMap<String, Vec<f64>>,
+    noticed: BTreeMap<String, Vec<Delay>>,
+    taken_over: BTreeMap<String, Vec<Delay>>,
+}
+
+/// How long something took, and for which attempt.
+#[derive(Debug, Clone)]
+struct Delay {
+    seconds: f64,
+    attempt: String,
 }
 
 impl Verdict {
@@ -86,13 +93,16 @@ impl Verdict {
             let Some(loss) = loss.filter(|_| is_gone(&pair[0])) else {
                 continue;
             };
-            let seconds = |at: DateTime<Utc>| (at - loss.at).as_seconds_f64();
+            let delay = |at: DateTime<Utc>| Delay {
+                seconds: (at - loss.at).as_seconds_f64(),
+                attempt: format!("{} after attempt {}", step["id"], pair[0]["n"]),
+            };
             let name = format!("{:?}", loss.trouble);
             self.noticed
                 .entry(name.clone())
                 .or_default()
-                .push(seconds(ended));
-            self.taken_over.entry(name).or_default().push(seconds(next));
+                .push(delay(ended));
+            self.taken_over.entry(name).or_default().push(delay(next));
         }
     }
 }
@@ -155,14 +165,15 @@ impl fmt::Display for Verdict {
         for (what, times) in [("noticed", &self.noticed), ("taken over", &self.taken_over)] {
             for (trouble, times) in times {
                 let mut sorted = times.clone();
-                sorted.sort_by(f64::total_cmp);
-                let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
+                sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+                let at = |share: f64| &sorted[((sorted.len() - 1) as f64 * share).round() as usize];
                 writeln!(
                     f,
-                    "{trouble}, {what}: {} times, p50 {:.1} s, p99 {:.1} s",
+                    "{trouble}, {what}: {} times, p50 {:.1} s, p99 {:.1} s ({})",
                     sorted.len(),
-                    at(0.5),
-                    at(0.99)
+                    at(0.5).seconds,
+                    at(0.99).seconds,
+                    at(0.99).attempt
                 )?;
             }
         }

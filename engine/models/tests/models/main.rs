@@ -15,6 +15,7 @@ fn lease(rule: lease::Rule) -> Lease {
         processes: if is_large() { 3 } else { 2 },
         stops: 2,
         outages: 1,
+        cuts: 1,
         lost_answers: 1,
         losses: 1,
         rule,
@@ -46,12 +47,27 @@ fn a_sweeper_that_dies_between_session_and_steps_leaves_them_running() {
 #[test]
 fn a_session_judged_before_the_transaction_may_live_in_it() {
     let model = lease(lease::Rule::JudgedEarlier);
-    breaks(model, "a session with a lease is not ended");
+    breaks(
+        model,
+        "a session with a lease and a connection is not ended",
+    );
 }
 
 #[test]
 fn if_a_lease_alone_proved_death_an_outage_would_kill() {
     let model = lease(lease::Rule::OutageIsDeath);
+    breaks(model, "an outage costs nobody a session");
+}
+
+#[test]
+fn if_a_closed_connection_alone_proved_death_a_cut_would_kill() {
+    let model = lease(lease::Rule::ClosedIsDead);
+    breaks(model, "a process that beats in time is not ended");
+}
+
+#[test]
+fn if_nobody_asked_for_the_judges_own_connection_an_outage_would_kill() {
+    let model = lease(lease::Rule::OwnConnectionIgnored);
     breaks(model, "an outage costs nobody a session");
 }
 

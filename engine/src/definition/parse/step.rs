@@ -28,7 +28,7 @@ const STEP_KEYS: [&str; 16] = [
 
 /// Keys of the format that this release does not execute: accepting them silently would run
 /// another workflow than the one written.
-const FUTURE_KEYS: [&str; 5] = ["workflow", "wait", "cache", "compensate", "concurrency"];
+const FUTURE_KEYS: [&str; 4] = ["workflow", "wait", "compensate", "concurrency"];
 
 const STEP_NAME: NameRule = NameRule {
     what: "the name of a step",
@@ -98,6 +98,10 @@ impl Cx<'_> {
             priority: fields.get("priority").and_then(|node| {
                 self.integer(node, "`priority`", -limits::PRIORITY..=limits::PRIORITY)
             }),
+            cache: fields
+                .get("cache")
+                .and_then(|node| self.word(node, "`cache`", &words::CACHE))
+                .unwrap_or_default(),
         };
         let explicit = fields
             .get("needs")

@@ -1,8 +1,15 @@
 //! The words of the format that stand for one of a few choices.
 
 use crate::activity::ErrorClass;
-use crate::definition::{Gpu, Jitter, OnFailure};
+use crate::definition::{Cache, Gpu, Jitter, OnFailure};
 use crate::queue::Queue;
+
+/// `cache`.
+pub(in crate::definition) const CACHE: [(&str, Cache); 3] = [
+    ("off", Cache::Off),
+    ("read", Cache::Read),
+    ("readwrite", Cache::ReadWrite),
+];
 
 /// `on_failure`.
 pub(in crate::definition) const ON_FAILURE: [(&str, OnFailure); 3] = [

@@ -5,7 +5,8 @@ select
     checkpoint.seq as checkpoint_seq,
     checkpoint.attempt as checkpoint_attempt,
     checkpoint.covers_from,
-    checkpoint.covers_to
+    checkpoint.covers_to,
+    checkpoint.compat as checkpoint_compat
 from step
 left join checkpoint
     on

@@ -1,7 +1,7 @@
--- What a session runs. No index names the session of a step, because it changes with every
--- transition: sessions end rarely, and the steps of runs that move are few next to all.
+-- What a session runs, in runs that have not ended: `run_live` has those. No index names the session of a
+-- step, because it changes with every transition: sessions end rarely.
 select step.run, step.node, step.item, step.fence
 from run
 inner join step on step.run = run.id
-where run.status in ('queued', 'running') and step.session = $1
+where run.ended_at is null and step.session = $1
 order by step.run, step.position, step.item

@@ -1,10 +1,8 @@
--- Records objects of a step, in order. An object that is named again keeps its place; once the
--- output names it, it is more than a checkpoint's.
-insert into artifact (run, node, item, key, size, sha256, media_type, from_checkpoint)
-select $1, $2, $3, a.key, a.size, a.sha256, a.media_type, $8
+-- Records objects of a step, in order. An object that is named again keeps its place.
+insert into artifact (run, node, item, key, size, sha256, media_type)
+select $1, $2, $3, a.key, a.size, a.sha256, a.media_type
 from unnest($4::text[], $5::bigint[], $6::text[], $7::text[]) as a (key, size, sha256, media_type)
 on conflict (run, node, item, key) do update set
     size = excluded.size,
     sha256 = excluded.sha256,
-    media_type = excluded.media_type,
-    from_checkpoint = artifact.from_checkpoint and excluded.from_checkpoint
+    media_type = excluded.media_type

@@ -6,7 +6,8 @@ select
     checkpoint.seq as checkpoint_seq,
     checkpoint.attempt as checkpoint_attempt,
     checkpoint.covers_from,
-    checkpoint.covers_to
+    checkpoint.covers_to,
+    checkpoint.compat as checkpoint_compat
 from json_each($2) as part
 cross join step
     on

@@ -14,6 +14,7 @@ pub mod folding;
 pub mod outputs;
 pub mod plans;
 pub mod publications;
+pub mod reuse;
 pub mod sessions;
 pub mod snapshots;
 pub mod submission;
@@ -28,8 +29,8 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use telecine_engine::activity::{ErrorClass, Usage};
 use telecine_engine::definition::{
-    ActivityRef, Definition, Expr, Need, OnFailure, Requires, RetryPolicy, StepDef, Template,
-    Timeouts,
+    ActivityRef, Cache, Definition, Expr, Need, OnFailure, Requires, RetryPolicy, StepDef,
+    Template, Timeouts,
 };
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
@@ -65,6 +66,8 @@ pub struct Bench {
 struct Job {
     id: RunId,
     definition: Arc<Definition>,
+    /// What a plan that is executed gives it instead.
+    next: Option<Arc<Definition>>,
 }
 
 impl Bench {
@@ -100,6 +103,7 @@ impl Bench {
         let job = Job {
             id: run.id.clone(),
             definition: Arc::new(definition),
+            next: None,
         };
         let mut tx = self.store.begin().await.unwrap();
         let now = tx.now().await.unwrap();
@@ -228,7 +232,12 @@ async fn fold(
             let needed = machine::outputs_needed(&view, &command);
             let outputs = outputs(tx, &job.id, &needed).await;
             let now = tx.now().await.unwrap() + shift;
-            machine::decide(&mut view, &command, &Facts { now, outputs })?;
+            let facts = Facts {
+                now,
+                outputs,
+                definition: job.next.clone(),
+            };
+            machine::decide(&mut view, &command, &facts)?;
             queue.extend(view.take_follow_ups());
         }
     }
@@ -301,6 +310,7 @@ async fn claimed(tx: &mut dyn Transaction, view: &View, (id, kind): (&StepId, Ki
             fence: step.fence,
         },
         attempt: step.attempts,
+        round: view.run.round,
         activity: step.activity.clone(),
         kind,
         input: step.input.clone().unwrap(),
@@ -310,6 +320,7 @@ async fn claimed(tx: &mut dyn Transaction, view: &View, (id, kind): (&StepId, Ki
             .into_iter()
             .next()
             .map(|(_, _, checkpoint)| checkpoint),
+        damaged: view.amendments.damaged.get(id).cloned().unwrap_or_default(),
         age: Duration::ZERO,
     }
 }
@@ -423,6 +434,7 @@ fn step(needs: &[&str]) -> StepDef {
         requires: Requires::default(),
         queue: None,
         priority: None,
+        cache: Cache::Off,
     }
 }
 
@@ -432,7 +444,7 @@ fn expr(text: &str) -> Expr {
 
 /// What writes these steps of a run and nothing else.
 async fn changes_of_steps(tx: &mut dyn Transaction, run: &RunId, steps: Vec<Step>) -> Changes {
-    let ViewRows { run, nodes } = view(tx, run).await;
+    let ViewRows { run, nodes, .. } = view(tx, run).await;
     let ready = steps.iter().filter(|step| step.status == StepStatus::Ready);
     let tickets = ready.map(|step| (step.id.node.clone(), ticket(&step.activity)));
     Changes {
@@ -684,7 +696,18 @@ macro_rules! store_conformance {
                 the_head_of_a_plan_has_its_first_steps_and_says_how_many_there_are
                 the_last_plan_saved_is_the_latest
                 a_plan_is_replaced_by_its_id
+                every_plan_is_found_by_its_id
+                what_an_executed_plan_changed_is_kept_with_the_run
+                a_source_that_was_put_back_finds_the_job_that_was_made_from_it
+                another_definition_replaces_the_nodes_of_a_run_and_keeps_what_both_have
+                damaged_objects_are_forgotten_and_told_to_the_attempt_that_makes_them_again
                 a_later_plan_supersedes_proposed_ones_only
+            }
+            reuse {
+                what_a_key_is_made_of_is_read_with_its_step
+                a_step_that_begins_anew_forgets_what_its_key_was_made_of
+                who_shared_last_under_a_key_is_found
+                of_too_many_keys_the_oldest_go
             }
             durability {
                 what_was_committed_is_there_after_reopening

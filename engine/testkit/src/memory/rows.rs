@@ -8,9 +8,10 @@ use telecine_engine::machine::Changes;
 use telecine_engine::objects::Artifact;
 use telecine_engine::queue::{Ticket, Waiting};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
+use telecine_engine::retry::reuse::Made;
 use telecine_engine::run::{
-    Attempt, CheckpointHead, Event, Node, RecordedEvent, Run, Snapshot, Step, StepRecord,
-    StepStatus,
+    Amendments, Attempt, CheckpointHead, Event, Node, RecordedEvent, Run, Snapshot, Step,
+    StepRecord, StepStatus,
 };
 use telecine_engine::store::{
     Content, Fence, NewCheckpoint, Outline, StepSet, StoreError, Stretch, ViewRows, Window,
@@ -27,6 +28,7 @@ const REFUSED: &str =
 pub(super) struct Rows {
     pub(super) run: Run,
     pub(super) nodes: Vec<Node>,
+    amendments: Amendments,
     pub(super) steps: BTreeMap<Key, Step>,
     pub(super) events: Vec<RecordedEvent>,
     pub(super) plans: Vec<RetryPlan>,
@@ -34,6 +36,7 @@ pub(super) struct Rows {
     tickets: BTreeMap<String, Ticket>,
     attempts: BTreeMap<Key, Vec<Attempt>>,
     artifacts: BTreeMap<Key, Vec<Kept>>,
+    made: BTreeMap<Key, Made>,
     checkpoints: BTreeMap<Key, Checkpoint>,
     /// Checkpoints ever made of a step; numbers them.
     numbers: BTreeMap<Key, u64>,
@@ -50,12 +53,14 @@ impl Rows {
         Self {
             run: run.clone(),
             nodes: nodes.to_vec(),
+            amendments: Amendments::default(),
             steps: BTreeMap::new(),
             events: Vec::new(),
             plans: Vec::new(),
             tickets: BTreeMap::new(),
             attempts: BTreeMap::new(),
             artifacts: BTreeMap::new(),
+            made: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             numbers: BTreeMap::new(),
         }
@@ -79,6 +84,7 @@ impl Rows {
         ViewRows {
             run: self.run.clone(),
             nodes: self.nodes.clone(),
+            amendments: self.amendments.clone(),
         }
     }
 
@@ -162,6 +168,7 @@ impl Rows {
             self.steps.retain(|(.., id), _| id.node != *node);
             self.checkpoints.retain(|(.., id), _| id.node != *node);
             self.artifacts.retain(|(.., id), _| id.node != *node);
+            self.made.retain(|(.., id), _| id.node != *node);
         }
         if let Some(run) = &changes.run {
             self.run = Run {
@@ -169,7 +176,7 @@ impl Rows {
                 ..run.clone()
             };
         }
-        self.nodes.clone_from(&changes.nodes);
+        self.arrange(&changes.nodes);
         let tickets = changes.tickets.iter();
         self.tickets
             .extend(tickets.map(|(node, ticket)| (node.clone(), ticket.clone())));
@@ -188,11 +195,22 @@ impl Rows {
         for id in &changes.forgotten {
             self.forget(id);
         }
+        for (id, keys) in &changes.dropped {
+            let kept = self.artifacts.entry(self.key(id)).or_default();
+            kept.retain(|(artifact, _)| !keys.contains(&artifact.key));
+        }
+        if let Some(amendments) = &changes.amendments {
+            self.amendments = amendments.clone();
+        }
         for id in &changes.cleared {
             let key = self.key(id);
             if let Some(step) = self.steps.get_mut(&key) {
                 step.progress = None;
             }
+            self.made.remove(&key);
+        }
+        for (id, made) in &changes.made {
+            self.made.insert(self.key(id), made.clone());
         }
         self.apply_attempts(changes, now);
         for event in &changes.events {
@@ -211,6 +229,32 @@ impl Rows {
             row.input = row.input.or_else(|| before.input.clone());
         }
         self.steps.insert(key, row);
+    }
+
+    /// Another definition may give nodes other places.
+    fn arrange(&mut self, nodes: &[Node]) {
+        let names = |nodes: &[Node]| {
+            nodes
+                .iter()
+                .map(|node| node.name.clone())
+                .collect::<Vec<_>>()
+        };
+        let moved = names(&self.nodes) != names(nodes);
+        self.nodes = nodes.to_vec();
+        if moved {
+            self.steps = self.placed(&self.steps);
+            self.attempts = self.placed(&self.attempts);
+            self.artifacts = self.placed(&self.artifacts);
+            self.made = self.placed(&self.made);
+            self.checkpoints = self.placed(&self.checkpoints);
+            self.numbers = self.placed(&self.numbers);
+        }
+    }
+
+    fn placed<T: Clone>(&self, rows: &BTreeMap<Key, T>) -> BTreeMap<Key, T> {
+        let rows = rows.iter();
+        rows.map(|((.., id), row)| (self.key(id), row.clone()))
+            .collect()
     }
 
     fn apply_attempts(&mut self, changes: &Changes, now: DateTime<Utc>) {
@@ -359,6 +403,8 @@ impl Rows {
                 let kept = self.artifacts.get(key).into_iter().flatten();
                 kept.map(|(artifact, _)| artifact.clone()).collect()
             },
+            compat: self.checkpoints.get(key).map(|it| it.compat.clone()),
+            made: self.made.get(key).cloned(),
         };
         let gone = self.attempts.iter();
         let gone = gone.filter(|(key, _)| !self.steps.contains_key(key));
@@ -369,6 +415,7 @@ impl Rows {
             former: gone
                 .flat_map(|((.., id), attempts)| attempts.iter().map(|a| (id.clone(), a.clone())))
                 .collect(),
+            amendments: self.amendments.clone(),
         }
     }
 

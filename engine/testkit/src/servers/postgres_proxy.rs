@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::postgres::PgConnectOptions;
@@ -25,6 +27,7 @@ pub struct PostgresProxy {
 struct Weather {
     way: Way,
     silences: u64,
+    losses: u64,
 }
 
 /// What happens on the way to the server.
@@ -54,6 +57,7 @@ impl PostgresProxy {
         let (way, ways) = watch::channel(Weather {
             way: Way::Open,
             silences: 0,
+            losses: 0,
         });
         let asked = Asked::default();
         let log = asked.clone();
@@ -95,6 +99,12 @@ impl PostgresProxy {
             it.way = Way::Silent;
             it.silences += 1;
         });
+    }
+
+    /// Ends all connections, of which only the server hears: what clients send on them vanishes. New ones
+    /// are let through.
+    pub fn forget(&self) {
+        self.way.send_modify(|it| it.losses += 1);
     }
 
     /// Lets everybody through again.
@@ -145,10 +155,18 @@ async fn accept(
             continue;
         };
         let (upstream, mut ways, asked) = (upstream.clone(), ways.clone(), asked.clone());
-        let Weather { way, silences } = *ways.borrow_and_update();
+        let before = *ways.borrow_and_update();
         tokio::spawn(async move {
-            match way {
-                Way::Open => meet(forward(client, &upstream, asked), (ways, silences)).await,
+            match before.way {
+                Way::Open => {
+                    // Keeps the way to the client when what forwards is gone.
+                    let end = client.as_fd().try_clone_to_owned();
+                    let forwarding =
+                        Box::pin(async move { forward(client, &upstream, asked).await });
+                    if meet(forwarding, (ways, before)).await {
+                        hold(end).await
+                    }
+                }
                 Way::Broken => drop(client),
                 Way::Silent => hold(client).await,
             }
@@ -156,23 +174,26 @@ async fn accept(
     }
 }
 
-/// Forwards until the connection is to end, or never carries anything again.
+/// Forwards until the connection is to end, or never carries anything again. Answers whether only the server
+/// is to hear of the end.
 async fn meet(
-    forwarding: impl Future<Output = std::io::Result<()>>,
-    (mut ways, before): (watch::Receiver<Weather>, u64),
-) {
-    let mut forwarding = std::pin::pin!(forwarding);
+    mut forwarding: Pin<Box<impl Future<Output = std::io::Result<()>>>>,
+    (mut ways, before): (watch::Receiver<Weather>, Weather),
+) -> bool {
     loop {
         tokio::select! {
-            _ = &mut forwarding => return,
-            changed = ways.changed() => if changed.is_err() { return },
+            _ = &mut forwarding => return false,
+            changed = ways.changed() => if changed.is_err() { return false },
         }
         let now = *ways.borrow_and_update();
-        if now.silences > before {
+        if now.losses > before.losses {
+            return true;
+        }
+        if now.silences > before.silences {
             hold(&mut forwarding).await;
         }
         if now.way == Way::Broken {
-            return;
+            return false;
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use telecine_engine::id::StepId;
-use telecine_engine::retry::plan::{Action, RetryPlan};
+use telecine_engine::retry::adoption::Change;
+use telecine_engine::retry::plan::{PlannedStep, Reason, RetryPlan};
 use telecine_engine::run::{Event, Node, Run, RunStatus, Step, StepStatus};
 
 /// The state of a run and of its steps.
@@ -49,7 +50,7 @@ impl States {
             None => after.beginning(),
         };
         for event in events {
-            let followed = told.follow(event, plan);
+            let followed = told.follow(event, (after, plan));
             followed.map_err(|why| format!("{why}, in {}", kinds(events)))?;
         }
         match told == *after {
@@ -88,17 +89,25 @@ impl States {
     }
 
     /// Makes the change that an event tells of.
-    fn follow(&mut self, event: &Event, plan: Option<&RetryPlan>) -> Result<(), String> {
+    fn follow(&mut self, event: &Event, plan: (&Self, Option<&RetryPlan>)) -> Result<(), String> {
         match (event.kind.split_once('.'), &event.step) {
             (Some(("run", what)), None) => self.follow_run(what, plan),
             (Some(("group", "opened")), Some(group)) => self.open(group, event),
+            (Some(("step", "supplied")), Some(list)) if self.groups.contains_key(&list.node) => {
+                self.supply(list, event)
+            }
             (Some(("step", what)), Some(step)) => self.follow_step(what, step),
+            (Some(("plan", "edited")), _) => Ok(()),
             (Some(("publication", "moved")), Some(_)) => Ok(()),
             _ => Err(format!("nobody knows what {} means", event.kind)),
         }
     }
 
-    fn follow_run(&mut self, what: &str, plan: Option<&RetryPlan>) -> Result<(), String> {
+    fn follow_run(
+        &mut self,
+        what: &str,
+        (after, plan): (&Self, Option<&RetryPlan>),
+    ) -> Result<(), String> {
         use RunStatus::{Cancelled, Failed, Held, Queued, Running, Succeeded};
         let round = self.run.map_or(1, |(_, round)| round);
         let was = self.run.map(|(status, _)| status);
@@ -115,18 +124,53 @@ impl States {
         };
         self.run = Some(next);
         match what {
-            "reopened" => self.reset(plan.ok_or("a run was reopened without a plan")?),
+            "reopened" => {
+                let plan = plan.ok_or("a run was reopened without a plan")?;
+                self.adopt(plan, after);
+                self.reset(plan);
+            }
             "cancelled" => self.cancel_groups(),
             _ => {}
         }
         Ok(())
     }
 
+    /// The steps of another definition, those that are new as they begin: whether one is a list, only what
+    /// it came to tells.
+    fn adopt(&mut self, plan: &RetryPlan, after: &Self) {
+        for change in plan.changes.iter().flat_map(|changes| &changes.steps) {
+            let (name, single) = (&change.step, StepId::single(&change.step));
+            match change.change {
+                Change::Changed => {}
+                Change::Removed => {
+                    self.steps.retain(|id, _| id.node != *name);
+                    self.groups.remove(name);
+                }
+                Change::Added if after.steps.contains_key(&single) => {
+                    self.steps.insert(single, StepStatus::Pending);
+                }
+                Change::Added => {
+                    self.groups.insert(name.clone(), StepStatus::Pending);
+                }
+            }
+        }
+    }
+
+    /// Whether a step was part of the run and stays out by a condition of another definition.
+    fn goes_out(&self, step: &PlannedStep) -> bool {
+        let was = self.steps.get(&step.id);
+        let was = was.or_else(|| self.groups.get(&step.id.node));
+        let whole = step.id.item.is_none();
+        whole && step.reason == Reason::ConditionFalse && was != Some(&StepStatus::Skipped)
+    }
+
     /// What a plan says of the steps that run again is not told once more for each of them.
     fn reset(&mut self, plan: &RetryPlan) {
         let again = plan.steps.iter();
-        let again = again.filter(|step| matches!(step.action, Action::Resume | Action::Rerun));
-        for id in again.map(|step| &step.id) {
+        let again =
+            again.filter(|step| step.runs() || is_by_operator(step.reason) || self.goes_out(step));
+        let again: Vec<&StepId> = again.map(|step| &step.id).collect();
+        for id in again {
             if id.item.is_some() {
                 self.steps.insert(id.clone(), StepStatus::Ready);
             } else if self.steps.contains_key(id) {
@@ -160,6 +204,21 @@ impl States {
         Ok(())
     }
 
+    /// Somebody gave all items of a list their outputs.
+    fn supply(&mut self, list: &StepId, event: &Event) -> Result<(), String> {
+        if self.groups.remove(&list.node) != Some(StepStatus::Pending) {
+            return Err(format!("{list} was supplied and was not pending"));
+        }
+        let items = event.data["items"].as_u64().unwrap_or_default();
+        let items = u32::try_from(items).unwrap_or_default();
+        if items == 0 {
+            self.groups.insert(list.node.clone(), StepStatus::Succeeded);
+        }
+        let done = |item| (StepId::item(&list.node, item), StepStatus::Succeeded);
+        self.steps.extend((0..items).map(done));
+        Ok(())
+    }
+
     fn follow_step(&mut self, what: &str, id: &StepId) -> Result<(), String> {
         let group = self.groups.get_mut(&id.node).filter(|_| id.item.is_none());
         let (becomes, is) = match (self.steps.get_mut(id), group) {
@@ -170,6 +229,13 @@ impl States {
         *is = becomes.ok_or_else(|| format!("step.{what} of {id}, which is {is}"))?;
         Ok(())
     }
+}
+
+fn is_by_operator(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::SkippedByOperator | Reason::SuppliedByOperator
+    )
 }
 
 /// The state of a step after an event, if it can happen to a step in that state.
@@ -188,6 +254,9 @@ fn next(was: StepStatus, what: &str) -> Option<StepStatus> {
         // One that nobody can run, or that was lost too often, is held without running.
         (Running | Ready, "held") => Held,
         (Pending, "skipped") => Skipped,
+        // An item of a list that somebody left out.
+        (Ready, "skipped") => Skipped,
+        (Pending | Ready, "supplied") => Succeeded,
         (Pending, "blocked") => Blocked,
         (Pending | Ready | Running | Backoff, "cancelled") => Cancelled,
         (Running, "checkpoint" | "checkpoint_dropped") => Running,

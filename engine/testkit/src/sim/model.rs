@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use telecine_engine::activity::compat;
 use telecine_engine::definition::Definition;
 use telecine_engine::id::{PlanId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
-use telecine_engine::retry::plan::{self, RetryPlan, Verdicts};
+use telecine_engine::objects::Artifact;
+use telecine_engine::retry::plan::{self, Given, RetryPlan};
 use telecine_engine::run::{
-    Attempt, AttemptOutcome, Event, Node, Run, Snapshot, Step, StepRecord, StepStatus,
+    Amendments, Attempt, AttemptOutcome, CheckpointHead, Event, Node, Run, Snapshot, Step,
+    StepRecord, StepStatus,
 };
 use telecine_engine::store::{NewRun, StepSet, ViewRows};
 
@@ -26,7 +29,13 @@ pub struct Model {
     /// Everything that happened.
     pub events: Vec<Event>,
     attempts: BTreeMap<StepId, Vec<Attempt>>,
+    amendments: Amendments,
+    /// Objects of steps, by step.
+    pub artifacts: BTreeMap<StepId, Vec<Artifact>>,
+    compats: BTreeMap<StepId, String>,
     definition: Arc<Definition>,
+    /// What a plan gives the run instead.
+    next: Option<Arc<Definition>>,
     now: DateTime<Utc>,
     session: SessionId,
 }
@@ -49,7 +58,11 @@ impl Model {
                 .collect(),
             events: Vec::new(),
             attempts: BTreeMap::new(),
+            amendments: Amendments::default(),
+            artifacts: BTreeMap::new(),
+            compats: BTreeMap::new(),
             definition,
+            next: None,
             now,
             session: SessionId::generate(),
         };
@@ -72,6 +85,9 @@ impl Model {
             Command::Reopen { plan } => Some(plan.as_ref()),
             _ => None,
         };
+        if plan.is_some_and(|plan| plan.changes.is_some()) {
+            self.definition = self.next.take().expect("a definition");
+        }
         let events: Vec<&Event> = self.events[known..].iter().collect();
         let told = before.audit(&events, (&self.states(), plan));
         told.unwrap_or_else(|why| panic!("{command:?}: {why}"));
@@ -90,6 +106,7 @@ impl Model {
         let rows = ViewRows {
             run: self.run.clone(),
             nodes: self.nodes.clone(),
+            amendments: self.amendments.clone(),
         };
         let mut view = View::new(rows, self.definition.clone());
         self.decide(&mut view, command)?;
@@ -118,6 +135,7 @@ impl Model {
             &Facts {
                 now: self.now,
                 outputs,
+                definition: self.next.clone(),
             },
         )
     }
@@ -156,17 +174,14 @@ impl Model {
     }
 
     fn apply(&mut self, changes: &Changes) {
-        for node in &changes.collapsed {
-            self.steps.retain(|id, _| id.node != *node);
-        }
+        self.forget(changes);
         if let Some(run) = &changes.run {
             self.run = run.clone();
         }
-        for node in &changes.nodes {
-            if let Some(row) = self.nodes.iter_mut().find(|row| row.name == node.name) {
-                *row = node.clone();
-            }
+        if let Some(amendments) = &changes.amendments {
+            self.amendments = amendments.clone();
         }
+        self.nodes.clone_from(&changes.nodes);
         for step in &changes.steps {
             let made = self.attempts.get(&step.id).map_or(0, Vec::len);
             let mut step = step.clone();
@@ -180,6 +195,11 @@ impl Model {
                 step.status = node.status;
                 step.reason.clone_from(&node.reason);
             }
+        }
+        for (id, made) in &changes.artifacts {
+            let kept = self.artifacts.entry(id.clone()).or_default();
+            kept.retain(|known| made.iter().all(|new| new.key != known.key));
+            kept.extend(made.iter().cloned());
         }
         for start in &changes.started {
             let attempt = Attempt {
@@ -219,6 +239,11 @@ impl Model {
             .collect()
     }
 
+    /// Names the definition that the next plan may give the run.
+    pub fn offer(&mut self, next: Option<Arc<Definition>>) {
+        self.next = next;
+    }
+
     /// Claims a ready step and answers its fence.
     ///
     /// # Panics
@@ -232,20 +257,81 @@ impl Model {
         self.steps[id].fence
     }
 
+    /// What no longer counts.
+    fn forget(&mut self, changes: &Changes) {
+        for node in &changes.collapsed {
+            self.steps.retain(|id, _| id.node != *node);
+            self.artifacts.retain(|id, _| id.node != *node);
+            self.compats.retain(|id, _| id.node != *node);
+        }
+        for id in &changes.forgotten {
+            self.artifacts.remove(id);
+            self.compats.remove(id);
+        }
+        for (id, keys) in &changes.dropped {
+            let kept = self.artifacts.entry(id.clone()).or_default();
+            kept.retain(|artifact| !keys.contains(&artifact.key));
+        }
+    }
+
+    /// A running step saves a checkpoint that stands on an object.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn save_checkpoint(&mut self, id: &StepId, fingerprint: &str, object: Artifact) {
+        let step = self.steps.get_mut(id).expect("a step");
+        let seq = step.checkpoint.map_or(1, |checkpoint| checkpoint.seq + 1);
+        step.checkpoint = Some(CheckpointHead {
+            seq,
+            covers_s: None,
+            attempt: step.attempts,
+        });
+        step.losses = 0;
+        let input = step.input.clone().unwrap_or_default();
+        let compat = compat(&step.activity, fingerprint, &input);
+        self.compats.insert(id.clone(), compat);
+        self.artifacts.entry(id.clone()).or_default().push(object);
+        self.run.revision += 1;
+    }
+
+    /// Objects that a step is to make again.
+    #[must_use]
+    pub fn damaged(&self, id: &StepId) -> Vec<String> {
+        self.amendments.damaged.get(id).cloned().unwrap_or_default()
+    }
+
+    /// What the run executes.
+    #[must_use]
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
     /// The whole run.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let steps = self.steps.values().map(|step| StepRecord {
+        let place = |step: &&Step| self.nodes.iter().position(|node| node.name == step.id.node);
+        let mut steps: Vec<&Step> = self.steps.values().collect();
+        steps.sort_by_key(place);
+        let steps = steps.into_iter().map(|step| StepRecord {
             step: step.clone(),
             attempts: self.attempts.get(&step.id).cloned().unwrap_or_default(),
-            artifacts: Vec::new(),
+            artifacts: self.artifacts.get(&step.id).cloned().unwrap_or_default(),
+            compat: self.compats.get(&step.id).cloned(),
+            made: None,
         });
         Snapshot {
             run: self.run.clone(),
             nodes: self.nodes.clone(),
             steps: steps.collect(),
             former: self.former(),
+            amendments: self.amendments.clone(),
         }
+    }
+
+    /// What executed plans changed.
+    #[must_use]
+    pub fn amendments(&self) -> &Amendments {
+        &self.amendments
     }
 
     fn former(&self) -> Vec<(StepId, Attempt)> {
@@ -258,12 +344,8 @@ impl Model {
     /// The retry plan of the run as it is.
     #[must_use]
     pub fn plan(&self) -> RetryPlan {
-        plan::compute(
-            PlanId::generate(),
-            &self.snapshot(),
-            &self.definition,
-            &Verdicts::new(),
-        )
+        let snapshot = self.snapshot();
+        plan::compute(PlanId::generate(), Given::of(&snapshot, &self.definition))
     }
 
     /// What must hold in every state.

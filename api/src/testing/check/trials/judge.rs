@@ -110,6 +110,34 @@ impl Course<'_> {
         Ok(())
     }
 
+    /// One object was made again, and the output names no other that is not there.
+    pub(super) fn judge_mending(
+        &mut self,
+        name: &str,
+        before: &Objects,
+        (lost, snapshot): (&str, &Snapshot),
+    ) -> Result<(), CheckError> {
+        let there = self.site.objects()?;
+        let again = there.keys().filter(|key| !before.contains_key(*key));
+        let again = again.filter(|key| !self.is_published(key) && !self.is_claimed(key));
+        let count = again.count();
+        if count > 1 {
+            let message = format!("{lost} was lost, and it made {count} objects again");
+            self.find("mends_too_much", name, &message);
+        }
+        let output = snapshot.steps.first();
+        let output = output.and_then(|record| record.step.output.as_ref());
+        let named = output.map(objects_in).unwrap_or_default();
+        if named
+            .iter()
+            .any(|object| object.key == lost && !there.contains_key(lost))
+        {
+            let message = format!("its output still names {lost}, which is not in the store");
+            self.find("not_mended", name, &message);
+        }
+        Ok(())
+    }
+
     pub(super) fn judge_unlisted(
         &mut self,
         name: &str,

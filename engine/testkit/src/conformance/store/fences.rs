@@ -8,7 +8,8 @@ use telecine_engine::activity::{ErrorClass, Progress};
 use telecine_engine::definition::StepDef;
 use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::machine::{Changes, Command, Rejected};
-use telecine_engine::retry::plan::{self, Verdict, Verdicts};
+use telecine_engine::retry::plan::{self, Given, Verdict, Verdicts};
+use telecine_engine::retry::world::World;
 use telecine_engine::run::{RunStatus, StepStatus};
 use telecine_engine::store::{Claim, Content, Fence, NewCheckpoint, Outcome, StepSet, StoreError};
 
@@ -150,7 +151,12 @@ pub async fn a_step_made_anew_keeps_older_attempts_out(on: Bench) {
     let snapshot = on.store.snapshot(&job.id).await.unwrap();
     // The artifact of the list is gone, so that everything runs again.
     let verdicts = Verdicts::from([("list.json".to_owned(), Verdict::Missing)]);
-    let plan = plan::compute(PlanId::generate(), &snapshot, &job.definition, &verdicts);
+    let world = World::of_objects(verdicts);
+    let given = Given {
+        world: &world,
+        ..Given::of(&snapshot, &job.definition)
+    };
+    let plan = plan::compute(PlanId::generate(), given);
     on.fold(
         &job,
         Command::Reopen {

@@ -8,7 +8,7 @@ use serde_json::json;
 use telecine_engine::definition::{Definition, Template};
 use telecine_engine::id::{PlanId, RunId};
 use telecine_engine::machine::{self, Command};
-use telecine_engine::retry::plan::{self, Verdicts};
+use telecine_engine::retry::plan::{self, Given};
 use telecine_engine::run::{Run, RunStatus};
 use telecine_engine::store::{Created, RequestKey, RunFilter, Store, StoreError};
 
@@ -211,12 +211,7 @@ pub async fn a_run_is_found_by_the_state_that_it_is_in_now(on: Bench) {
         std::slice::from_ref(&job.id)
     );
     let snapshot = on.store.snapshot(&job.id).await.unwrap();
-    let plan = plan::compute(
-        PlanId::generate(),
-        &snapshot,
-        &job.definition,
-        &Verdicts::new(),
-    );
+    let plan = plan::compute(PlanId::generate(), Given::of(&snapshot, &job.definition));
     let plan = Box::new(plan);
     on.fold(&job, Command::Reopen { plan }).await.unwrap();
     assert_eq!(list(&on, cancelled).await, []);
@@ -306,6 +301,7 @@ pub async fn an_unknown_run_is_said_to_be_unknown(on: Bench) {
     let job = Job {
         id,
         definition: Arc::new(single()),
+        next: None,
     };
     assert!(on.events(&job).await.is_empty());
 }

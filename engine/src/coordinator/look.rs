@@ -1,0 +1,182 @@
+//! What has become of the objects that a run stands on.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+
+use super::source_key;
+use crate::activity::hex;
+use crate::objects::{Artifact, ObjectError, ObjectStore, ObjectStores};
+use crate::retry::reuse::SourceIdentity;
+use crate::retry::world::{Identity, Source, Verdict, Verdicts, Verification, fingerprint};
+use crate::run::{Run, Snapshot};
+
+/// How many artifacts are looked at at a time. A service far away takes some 20 ms for each: within the
+/// 30 s that a request over HTTP may take, that is 96,000 of them instead of 1,500.
+const LOOKS_AT_ONCE: usize = 64;
+
+/// How many are read at a time: each takes a connection, and what it is hashed with a processor.
+const READS_AT_ONCE: usize = 8;
+
+/// What has become of every object that steps of a run made. `suspects` are read whatever is asked for:
+/// their size may be right and their bytes wrong.
+pub(super) async fn verdicts(
+    objects: &dyn ObjectStores,
+    (snapshot, suspects): (&Snapshot, &BTreeSet<String>),
+    how: Verification,
+) -> Result<Verdicts, ObjectError> {
+    let media = objects.open(&snapshot.run.stores.media)?;
+    let media = media.as_ref();
+    let artifacts = snapshot.steps.iter().flat_map(|record| &record.artifacts);
+    let judges = artifacts.map(|artifact| {
+        let how = match suspects.contains(&artifact.key) {
+            true => Verification::Full,
+            false => how,
+        };
+        judge(media, artifact, how)
+    });
+    let at_once = match how {
+        Verification::Heads => LOOKS_AT_ONCE,
+        Verification::Full => READS_AT_ONCE,
+    };
+    collect(judges.collect(), at_once).await
+}
+
+async fn judge(
+    media: &dyn ObjectStore,
+    artifact: &Artifact,
+    how: Verification,
+) -> Result<(String, Verdict), ObjectError> {
+    match how {
+        Verification::Heads => look(media, artifact).await,
+        Verification::Full => read(media, artifact).await,
+    }
+}
+
+/// What has become of the source of a run, and what is there.
+pub(super) async fn source(
+    objects: &dyn ObjectStores,
+    run: &Run,
+) -> Result<(Source, Option<SourceIdentity>), ObjectError> {
+    let Some(key) = source_key(&run.input) else {
+        return Ok((Source::Unknown, None));
+    };
+    let found = objects.open_source(&run.stores.source)?.head(key).await?;
+    let Some(found) = found.as_ref().map(SourceIdentity::from) else {
+        return Ok((Source::Gone, None));
+    };
+    let Run {
+        definition,
+        input,
+        stores,
+        ..
+    } = run;
+    let is = fingerprint((definition, input), stores, Some(&found));
+    if is == run.fingerprint {
+        return Ok((Source::Same, Some(found)));
+    }
+    let identity = Identity {
+        fingerprint: is,
+        source: Some(key.to_owned()),
+        size: Some(found.size),
+        etag: Some(found.etag.clone()),
+    };
+    Ok((Source::Replaced(identity), Some(found)))
+}
+
+/// What has become of an artifact, and its key.
+async fn look(
+    media: &dyn ObjectStore,
+    artifact: &Artifact,
+) -> Result<(String, Verdict), ObjectError> {
+    let verdict = match media.head(&artifact.key).await? {
+        None => Verdict::Missing,
+        Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
+        Some(_) => Verdict::Present,
+    };
+    Ok((artifact.key.clone(), verdict))
+}
+
+/// The same by every byte of it.
+async fn read(
+    media: &dyn ObjectStore,
+    artifact: &Artifact,
+) -> Result<(String, Verdict), ObjectError> {
+    let (key, verdict) = look(media, artifact).await?;
+    if verdict != Verdict::Present {
+        return Ok((key, verdict));
+    }
+    let verdict = match digest(media, &key).await {
+        Ok(digest) if digest == artifact.sha256 => Verdict::Present,
+        Ok(_) | Err(ObjectError::Changed { .. }) => Verdict::Corrupt,
+        Err(ObjectError::NotFound { .. }) => Verdict::Missing,
+        Err(error) => return Err(error),
+    };
+    Ok((key, verdict))
+}
+
+async fn digest(media: &dyn ObjectStore, key: &str) -> Result<String, ObjectError> {
+    let mut bytes = media.stream(key, 0..u64::MAX).await?;
+    let mut hash = Sha256::new();
+    while let Some(piece) = bytes.next().await {
+        hash.update(&piece?);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// Takes so many looks at a time. What they find counts in their order, whichever answer comes
+/// first: of two verdicts on one key the later, of two errors the earlier.
+async fn collect<F>(looks: Vec<F>, at_once: usize) -> Result<Verdicts, ObjectError>
+where
+    F: Future<Output = Result<(String, Verdict), ObjectError>>,
+{
+    let looks = stream::iter(looks).buffered(at_once);
+    looks.try_collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn as_many_artifacts_are_looked_at_at_once_as_may_be() {
+        // Nobody is answered before that many have asked.
+        let all_asked = Barrier::new(LOOKS_AT_ONCE);
+        let look = async |number: usize| {
+            all_asked.wait().await;
+            Ok((format!("k{number}"), Verdict::Present))
+        };
+        let looks: Vec<_> = (0..2 * LOOKS_AT_ONCE).map(look).collect();
+        let verdicts =
+            tokio::time::timeout(Duration::from_secs(10), collect(looks, LOOKS_AT_ONCE)).await;
+        let verdicts = verdicts.expect("they are asked together").unwrap();
+        assert_eq!(verdicts.len(), 2 * LOOKS_AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn what_is_found_does_not_depend_on_which_answer_comes_first() {
+        let look = async |(key, turns, verdict): (&str, u32, Verdict)| {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            Ok((key.to_owned(), verdict))
+        };
+        let looks = [
+            ("a", 9, Verdict::Missing),
+            ("b", 3, Verdict::Corrupt),
+            ("a", 1, Verdict::Present),
+        ];
+        let verdicts = collect(looks.map(look).into(), LOOKS_AT_ONCE)
+            .await
+            .unwrap();
+        let expected = [("a", Verdict::Present), ("b", Verdict::Corrupt)];
+        let expected = expected.map(|(key, verdict)| (key.to_owned(), verdict));
+        assert_eq!(verdicts, Verdicts::from(expected));
+    }
+}

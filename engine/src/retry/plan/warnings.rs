@@ -1,0 +1,117 @@
+//! What the reader of a plan should know.
+
+use std::collections::BTreeSet;
+
+use super::compute::Unmet;
+use super::{Action, Given, PlannedStep, Reason};
+use crate::activity::ErrorClass;
+use crate::id::StepId;
+use crate::retry::policy::{
+    DISK_FULL, OBJECT_ARCHIVED, OBJECT_MISSING, PERMISSION_DENIED, SOURCE_CHANGED,
+};
+use crate::run::{Failure, StepRecord};
+
+/// What stands in the way of success, and what to do first.
+pub(super) fn warnings(
+    (steps, executable): (&[PlannedStep], bool),
+    (given, stranded): (&Given<'_>, bool),
+    unmet: &[Unmet],
+) -> Vec<String> {
+    let blocked = steps
+        .iter()
+        .filter(|step| step.action == Action::Blocked && step.reason != Reason::UpstreamBlocked);
+    let mut warnings: Vec<String> = blocked.map(obstacle).collect();
+    if stranded {
+        let why = "the source is gone or cannot be looked at, and the job takes another definition only with it";
+        warnings.push(why.to_owned());
+    }
+    if let Some(error) = given
+        .snapshot
+        .run
+        .error
+        .as_ref()
+        .filter(|_| warnings.is_empty())
+        && !executable
+    {
+        warnings.push(format!("no step has to run again, but {}", error.message));
+    }
+    warnings.extend(to_do_first(steps));
+    warnings.extend(made_by_others(steps, given));
+    let unmet = unmet.iter();
+    warnings.extend(unmet.map(|it| format!("{}: {}", it.edit.pointer(), it.why)));
+    warnings
+}
+
+/// What is kept although the tools that made it are not those that are installed: nothing of it is wrong, and
+/// who wants it made again can say so.
+fn made_by_others(steps: &[PlannedStep], given: &Given<'_>) -> Option<String> {
+    let activities = &given.world.activities;
+    if activities.is_empty() {
+        return None;
+    }
+    let by_others = |record: &&StepRecord| {
+        let installed = activities.get(&record.step.activity);
+        let made = record.made.as_ref();
+        installed
+            .zip(made)
+            .is_some_and(|(installed, made)| installed.fingerprint != made.tools)
+    };
+    let records = given.snapshot.steps.iter().filter(by_others);
+    let records: BTreeSet<&StepId> = records.map(|record| &record.step.id).collect();
+    let kept = steps.iter().filter(|step| {
+        (step.action, step.reason) == (Action::Reuse, Reason::Succeeded)
+            && records.contains(&step.id)
+    });
+    let nodes: BTreeSet<&str> = kept.map(|step| step.id.node.as_str()).collect();
+    if nodes.is_empty() {
+        return None;
+    }
+    let nodes: Vec<&str> = nodes.into_iter().collect();
+    Some(format!(
+        "{} is kept as other versions of the tools made it: force it to have it made again",
+        nodes.join(", ")
+    ))
+}
+
+/// What to do before the plan can help: of several steps that need the same, the first stands for
+/// all.
+fn to_do_first(steps: &[PlannedStep]) -> Vec<String> {
+    let errors = steps
+        .iter()
+        .filter(|step| step.runs())
+        .filter_map(|step| step.error.as_ref());
+    let mut told = BTreeSet::new();
+    let first = errors.filter(|error| told.insert(error.code.as_str()));
+    let needs = first.filter_map(|error| Some(format!("{}: {}", need(error)?, error.message)));
+    needs.collect()
+}
+
+/// What somebody has to do before a step that failed can succeed; `None` if it may pass by itself.
+fn need(error: &Failure) -> Option<&'static str> {
+    match (error.code.as_str(), error.class) {
+        (DISK_FULL, _) => Some("make room first"),
+        (PERMISSION_DENIED, _) => Some("give permission first"),
+        (OBJECT_MISSING, _) => Some("put it back first"),
+        (OBJECT_ARCHIVED, _) => Some("restore it first"),
+        (_, ErrorClass::Config) => Some("set this right first"),
+        _ => None,
+    }
+}
+
+fn obstacle(step: &PlannedStep) -> String {
+    if step.reason == Reason::InputChanged {
+        return format!("{} needs the source, which is gone: put it back", step.id);
+    }
+    match &step.error {
+        Some(error) if error.code == SOURCE_CHANGED => format!("{}: {}", step.id, error.message),
+        Some(error) if error.class == ErrorClass::Input => format!(
+            "{} cannot succeed with this source ({}): submit a corrected one as a new job",
+            step.id, error.message
+        ),
+        Some(error) => format!(
+            "{} cannot succeed as it is set up: {}",
+            step.id, error.message
+        ),
+        None => format!("{} cannot succeed as it is set up", step.id),
+    }
+}

@@ -1,0 +1,86 @@
+//! What reuse keys are made of, and the keys under which steps are shared.
+
+use serde::Serialize;
+use sqlx::sqlite::SqliteConnection;
+use telecine_engine::id::RunId;
+use telecine_engine::limits;
+use telecine_engine::machine::Changes;
+use telecine_engine::retry::reuse::Made;
+use telecine_engine::store::{Shared, Sharer};
+
+use crate::error::Error;
+use crate::rows::{FullKey, cells, count};
+use crate::save::{Writing, each, keys};
+
+/// What the key of a step is made of, as `save_made.sql` takes it.
+#[derive(Serialize)]
+struct MadeCells<'a> {
+    #[serde(flatten)]
+    step: FullKey<'a>,
+    value: &'a Made,
+}
+
+/// A key as `share.sql` takes it.
+#[derive(Serialize)]
+struct SharedCells<'a> {
+    #[serde(flatten)]
+    step: FullKey<'a>,
+    key: &'a str,
+    media: &'a str,
+    seal: &'a str,
+}
+
+impl Writing<'_> {
+    /// Forgets what keys were made of that count no more, records what others are made of, and shares
+    /// steps. A statement is run only if there is something for it.
+    pub(crate) async fn reuse(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let cleared = each(changes, |changes| &changes.cleared);
+        self.many(include_str!("sql/forget_made.sql"), keys(cleared))
+            .await?;
+        let made = each(changes, |changes| &changes.made);
+        let made = made.map(|(run, (step, value))| MadeCells {
+            step: FullKey::new(run, step),
+            value,
+        });
+        self.many(include_str!("sql/save_made.sql"), made).await?;
+        let shared = each(changes, |changes| &changes.shared);
+        let shared = shared.map(|(run, (step, shared))| {
+            let Shared { key, media, seal } = shared;
+            let step = FullKey::new(run, step);
+            SharedCells {
+                step,
+                key,
+                media,
+                seal,
+            }
+        });
+        if self.many(include_str!("sql/share.sql"), shared).await? > 0 {
+            sqlx::query(include_str!("sql/drop_shared.sql"))
+                .bind(count(limits::REUSE_KEYS))
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The step that last shared what it made.
+pub(crate) async fn find_shared(
+    db: &mut SqliteConnection,
+    (key, media): (&str, &str),
+) -> Result<Option<Sharer>, Error> {
+    let row = sqlx::query(include_str!("sql/find_shared.sql"))
+        .bind(key)
+        .bind(media)
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| {
+        let row = cells(&row);
+        Ok(Sharer {
+            run: row.run_id()?,
+            step: row.step_id()?,
+            seal: row.text("seal")?,
+        })
+    })
+    .transpose()
+}

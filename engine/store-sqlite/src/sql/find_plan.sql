@@ -1,0 +1,2 @@
+-- A plan of any run.
+select state, body from plan where id = $1
