@@ -122,8 +122,9 @@ impl Site {
         let upload = |file: PathBuf| {
             let key = file.file_name().and_then(|name| name.to_str());
             let key = key.expect("a name in UTF-8").to_owned();
-            // What is stored is gone from where it was, and the clips are somebody's.
-            let copy = self.place.path().join(&key);
+            // What is stored is gone from where it was, and the clips are somebody's. A file copied onto
+            // itself would be empty.
+            let copy = self.place.path().join(format!("copy-{key}"));
             std::fs::copy(&file, &copy).expect("a copy");
             let put = store.put_file(&key, &copy);
             self.runtime.block_on(put).expect("the clip is stored");
