@@ -182,6 +182,9 @@ fn prepare(
         .map_err(|errors| CliError::usage(errors.join("\nerror: ")))?;
     let console = Console::default();
     logging::start(&config, &console);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     Ok(Session {
         program,
         config,

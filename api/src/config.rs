@@ -281,6 +281,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     /// The same as text, for `config show`.
     pub(crate) resolved: Vec<Resolved>,
+    /// What is set in vain; one sentence each.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
@@ -346,6 +348,7 @@ impl Config {
             log,
             log_format,
             resolved: reader.resolved,
+            warnings: sources.warnings.clone(),
         })
     }
 }
@@ -445,6 +448,26 @@ mod tests {
         sources.add_variables(environment, &Origin::Environment);
         sources.add_toml(file, Path::new("telecine.toml"));
         sources
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_told_and_those_of_others_are_not() {
+        let environment = [
+            ("TELECINE_WORKER_CONCURENCY", "3"),
+            ("TELECINE_API_KEY_FIEL", "/key"),
+            ("TELECINE_PORT_3000_TCP_ADDR", "10.0.0.1"),
+            ("WORKER_CONCURENCY", "3"),
+        ];
+        let config = Config::load(&sources("", &environment, &[])).unwrap();
+        assert_eq!(
+            config.warnings,
+            [
+                "TELECINE_WORKER_CONCURENCY is not a setting, and changes nothing; did you mean \
+                 TELECINE_WORKER_CONCURRENCY?",
+                "TELECINE_API_KEY_FIEL is not a setting, and changes nothing; did you mean \
+                 TELECINE_API_KEY_FILE?",
+            ]
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod orphans;
 mod pictures;
 mod pipeline;
 mod probe;
+mod processor;
 mod repeats;
 mod sprites;
 mod thumbnails;

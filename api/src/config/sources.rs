@@ -10,6 +10,11 @@ use super::{IN_FILES, SETTINGS, objects};
 const FILE: &str = "telecine.toml";
 /// What the name of a variable ends in that names the file of a secret.
 const SECRET_FILE: &str = "_FILE";
+/// What the name of every variable begins with.
+const PREFIX: &str = "TELECINE_";
+/// Typing errors that make a variable an attempt at a setting. Others are somebody else's: Kubernetes sets
+/// some of its own for a service of this name.
+const TYPING_ERRORS: usize = 2;
 /// Read from the working directory before the real environment, the later one winning.
 const ENVIRONMENT_FILES: [&str; 2] = [".env", ".env.local"];
 
@@ -65,6 +70,8 @@ pub(crate) struct Sources {
     layers: Vec<(Origin, BTreeMap<&'static str, String>)>,
     /// What is wrong with the sources themselves; one sentence each.
     pub(super) errors: Vec<String>,
+    /// What is set and changes nothing, though somebody may think so; one sentence each.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Sources {
@@ -104,15 +111,17 @@ impl Sources {
 
     fn add_environment(&mut self) {
         let mut variables = Vec::new();
-        let names = SETTINGS.iter().map(super::Setting::variable);
-        let files = names.clone().map(|name| name + SECRET_FILE);
-        for name in names.chain(files) {
-            match std::env::var(&name) {
-                Ok(value) => variables.push((name, value)),
-                Err(std::env::VarError::NotPresent) => {}
-                Err(error) => self.errors.push(format!("{name}: {error}")),
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => variables.push((name.to_owned(), value)),
+                Err(_) if !is_setting(name) => {}
+                Err(_) => self.errors.push(format!("{name}: it is not UTF-8")),
             }
         }
+        variables.sort_unstable();
         self.add_variables(variables, &Origin::Environment);
     }
 
@@ -159,7 +168,12 @@ impl Sources {
                         self.errors.push(format!("{place}: {why}"));
                     }
                 }
-                Ok(None) => {}
+                Ok(None) => {
+                    let meant = meant(&name).map(|meant| {
+                        format!("{name} is not a setting, and changes nothing; did you mean {meant}?")
+                    });
+                    self.warnings.extend(meant);
+                }
                 Err(why) => self.errors.push(format!("{name}: {why}")),
             }
         }
@@ -182,6 +196,29 @@ impl Sources {
         }
         self.layers.push((Origin::File(path.to_owned()), values));
     }
+}
+
+/// Every name that a variable may have.
+fn variables() -> impl Iterator<Item = String> {
+    let plain = SETTINGS.iter().map(super::Setting::variable);
+    let in_files = SETTINGS.iter().filter(|it| IN_FILES.contains(&it.name));
+    plain.chain(in_files.map(|it| it.variable() + SECRET_FILE))
+}
+
+fn is_setting(variable: &str) -> bool {
+    variables().any(|known| known == variable)
+}
+
+/// The variable that somebody mistyped.
+fn meant(name: &str) -> Option<String> {
+    if !name.starts_with(PREFIX) {
+        return None;
+    }
+    variables()
+        .map(|known| (strsim::damerau_levenshtein(name, &known), known))
+        .filter(|(distance, _)| *distance <= TYPING_ERRORS)
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// The setting of a variable and its value, which a secret may have in a file.
