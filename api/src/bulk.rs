@@ -180,13 +180,11 @@ pub(crate) struct RollUp {
 }
 
 impl RollUp {
-    fn of(plans: &[Result<RetryPlan, PlanError>]) -> Self {
+    fn of(plan: &Result<RetryPlan, PlanError>) -> Self {
         let mut sum = Self::default();
-        for plan in plans {
-            match plan {
-                Ok(plan) => sum.count(plan),
-                Err(_) => sum.refused += 1,
-            }
+        match plan {
+            Ok(plan) => sum.count(plan),
+            Err(_) => sum.refused = 1,
         }
         sum
     }
@@ -323,29 +321,33 @@ pub(crate) async fn plan(
         .into_iter()
         .filter(|run| request.filter.fits(run))
         .collect();
-    let plans: Vec<_> = runs.iter().map(|run| make(app, &run.id, request)).collect();
+    let plans: Vec<_> = runs.iter().map(|run| make(app, run, request)).collect();
     let plans: Vec<_> = stream::iter(plans).buffered(AT_ONCE).collect().await;
-    let items = runs.iter().zip(&plans).map(|(run, plan)| Planned {
-        job: run.id.clone(),
-        r#type: run.workflow.clone(),
-        error: run.error.as_ref().map(ErrorDocument::from),
-        plan: plan.as_ref().ok().map(PlanHeader::from),
-        refused: plan.as_ref().err().map(Refused::from),
-    });
-    let page = Page {
-        items: items.collect(),
-        rollup: RollUp::of(&plans),
-        next_cursor: None,
-    };
+    let mut page = Page::default();
+    for (planned, sum) in plans {
+        page.items.push(planned);
+        page.rollup.add(&sum);
+    }
     Ok((page, listed.before))
 }
 
-async fn make(app: &App, run: &RunId, request: &Request) -> Result<RetryPlan, PlanError> {
-    let Some(edits) = &request.edits else {
-        return app.coordinator.verify(run, request.how).await;
+/// The plan of one of many, of which no more is kept than is told: it may have 100,000 steps.
+async fn make(app: &App, run: &Run, request: &Request) -> (Planned, RollUp) {
+    let made = match &request.edits {
+        None => app.coordinator.verify(&run.id, request.how).await,
+        Some(edits) => {
+            let wanted = (edits, request.by.as_str());
+            app.coordinator.plan(&run.id, wanted, request.how).await
+        }
     };
-    let wanted = (edits, request.by.as_str());
-    app.coordinator.plan(run, wanted, request.how).await
+    let planned = Planned {
+        job: run.id.clone(),
+        r#type: run.workflow.clone(),
+        error: run.error.as_ref().map(ErrorDocument::from),
+        plan: made.as_ref().ok().map(PlanHeader::from),
+        refused: made.as_ref().err().map(Refused::from),
+    };
+    (planned, RollUp::of(&made))
 }
 
 /// Executes plans in their order until as many of their jobs run as may.

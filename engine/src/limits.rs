@@ -101,6 +101,10 @@ pub const CHECKPOINT_BYTES: usize = OUTPUT_BYTES;
 /// Edits of one retry plan: more steps than anybody names by hand; a whole fan-out is one.
 pub const EDITS_PER_PLAN: usize = 1_000;
 
+/// Plans of a run that others took the place of and that are kept, the latest ones. A plan of 100,000 steps
+/// takes tens of megabytes, and whoever tries out edits makes one with each try.
+pub const SUPERSEDED_PLANS: u64 = 20;
+
 /// Bytes of the values of one plan's edits: four of the largest outputs.
 pub const EDITS_BYTES: usize = 4 * OUTPUT_BYTES;
 

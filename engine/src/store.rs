@@ -507,7 +507,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The latest retry plan of a run.
     async fn load_plan(&self, run: &RunId) -> Result<Option<RetryPlan>, StoreError>;
 
-    /// A plan of any run, whatever has become of it.
+    /// A plan of any run, whatever has become of it; `None` of one that was superseded long ago.
     async fn find_plan(&self, plan: &PlanId) -> Result<Option<RetryPlan>, StoreError>;
 
     /// The latest retry plan of a run with its first steps only: of one of 100,000 steps, no more is read.
@@ -608,8 +608,8 @@ pub trait Transaction: Send {
     /// The whole run, changes of this transaction included.
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError>;
 
-    /// Makes a plan the run's latest; earlier ones that were only proposed become superseded. A
-    /// plan of the same id is replaced.
+    /// Makes a plan the run's latest; earlier ones that were only proposed become superseded, of which
+    /// the latest [`SUPERSEDED_PLANS`](crate::limits::SUPERSEDED_PLANS) are kept. A plan of the same id is replaced.
     async fn save_plan(&mut self, plan: &RetryPlan) -> Result<(), StoreError>;
 
     /// The run's latest plan.

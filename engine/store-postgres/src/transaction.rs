@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, SessionId, StepId};
+use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
@@ -109,6 +110,11 @@ impl PostgresTransaction {
         sqlx::query(include_str!("sql/supersede_plans.sql"))
             .bind(plan.job.as_str())
             .bind(plan.id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        sqlx::query(include_str!("sql/forget_plans.sql"))
+            .bind(plan.job.as_str())
+            .bind(rows::count(limits::SUPERSEDED_PLANS))
             .execute(&mut *self.inner)
             .await?;
         let state = serde_json::to_value(plan.state)?;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use sqlx::Sqlite;
 use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, SessionId, StepId};
+use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
@@ -22,7 +23,7 @@ use telecine_engine::store::{
 use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
 use crate::read;
-use crate::rows::cells;
+use crate::rows::{cells, count};
 use crate::save::Writing;
 use crate::sessions;
 use crate::{claim, clock, keys};
@@ -108,6 +109,11 @@ impl SqliteTransaction {
         sqlx::query(include_str!("sql/supersede_plans.sql"))
             .bind(plan.job.as_str())
             .bind(plan.id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        sqlx::query(include_str!("sql/forget_plans.sql"))
+            .bind(plan.job.as_str())
+            .bind(count(limits::SUPERSEDED_PLANS))
             .execute(&mut *self.inner)
             .await?;
         let state = serde_json::to_value(plan.state)?;

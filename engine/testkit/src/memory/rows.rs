@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, StepId};
+use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::objects::Artifact;
 use telecine_engine::queue::{Ticket, Waiting};
@@ -389,6 +390,14 @@ impl Rows {
                 earlier.state = PlanState::Superseded;
             }
         }
+        let superseded = |plan: &RetryPlan| plan.state == PlanState::Superseded;
+        let count = self.plans.iter().filter(|plan| superseded(plan)).count();
+        let mut old = count.saturating_sub(limits::SUPERSEDED_PLANS as usize);
+        self.plans.retain(|plan| {
+            let goes = superseded(plan) && old > 0;
+            old -= usize::from(goes);
+            !goes
+        });
         match self.plans.iter_mut().find(|known| known.id == plan.id) {
             Some(known) => *known = plan.clone(),
             None => self.plans.push(plan.clone()),

@@ -6,6 +6,7 @@ use serde_json::json;
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::definition::{ActivityRef, Definition, StepDef};
 use telecine_engine::id::{PlanId, StepId};
+use telecine_engine::limits;
 use telecine_engine::machine::Command;
 use telecine_engine::queue::Queue;
 use telecine_engine::retry::edits::{Edit, RecordedEdit};
@@ -125,6 +126,32 @@ pub async fn every_plan_is_found_by_its_id(on: Bench) {
     assert_eq!(found, Some(superseded));
     let found = on.store.find_plan(&second.id).await.unwrap();
     assert_eq!(found, Some(second));
+}
+
+/// Executed ones stay, however many come later.
+pub async fn of_superseded_plans_the_latest_are_kept(on: Bench) {
+    let (job, executed) = stopped(&on).await;
+    let executed = RetryPlan {
+        state: PlanState::Executed,
+        ..executed
+    };
+    save(&on, &executed).await;
+    let kept = limits::SUPERSEDED_PLANS as usize;
+    let mut made = Vec::new();
+    for _ in 0..kept + 3 {
+        made.push(compute(&on, &job).await);
+    }
+    for plan in &made {
+        save(&on, plan).await;
+    }
+    let mut found = Vec::new();
+    for plan in &made {
+        found.push(on.store.find_plan(&plan.id).await.unwrap().is_some());
+    }
+    let expected: Vec<bool> = (0..kept + 3).map(|n| n >= 2).collect();
+    assert_eq!(found, expected);
+    let found = on.store.find_plan(&executed.id).await.unwrap();
+    assert_eq!(found, Some(executed));
 }
 
 /// A plan of a run with edits, executed.
