@@ -57,6 +57,7 @@ async fn fitting(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use sqlx::ConnectOptions as _;
     use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
     use telecine_engine::run::RunStatus;
     use telecine_testkit::servers::PostgresSchema;
@@ -84,10 +85,13 @@ pub(crate) mod tests {
         let place = PostgresSchema::create().await;
         let options = connect::options(place.url()).unwrap();
         schema::bring_up_to_date(&options).await.unwrap();
+        // Making it up takes longer than anything may take otherwise.
+        let patient = options.clone().options([("statement_timeout", "0")]);
+        let mut writer = patient.connect().await.unwrap();
+        sqlx::raw_sql(HISTORY).execute(&mut writer).await.unwrap();
         let database = PgPoolOptions::new()
             .max_connections(1)
             .connect_lazy_with(settings(&options));
-        sqlx::raw_sql(HISTORY).execute(&database).await.unwrap();
         (place, database)
     }
 
