@@ -152,6 +152,8 @@ pub(crate) struct AttemptDocument {
     pub(crate) cpu_s: Option<f64>,
     /// The largest resident set of any one process, in bytes.
     pub(crate) max_rss_bytes: Option<u64>,
+    /// Processors of the machine that it ran on, as far as it may use them.
+    pub(crate) processors: Option<u32>,
     /// Number of the checkpoint it went on from.
     pub(crate) resumed_from: Option<u64>,
     /// The step of another job whose output it took; its activity did not run then.

@@ -120,6 +120,7 @@ fn usage() -> Usage {
     Usage {
         cpu_s: seconds(used.user_time()) + seconds(used.system_time()),
         max_rss_bytes: peak_rss_bytes(used.max_rss().unsigned_abs()),
+        ..Usage::default()
     }
 }
 

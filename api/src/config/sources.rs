@@ -170,7 +170,9 @@ impl Sources {
                 }
                 Ok(None) => {
                     let meant = meant(&name).map(|meant| {
-                        format!("{name} is not a setting, and changes nothing; did you mean {meant}?")
+                        format!(
+                            "{name} is not a setting, and changes nothing; did you mean {meant}?"
+                        )
                     });
                     self.warnings.extend(meant);
                 }

@@ -400,6 +400,7 @@ impl From<&Attempt> for AttemptDocument {
             wall_s: wall.map(|wall| wall.as_seconds_f64()),
             cpu_s: attempt.usage.map(|usage| usage.cpu_s),
             max_rss_bytes: attempt.usage.map(|usage| usage.max_rss_bytes),
+            processors: attempt.usage.and_then(|usage| usage.processors),
             resumed_from: attempt.resumed_from,
             reused_from: None,
             error: attempt.error.as_ref().map(ErrorDocument::from),

@@ -146,4 +146,3 @@ fn a_set_outlives_the_data_directory_that_knew_of_it() {
     let after = std::fs::metadata(&cover).expect("a cover").modified();
     assert_eq!(before.ok(), after.ok(), "the first set was not touched");
 }
-

@@ -47,13 +47,18 @@ pub struct Usage {
     pub cpu_s: f64,
     /// The largest resident set of any one process, in bytes.
     pub max_rss_bytes: u64,
+    /// Processors of the machine that it ran on, as far as it may use them: attempts on machines of another
+    /// class say less of how long the next one takes. `None` if nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processors: Option<u32>,
 }
 
 impl Usage {
-    /// Adds another process: CPU adds up, memory takes the larger.
+    /// Adds another process on the same machine: CPU adds up, memory takes the larger.
     pub fn add(&mut self, other: Self) {
         self.cpu_s += other.cpu_s;
         self.max_rss_bytes = self.max_rss_bytes.max(other.max_rss_bytes);
+        self.processors = self.processors.or(other.processors);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::activity::ErrorClass;
 use crate::limits;
-use crate::retry::world::History;
+use crate::retry::history::History;
 use crate::run::{Run, Snapshot};
 use crate::store::{RunFilter, Store, StoreError, Window};
 

@@ -224,12 +224,20 @@ pub struct Quantiles {
 }
 
 /// What an estimate is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EstimateBasis {
     /// Earlier runs of the workflow.
     pub runs: u32,
-    /// Attempts of the activities that would run, in those runs and in this one.
+    /// Attempts in those runs and in this one that are most like those to come, added up over the nodes
+    /// that would run: of the same activity, and as far as there are such, with the same parameters and on
+    /// machines of the same class.
     pub attempts: u32,
+    /// Of those, attempts with the same parameters.
+    #[serde(default)]
+    pub same_parameters: u32,
+    /// Of those, attempts on machines of the same class: with as many processors.
+    #[serde(default)]
+    pub same_machine: u32,
     /// Steps that would run and of whose activity nothing is known; they are counted as nothing.
     pub unknown: u32,
 }

@@ -1,6 +1,6 @@
 //! What a plan is computed from beside the run and its definition: what has become of the objects that
 //! the run stands on, of its source and of the activities that made them, and how long such steps took
-//! before.
+//! [before](crate::retry::history).
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::activity::hex;
+use crate::retry::history::History;
 use crate::retry::reuse::SourceIdentity;
-use crate::run::{Attempt, AttemptOutcome, Snapshot, StoreUrls};
+use crate::run::StoreUrls;
 
 /// What a check of an object found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,115 +104,6 @@ pub struct Installed {
     pub mends: bool,
 }
 
-/// How long attempts of an activity took.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
-    /// Half of them took no longer, in seconds.
-    pub p50_s: f64,
-    /// Nine in ten took no longer, in seconds.
-    pub p90_s: f64,
-    /// How many ran side by side, on average over the time in which any did; at least 1.
-    pub side_by_side: f64,
-    /// How many there were.
-    pub attempts: u32,
-}
-
-/// What is known of earlier runs of the same workflow.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct History {
-    /// How many.
-    pub runs: u32,
-    /// By activity, as `name@version`.
-    pub paces: BTreeMap<String, Pace>,
-}
-
-impl History {
-    /// What the heads of earlier runs say, and a run itself: attempts that succeeded, and among them those
-    /// from the start if there are any.
-    #[must_use]
-    pub fn of(earlier: &[Snapshot], own: &Snapshot) -> Self {
-        let mut tries: BTreeMap<&str, Vec<Vec<Try>>> = BTreeMap::new();
-        for snapshot in earlier.iter().chain([own]) {
-            let mut of_run: BTreeMap<&str, Vec<Try>> = BTreeMap::new();
-            for record in &snapshot.steps {
-                let made = record.attempts.iter().filter_map(Try::of);
-                of_run
-                    .entry(&record.step.activity)
-                    .or_default()
-                    .extend(made);
-            }
-            for (activity, of_run) in of_run {
-                tries.entry(activity).or_default().push(of_run);
-            }
-        }
-        let paces = tries.into_iter();
-        let paces = paces.filter_map(|(activity, runs)| Some((activity.to_owned(), pace(&runs)?)));
-        Self {
-            runs: u32::try_from(earlier.len()).unwrap_or(u32::MAX),
-            paces: paces.collect(),
-        }
-    }
-}
-
-/// An attempt that succeeded, by its beginning and its end.
-#[derive(Debug, Clone, Copy)]
-struct Try {
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    resumed: bool,
-}
-
-impl Try {
-    fn of(attempt: &Attempt) -> Option<Self> {
-        let succeeded = attempt.outcome == Some(AttemptOutcome::Succeeded);
-        let to = attempt.ended_at.filter(|_| succeeded)?;
-        Some(Self {
-            from: attempt.started_at,
-            to,
-            resumed: attempt.resumed_from.is_some(),
-        })
-    }
-
-    fn wall_s(&self) -> f64 {
-        (self.to - self.from).as_seconds_f64().max(0.0)
-    }
-}
-
-/// How long attempts of one activity took, by run. `None` if there were none.
-fn pace(runs: &[Vec<Try>]) -> Option<Pace> {
-    let all = || runs.iter().flatten();
-    let whole: Vec<f64> = all().filter(|it| !it.resumed).map(Try::wall_s).collect();
-    let mut walls = match whole.is_empty() {
-        true => all().map(Try::wall_s).collect(),
-        false => whole,
-    };
-    walls.sort_by(f64::total_cmp);
-    let (worked, elapsed) = runs.iter().fold((0.0, 0.0), |(worked, elapsed), of_run| {
-        let from = of_run.iter().map(|it| it.from).min();
-        let to = of_run.iter().map(|it| it.to).max();
-        let span = from
-            .zip(to)
-            .map_or(0.0, |(from, to)| (to - from).as_seconds_f64());
-        (
-            worked + of_run.iter().map(Try::wall_s).sum::<f64>(),
-            elapsed + span,
-        )
-    });
-    let side_by_side = if elapsed > 0.0 { worked / elapsed } else { 1.0 };
-    Some(Pace {
-        p50_s: quantile(&walls, 50)?,
-        p90_s: quantile(&walls, 90)?,
-        side_by_side: side_by_side.max(1.0),
-        attempts: u32::try_from(walls.len()).unwrap_or(u32::MAX),
-    })
-}
-
-/// The least of sorted values that so many percent of them do not exceed.
-fn quantile(sorted: &[f64], percent: usize) -> Option<f64> {
-    let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
-    sorted.get(place).copied()
-}
-
 /// What is known of the world when a plan is computed.
 #[derive(Debug, Clone, Default)]
 pub struct World {
@@ -237,10 +129,7 @@ impl World {
         source: Source::Unknown,
         found: None,
         activities: BTreeMap::new(),
-        history: History {
-            runs: 0,
-            paces: BTreeMap::new(),
-        },
+        history: History::NONE,
     };
 
     /// Keys of objects whose bytes are known to be wrong.

@@ -210,10 +210,12 @@ impl<R: Row> Cells<R> {
 
     fn usage(&self) -> Result<Option<Usage>, R::Error> {
         let memory = self.optional_number("max_rss_bytes")?;
+        let processors = self.optional_number("processors")?;
         let both = self.0.real("cpu_s")?.zip(memory);
         Ok(both.map(|(cpu_s, max_rss_bytes)| Usage {
             cpu_s,
             max_rss_bytes,
+            processors,
         }))
     }
 

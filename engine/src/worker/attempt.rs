@@ -1,7 +1,7 @@
 //! One attempt, from its claim to the report of how it ended.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge, histogram};
@@ -318,6 +318,10 @@ impl Attempt {
             }
         };
         let (artifacts, warnings, usage) = self.context.take_outcome();
+        let usage = Usage {
+            processors: processors(),
+            ..usage
+        };
         drop(self.scratch);
         let progress =
             Some(self.progress.get()).filter(|progress| *progress != Progress::default());
@@ -383,6 +387,16 @@ impl Attempt {
             }
         }
     }
+}
+
+/// Processors that this process may use.
+fn processors() -> Option<u32> {
+    static PROCESSORS: OnceLock<Option<u32>> = OnceLock::new();
+    let count = || {
+        let count = std::thread::available_parallelism().ok()?;
+        u32::try_from(count.get()).ok()
+    };
+    *PROCESSORS.get_or_init(count)
 }
 
 type TaskResult = Result<Done, ActivityError>;

@@ -284,6 +284,11 @@ impl Writing<'_> {
                     .map(|end| count(end.usage.max_rss_bytes))
                     .collect::<Vec<_>>(),
             )
+            .bind(
+                ends()
+                    .map(|end| end.usage.processors.map(narrow_count))
+                    .collect::<Vec<_>>(),
+            )
             .bind(errors?)
             .bind(self.now)
             .execute(&mut *self.connection)

@@ -88,6 +88,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "from checkpoint",
         include_str!("../../../migrations/postgres/0014_from_checkpoint.sql"),
     ),
+    (
+        15,
+        "processors",
+        include_str!("../../../migrations/postgres/0015_processors.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -330,6 +330,7 @@ pub(crate) struct AttemptCells<'a> {
     outcome: &'static str,
     cpu_s: f64,
     max_rss_bytes: u64,
+    processors: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failure>,
 }
@@ -342,6 +343,7 @@ impl<'a> AttemptCells<'a> {
             outcome: end.outcome.as_str(),
             cpu_s: end.usage.cpu_s,
             max_rss_bytes: end.usage.max_rss_bytes,
+            processors: end.usage.processors,
             error: end.error.as_ref(),
         }
     }

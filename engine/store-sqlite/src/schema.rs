@@ -78,6 +78,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "reuse",
         include_str!("../../../migrations/sqlite/0013_reuse.sql"),
     ),
+    (
+        14,
+        "processors",
+        include_str!("../../../migrations/sqlite/0014_processors.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -8,8 +8,8 @@ use super::{
 use crate::definition::Backoff;
 use crate::id::StepId;
 use crate::limits;
+use crate::retry::history::Pace;
 use crate::retry::policy;
-use crate::retry::world::Pace;
 use crate::run::StepRecord;
 
 /// When attempts would be made if each failed in a way that may pass.
@@ -77,16 +77,14 @@ struct Left {
 /// as far as they were before. `None` if nothing is known of any activity that would run.
 fn estimate(steps: &[PlannedStep], given: &Given<'_>) -> Option<Estimate> {
     let history = &given.world.history;
-    if history.paces.is_empty() {
+    if history.is_empty() {
         return None;
     }
     let left = left(steps, given);
     let mut basis = EstimateBasis {
         runs: history.runs,
-        attempts: 0,
-        unknown: 0,
+        ..EstimateBasis::default()
     };
-    let mut told = BTreeSet::new();
     let mut ends: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     for (name, definition) in &given.definition.steps {
         let begins = definition
@@ -98,15 +96,13 @@ fn estimate(steps: &[PlannedStep], given: &Given<'_>) -> Option<Estimate> {
         });
         if let Some(left) = left.get(name.as_str()) {
             let activity = definition.activity.to_string();
-            match history.paces.get(&activity) {
+            match history.pace(name, &activity) {
                 Some(pace) => {
                     p50 += left.takes(pace, pace.p50_s);
                     p90 += left.takes(pace, pace.p90_s);
-                    basis.attempts += if told.insert(activity) {
-                        pace.attempts
-                    } else {
-                        0
-                    };
+                    basis.attempts += pace.attempts;
+                    basis.same_parameters += pace.same_parameters;
+                    basis.same_machine += pace.same_machine;
                 }
                 None => basis.unknown += left.steps,
             }

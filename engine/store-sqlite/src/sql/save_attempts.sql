@@ -5,6 +5,7 @@ set
     ended_at = $2,
     cpu_s = a.value ->> 'cpu_s',
     max_rss_bytes = a.value ->> 'max_rss_bytes',
+    processors = a.value ->> 'processors',
     error = a.value -> 'error'
 from jsonb_each($1) as a
 where

@@ -531,6 +531,7 @@ fn failed(claim: &Claim, class: ErrorClass) -> Command {
         usage: Usage {
             cpu_s: 0.5,
             max_rss_bytes: 1 << 20,
+            processors: None,
         },
         warnings: Vec::new(),
     }

@@ -75,6 +75,7 @@ pub async fn a_snapshot_has_attempts_and_how_they_ended(on: Bench) {
     let usage = Usage {
         cpu_s: 15.25,
         max_rss_bytes: 412_000_000,
+        processors: Some(16),
     };
     on.complete_with(
         &job,

@@ -1,0 +1,3 @@
+-- Processors of the machine that an attempt ran on: its class, for estimates.
+alter table attempt add column processors integer
+    constraint attempt_processors check (processors >= 1);
