@@ -210,7 +210,8 @@ impl<R: Row> Cells<R> {
 
     fn usage(&self) -> Result<Option<Usage>, R::Error> {
         let memory = self.optional_number("max_rss_bytes")?;
-        let processors = self.optional_number("processors")?;
+        let processors = self.0.small("processors")?;
+        let processors = processors.and_then(|count| u32::try_from(count).ok());
         let both = self.0.real("cpu_s")?.zip(memory);
         Ok(both.map(|(cpu_s, max_rss_bytes)| Usage {
             cpu_s,
