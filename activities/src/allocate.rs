@@ -31,6 +31,7 @@ pub struct Input {
 /// The place in the media store that a run writes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-telecine-place" = true))]
 pub struct Allocation {
     /// Identity of the media.
     pub hash: String,

@@ -217,6 +217,7 @@ pub fn outputs_needed(view: &View, command: &Command) -> Vec<String> {
     match command {
         Command::Ready { node } => ready::references(view, node),
         Command::Finish => finish::references(view),
+        Command::Reopen { plan } => reopen::references(view, plan),
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! What is persisted of one execution of a workflow: run, node, step, attempt, event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -393,6 +393,10 @@ pub struct Amendments {
     /// Objects that steps are to make again, by key; until they have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub damaged: BTreeMap<StepId, Vec<String>>,
+    /// Steps that somebody left out, and nodes for all of their items; until somebody wants them back. Those
+    /// that are out because of them are not here.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub out: BTreeSet<StepId>,
 }
 
 impl Amendments {
@@ -400,6 +404,22 @@ impl Amendments {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Forgets what holds for a step that is to have another fate; of a whole node also what was set of
+    /// single items, which would be others.
+    pub(crate) fn forget(&mut self, step: &StepId) {
+        if step.item.is_some() {
+            self.damaged.remove(step);
+            self.out.remove(step);
+            return;
+        }
+        let others = |id: &StepId| id.node != step.node;
+        self.damaged.retain(|id, _| others(id));
+        self.out.retain(others);
+        let stays = |id: &StepId| id.item.is_none() || others(id);
+        self.set.retain(|id, _| stays(id));
+        self.attempts.retain(|id, _| stays(id));
     }
 
     /// Attempts that a step gets in this round, if that was changed.

@@ -389,7 +389,10 @@ impl Coordinator {
         let Computed { unmet, .. } = compute_checked(PlanId::generate(), given);
         match unmet.is_empty() {
             true => Ok(changes),
-            false => Err(PlanError::Edits(unmet.into_iter().map(refused).collect())),
+            false => {
+                let refused = unmet.into_iter().map(|it| refused(it, edits));
+                Err(PlanError::Edits(refused.collect()))
+            }
         }
     }
 }
@@ -402,10 +405,10 @@ fn unknown_definition(name: &str, why: String) -> PlanError {
     }])
 }
 
-fn refused(unmet: Unmet) -> EditError {
+fn refused(unmet: Unmet, edits: &Edits) -> EditError {
     EditError {
-        pointer: unmet.edit.pointer(),
-        code: "edit_impossible",
+        pointer: unmet.edit.place_in(edits),
+        code: unmet.code,
         message: unmet.why,
     }
 }

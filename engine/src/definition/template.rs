@@ -195,6 +195,22 @@ impl Template {
         }
     }
 
+    /// The parts that have expressions, each with its JSON pointer.
+    pub(crate) fn leaves(&self) -> Vec<(String, &Self)> {
+        match &self.0 {
+            Part::Literal(_) => Vec::new(),
+            Part::Expr(_) | Part::Text(_) => vec![(String::new(), self)],
+            Part::List(items) => {
+                let items = items.iter().enumerate();
+                leaves_below(items.map(|(n, item)| (n.to_string(), item)))
+            }
+            Part::Map(members) => {
+                let members = members.iter();
+                leaves_below(members.map(|(name, member)| (escape_pointer(name), member)))
+            }
+        }
+    }
+
     /// Every place where an expression names data.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.expressions().into_iter().flat_map(Expr::references)
@@ -231,6 +247,16 @@ impl Template {
             ),
         }
     }
+}
+
+fn leaves_below<'t>(
+    parts: impl Iterator<Item = (String, &'t Template)>,
+) -> Vec<(String, &'t Template)> {
+    let below = |(name, part): (String, &'t Template)| {
+        let leaves = part.leaves().into_iter();
+        leaves.map(move |(pointer, leaf)| (format!("/{name}{pointer}"), leaf))
+    };
+    parts.flat_map(below).collect()
 }
 
 impl Default for Template {
@@ -394,6 +420,19 @@ mod tests {
     fn a_mistake_is_located_in_the_string_around_the_expression() {
         let (_, span) = Template::parse_text("ab ${{  nope(1) }}").unwrap_err();
         assert_eq!(span, 8..12);
+    }
+
+    #[test]
+    fn the_parts_with_expressions_have_their_places() {
+        let template = json!({"a": ["x", "${{ input.a }}"], "b/c": "b ${{ input.b }}", "d": 1});
+        let template = Template::parse(&template).unwrap();
+        let leaves = template.leaves().into_iter();
+        let leaves: Vec<_> = leaves
+            .map(|(place, leaf)| (place, leaf.to_json()))
+            .collect();
+        let expected = [("/a/1", "${{ input.a }}"), ("/b~1c", "b ${{ input.b }}")];
+        let expected = expected.map(|(place, text)| (place.to_owned(), json!(text)));
+        assert_eq!(leaves, expected);
     }
 
     #[test]

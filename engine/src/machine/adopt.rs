@@ -43,6 +43,7 @@ pub(super) fn adopt(view: &mut View, definition: Arc<Definition>, header: Run) {
     let stays = |id: &StepId| definition.steps.contains_key(&id.node);
     amendments.set.retain(|id, _| stays(id));
     amendments.damaged.retain(|id, _| stays(id));
+    amendments.out.retain(stays);
     view.nodes = nodes;
     view.definition = definition;
     view.run.version = header.version;

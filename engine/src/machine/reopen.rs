@@ -1,14 +1,16 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::adopt::{adopt, header};
+use super::reading::{self, Reading};
+use super::ready;
 use super::settle::{self, Settled, settle_node, settle_step, settle_untouched};
 use super::{Facts, Rejected, View};
 use crate::definition::Definition;
 use crate::id::StepId;
-use crate::retry::edits::Edit;
+use crate::retry::edits::{Edit, RecordedEdit};
 use crate::retry::plan::{Action, PlannedStep, Reason, RetryPlan};
 use crate::run::{Amendments, Node, Run, RunStatus, Step, StepStatus};
 
@@ -25,14 +27,23 @@ pub(super) fn reopen(view: &mut View, plan: &RetryPlan, facts: &Facts) -> Result
     if let Some((definition, header)) = moves {
         adopt(view, definition, header);
     }
+    let left_out = plan
+        .edits
+        .iter()
+        .filter_map(|recorded| match &recorded.edit {
+            Edit::Skip { step, .. } => Some(step),
+            _ => None,
+        });
+    let left_out: BTreeSet<&StepId> = left_out.collect();
     let touched: Vec<&PlannedStep> = plan
         .steps
         .iter()
-        .filter(|step| is_touched(view, step))
+        .filter(|step| left_out.contains(&step.id) || is_touched(view, step))
         .collect();
     amend(view, plan, &touched);
+    let renewed = renewed(view, plan, facts)?;
     for step in touched {
-        reset(view, step)?;
+        reset(view, step, &renewed)?;
     }
     for (node, counts) in counts(view) {
         recount(view, &node, &counts)?;
@@ -73,24 +84,73 @@ fn told(view: &View, plan: &RetryPlan) -> Value {
     data
 }
 
-/// Whether a step is another one after the plan was executed.
+/// Whether a step is another one after the plan was executed. One that is out already stays as it is.
 fn is_touched(view: &View, step: &PlannedStep) -> bool {
-    step.runs() || is_by_operator(step) || goes_out(view, step)
+    match (step.action, step.reason) {
+        (Action::Skip, Reason::SkippedByOperator | Reason::ConditionFalse) => !is_out(view, step),
+        (_, Reason::SuppliedByOperator) => true,
+        _ => step.runs(),
+    }
 }
 
-/// Whether a step was part of the run, and stays out by the conditions of another definition.
-fn goes_out(view: &View, step: &PlannedStep) -> bool {
+fn is_out(view: &View, step: &PlannedStep) -> bool {
     let node = view.nodes.get(&step.id.node);
-    step.reason == Reason::ConditionFalse
-        && step.id.item.is_none()
-        && node.is_some_and(|node| node.status != StepStatus::Skipped)
+    let status = match step.id.item {
+        None => node.map(|node| node.status),
+        Some(_) => view.step(&step.id).map(|step| step.status),
+    };
+    status == Some(StepStatus::Skipped)
 }
 
-fn is_by_operator(step: &PlannedStep) -> bool {
-    matches!(
-        step.reason,
-        Reason::SkippedByOperator | Reason::SuppliedByOperator
-    )
+/// Lists some of whose items are to be given what their definition says again.
+fn renewed_lists<'p>(plan: &'p RetryPlan) -> impl Iterator<Item = &'p str> {
+    let unset = plan
+        .edits
+        .iter()
+        .filter_map(|recorded| match &recorded.edit {
+            Edit::Unset { step, .. } => Some(step.node.as_str()),
+            _ => None,
+        });
+    let unset: BTreeSet<&str> = unset.collect();
+    let mut lists: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| step.id.item.is_some() && unset.contains(step.id.node.as_str()))
+        .map(|step| step.id.node.as_str())
+        .collect();
+    lists.dedup();
+    lists.into_iter()
+}
+
+/// Names of the nodes whose outputs the expressions read that are evaluated again.
+pub(super) fn references(view: &View, plan: &RetryPlan) -> Vec<String> {
+    let lists = renewed_lists(plan);
+    let names: BTreeSet<String> = lists
+        .flat_map(|list| ready::references(view, list))
+        .collect();
+    names.into_iter().collect()
+}
+
+/// The inputs of the items of such lists. The needs of a list whose items are told apart stay as they are, and
+/// its definition says what it did: its items are the same.
+fn renewed(
+    view: &View,
+    plan: &RetryPlan,
+    facts: &Facts,
+) -> Result<BTreeMap<String, Vec<Value>>, Rejected> {
+    let read = |list: &str| {
+        let definition = view.definition_of(list)?;
+        let known = ready::known(view, facts);
+        match reading::read((list, definition), known, |_| Ok(())) {
+            Ok(Reading::Group(inputs)) => Ok((list.to_owned(), inputs)),
+            Ok(_) => Err(Rejected::Conflict(format!("{list} is no list any more"))),
+            Err(why) => Err(Rejected::Conflict(format!(
+                "the list of {list} cannot be read again: {}",
+                why.message
+            ))),
+        }
+    };
+    renewed_lists(plan).map(read).collect()
 }
 
 /// Changes what holds for the run as a whole: what a plan set stays set, how many attempts it grants is
@@ -106,6 +166,10 @@ fn amend(view: &mut View, plan: &RetryPlan, touched: &[&PlannedStep]) {
         match edit.clone() {
             Edit::Set { step, path, value } => {
                 amendments.set.entry(step).or_default().insert(path, value);
+            }
+            Edit::Unset { step, path } => {
+                let of_step = amendments.set.get_mut(&step);
+                of_step.map(|values| values.remove(&path));
             }
             Edit::Budget {
                 attempts,
@@ -125,10 +189,11 @@ fn amend(view: &mut View, plan: &RetryPlan, touched: &[&PlannedStep]) {
             | Edit::Definition { .. } => {}
         }
     }
+    amendments.set.retain(|_, values| !values.is_empty());
     for step in touched {
-        match step.id.item {
-            None => amendments.damaged.retain(|id, _| id.node != step.id.node),
-            Some(_) => _ = amendments.damaged.remove(&step.id),
+        amendments.forget(&step.id);
+        if step.reason == Reason::SkippedByOperator && step.because.is_empty() {
+            amendments.out.insert(step.id.clone());
         }
         if !step.damaged.is_empty() {
             amendments
@@ -168,7 +233,11 @@ fn check(view: &View, plan: &RetryPlan) -> Result<(), Rejected> {
 }
 
 /// Puts a step, or a whole node, back to where it can run.
-fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
+fn reset(
+    view: &mut View,
+    planned: &PlannedStep,
+    renewed: &BTreeMap<String, Vec<Value>>,
+) -> Result<(), Rejected> {
     let id = &planned.id;
     let fan_out = view.definition_of(&id.node)?.for_each.is_some();
     if fan_out && id.item.is_none() {
@@ -183,8 +252,19 @@ fn reset(view: &mut View, planned: &PlannedStep) -> Result<(), Rejected> {
         step.checkpoint = None;
         step.checkpoint_failures = 0;
     }
-    let input = step.input.as_mut().filter(|_| fan_out);
-    let set = input.map_or(Ok(()), |input| amendments.apply(id, input));
+    let again = renewed.get(&id.node).zip(id.item);
+    let again = again.filter(|_| planned.reason == Reason::ParamsChanged);
+    let set = match again.map(|(inputs, item)| inputs.get(item as usize)) {
+        Some(Some(input)) => {
+            step.input = Some(input.clone());
+            Ok(())
+        }
+        Some(None) => Err("its list is shorter now".to_owned()),
+        None => {
+            let input = step.input.as_mut().filter(|_| fan_out);
+            input.map_or(Ok(()), |input| amendments.apply(id, input))
+        }
+    };
     view.amendments = amendments;
     set.map_err(|why| Rejected::Conflict(format!("{id} cannot have what is set: {why}")))?;
     if planned.action != Action::Resume {
@@ -229,18 +309,11 @@ fn settle_by_operator(
     };
     match planned.reason {
         Reason::SkippedByOperator if planned.because.is_empty() => {
-            let Some(recorded) = of_step(|edit| matches!(edit, Edit::Skip { .. })) else {
-                return Ok(());
-            };
-            let why = match &recorded.edit {
-                Edit::Skip { why, .. } => why,
-                _ => return Ok(()),
-            };
-            leave_out(
-                view,
-                &planned.id,
-                (format!("left out by {}: {why}", recorded.by), facts),
-            )
+            let recorded = of_step(|edit| matches!(edit, Edit::Skip { .. }));
+            match recorded.and_then(RecordedEdit::left_out) {
+                Some(why) => leave_out(view, &planned.id, (why, facts)),
+                None => Ok(()),
+            }
         }
         Reason::SuppliedByOperator => {
             let Some(recorded) = of_step(|edit| matches!(edit, Edit::Supply { .. })) else {

@@ -34,6 +34,9 @@ pub struct Edits {
     /// Values in the input of steps, by JSON pointer. They hold in every later round as well.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Values that plans executed earlier set in the input of steps, and that hold no more: JSON pointers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unset: BTreeMap<String, Vec<String>>,
     /// How many attempts steps get in the next round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -111,6 +114,13 @@ pub enum Edit {
         /// The value.
         value: Value,
     },
+    /// A value in the input of a step that was set, and is what the definition says again.
+    Unset {
+        /// The step, or all items of it, as it was named when the value was set.
+        step: StepId,
+        /// JSON pointer of the value.
+        path: String,
+    },
     /// Attempts of the next round.
     Budget {
         /// How many.
@@ -146,7 +156,8 @@ impl Edit {
             Self::Force { step }
             | Self::Skip { step, .. }
             | Self::Supply { step, .. }
-            | Self::Set { step, .. } => Some(step),
+            | Self::Set { step, .. }
+            | Self::Unset { step, .. } => Some(step),
             Self::Budget { step, .. } => step.as_ref(),
             Self::Queue { .. } | Self::Priority { .. } | Self::Definition { .. } => None,
         }
@@ -166,10 +177,42 @@ impl Edit {
             Self::Set { step, path, .. } => {
                 format!("{}/{}", of("set", step), escape_pointer(path))
             }
+            Self::Unset { step, .. } => of("unset", step),
             Self::Budget { .. } => "/budget".to_owned(),
             Self::Queue { .. } => "/queue".to_owned(),
             Self::Priority { .. } => "/priority".to_owned(),
             Self::Definition { .. } => "/definition".to_owned(),
+        }
+    }
+
+    /// The same with the number of the list's item.
+    pub(crate) fn place_in(&self, edits: &Edits) -> String {
+        let is_meant = |text: &str| text.parse::<StepId>().ok().as_ref() == self.step();
+        let place = match self {
+            Self::Force { .. } => edits.force.iter().position(|step| is_meant(step)),
+            Self::Skip { .. } => edits.skip.iter().position(|skip| is_meant(&skip.step)),
+            Self::Unset { path, .. } => {
+                let mut steps = edits.unset.iter();
+                let paths = steps
+                    .find(|(step, _)| is_meant(step))
+                    .map(|(_, paths)| paths);
+                paths.and_then(|paths| paths.iter().position(|it| it == path))
+            }
+            _ => None,
+        };
+        match place {
+            Some(place) => format!("{}/{place}", self.pointer()),
+            None => self.pointer(),
+        }
+    }
+}
+
+impl RecordedEdit {
+    /// Who leaves a step out, and why; `None` of other edits.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        match &self.edit {
+            Edit::Skip { why, .. } => Some(format!("left out by {}: {why}", self.by)),
+            _ => None,
         }
     }
 }

@@ -6,6 +6,9 @@ mod adopted;
 mod compute;
 mod digest;
 mod edited;
+mod entries;
+mod moot;
+mod output;
 mod prospect;
 mod warnings;
 
@@ -145,6 +148,9 @@ pub struct PlannedStep {
     /// Steps that are the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<StepId>,
+    /// Who left it out, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Its last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,

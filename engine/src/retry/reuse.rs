@@ -250,6 +250,7 @@ impl Marks {
             root: schema,
             seen: HashSet::new(),
             marks: Self::default(),
+            any: false,
         };
         looking.at(schema, input, "");
         let mut marks = looking.marks;
@@ -261,11 +262,85 @@ impl Marks {
     }
 }
 
+/// Where a value of that schema has a [`PLACE`], also one that is no text.
+#[must_use]
+pub(crate) fn places(schema: &Value, value: &Value) -> Vec<String> {
+    let mut looking = Looking {
+        root: schema,
+        seen: HashSet::new(),
+        marks: Marks::default(),
+        any: true,
+    };
+    looking.at(schema, value, "");
+    let mut places = looking.marks.places;
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// Whether a pointer leads to a [`PLACE`] of a schema, into one, or to what has one in it.
+#[must_use]
+pub(crate) fn touches_place(schema: &Value, pointer: &str) -> bool {
+    let mut reached = vec![schema];
+    for name in pointer.split('/').skip(1) {
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let all = with_alternatives(schema, reached);
+        if all.iter().any(|it| is_place(it)) {
+            return true;
+        }
+        reached = all.iter().flat_map(|it| inside(it, &name)).collect();
+    }
+    let mut seen: HashSet<*const Value> = HashSet::new();
+    while !reached.is_empty() {
+        let all = with_alternatives(schema, reached);
+        if all.iter().any(|it| is_place(it)) {
+            return true;
+        }
+        let new = all.into_iter().filter(|it| seen.insert(*it));
+        reached = new.flat_map(parts).collect();
+    }
+    false
+}
+
+fn is_place(schema: &Value) -> bool {
+    schema.get(PLACE) == Some(&true.into())
+}
+
+/// Schemas, and all that say something of the same values.
+fn with_alternatives<'a>(root: &'a Value, schemas: Vec<&'a Value>) -> Vec<&'a Value> {
+    let mut seen: HashSet<*const Value> = HashSet::new();
+    let (mut all, mut left) = (Vec::new(), schemas);
+    while let Some(schema) = left.pop() {
+        if seen.insert(schema) {
+            all.push(schema);
+            left.extend(alternatives(root, schema));
+        }
+    }
+    all
+}
+
+/// What a schema says of a member, or of an item.
+fn inside<'a>(schema: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    let known = schema.get("properties").and_then(|known| known.get(name));
+    let member = known.or_else(|| schema.get("additionalProperties"));
+    member.into_iter().chain(schema.get("items"))
+}
+
+/// What a schema says of anything in its values.
+fn parts(schema: &Value) -> impl Iterator<Item = &Value> {
+    let members = schema.get("properties").and_then(Value::as_object);
+    let members = members.into_iter().flat_map(serde_json::Map::values);
+    let others = ["additionalProperties", "items"].into_iter();
+    members.chain(others.filter_map(|name| schema.get(name)))
+}
+
 struct Looking<'a> {
     root: &'a Value,
     /// Parts of the schema and the places where they were applied: a schema may refer to itself.
     seen: HashSet<(*const Value, String)>,
     marks: Marks,
+    /// Whether what is no text may be marked too.
+    any: bool,
 }
 
 impl<'a> Looking<'a> {
@@ -274,7 +349,8 @@ impl<'a> Looking<'a> {
         if !holds_text || !self.seen.insert((schema, pointer.to_owned())) {
             return;
         }
-        let is_marked = |mark: &str| value.is_string() && schema.get(mark) == Some(&true.into());
+        let markable = self.any || value.is_string();
+        let is_marked = |mark: &str| markable && schema.get(mark) == Some(&true.into());
         if is_marked(PLACE) {
             self.marks.places.push(pointer.to_owned());
         }

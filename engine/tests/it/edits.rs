@@ -1,6 +1,8 @@
 //! Retry plans that somebody changes, proves and executes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod rounds;
+
 use std::sync::Arc;
 
 use serde_json::json;

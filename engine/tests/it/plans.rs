@@ -24,6 +24,7 @@ struct Told {
     mended: u64,
     edits: u64,
     moved: u64,
+    refused: u64,
     succeeded: u64,
 }
 
@@ -34,6 +35,7 @@ impl Told {
         self.mended += u64::from(report.mended);
         self.edits += u64::from(report.edits);
         self.moved += u64::from(report.moved);
+        self.refused += u64::from(report.refused);
         self.succeeded += u64::from(report.status == telecine_engine::run::RunStatus::Succeeded);
     }
 }
@@ -70,6 +72,7 @@ fn what_is_executed_is_what_was_planned() {
                 told.mended += mine.mended;
                 told.edits += mine.edits;
                 told.moved += mine.moved;
+                told.refused += mine.refused;
                 told.succeeded += mine.succeeded;
             });
         }
@@ -82,6 +85,7 @@ fn what_is_executed_is_what_was_planned() {
         told.mended,
         told.edits,
         told.moved,
+        told.refused,
         told.succeeded,
     ];
     assert!(

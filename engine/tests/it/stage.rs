@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::edits::rounds::Place;
 use crate::reuse::Page;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -424,6 +425,7 @@ impl Stage {
         let mut registry = Registry::default();
         registry.register(Act(tool)).expect("registered once");
         registry.register(Page(tool)).expect("registered once");
+        registry.register(Place).expect("registered once");
         let parts = WorkerParts {
             store: store.clone(),
             committer: committer.clone(),
@@ -504,16 +506,30 @@ impl Stage {
 
     /// A version of a workflow whose `steps` are given as YAML flow text.
     pub(crate) fn define(&self, version: u32, steps: &str) -> Definition {
+        self.define_giving((version, steps), "{}")
+    }
+
+    /// The same with an output.
+    pub(crate) fn define_giving(&self, (version, steps): (u32, &str), output: &str) -> Definition {
         let text = format!(
             "workflow: test:act\nversion: {version}\ninput: {{type: object, properties: {{source: {{type: string}}}}}}\n\
-             steps:\n{steps}\noutput: {{}}\n"
+             steps:\n{steps}\noutput: {output}\n"
         );
         validate(&text, self.parts.registry.as_ref()).unwrap_or_else(|errors| panic!("{errors:?}"))
     }
 
     /// Submits a workflow with an input of text members.
     pub(crate) async fn submit_with(&self, steps: &str, input: Value) -> RunId {
-        let definition = self.define(1, steps);
+        self.submit_definition(self.define(1, steps), input).await
+    }
+
+    /// Submits a workflow with an output.
+    pub(crate) async fn submit_giving(&self, steps: &str, output: &str) -> RunId {
+        let definition = self.define_giving((1, steps), output);
+        self.submit_definition(definition, json!({})).await
+    }
+
+    async fn submit_definition(&self, definition: Definition, input: Value) -> RunId {
         let url = format!("file://{}", self.home.root.path().display());
         let submission = Submission {
             definition: Arc::new(definition),

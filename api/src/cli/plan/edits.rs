@@ -25,6 +25,9 @@ pub(in crate::cli) struct EditFlags {
     /// Give a step another value at a path of its input: `encode/rungs/0/height=240`, as JSON or as text
     #[arg(long, value_name = "STEP/PATH=VALUE")]
     set: Vec<String>,
+    /// Withdraw a value that an earlier plan has set: `encode/rungs/0/height`
+    #[arg(long, value_name = "STEP/PATH")]
+    unset: Vec<String>,
     /// Attempts that each step gets which runs
     #[arg(long, value_name = "N")]
     budget: Option<u32>,
@@ -69,6 +72,16 @@ impl EditFlags {
         for flag in &self.set {
             set(&mut edits, flag)?;
         }
+        for flag in &self.unset {
+            let (step, path) = place(flag, "--unset", "STEP/PATH")?;
+            let paths = members(&mut edits, "unset")?
+                .entry(step)
+                .or_insert_with(|| json!([]));
+            let paths = paths
+                .as_array_mut()
+                .ok_or_else(|| wrong("unset", "lists by step"))?;
+            paths.push(Value::from(path));
+        }
         if let Some(attempts) = self.budget {
             edits.insert("budget".to_owned(), json!({"attempts": attempts}));
         }
@@ -103,14 +116,22 @@ fn supplied(text: &str) -> Result<Value, CliError> {
 
 /// `STEP/PATH=VALUE`: the path is a JSON pointer into the input of the step.
 fn set(edits: &mut Map<String, Value>, flag: &str) -> Result<(), CliError> {
-    let (place, text) = split(flag, "--set", "STEP/PATH=VALUE")?;
-    let Some((step, path)) = place.split_once('/') else {
-        let why = "name the member of the step's input too: STEP/PATH=VALUE";
-        return Err(CliError::usage(format!("--set {flag}: {why}")));
-    };
+    let form = "STEP/PATH=VALUE";
+    let (named, text) = split(flag, "--set", form)?;
+    let (step, path) = place(named, "--set", form)?;
     let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
-    members(members(edits, "set")?, step)?.insert(format!("/{path}"), value);
+    members(members(edits, "set")?, step)?.insert(path, value);
     Ok(())
+}
+
+/// The step and the JSON pointer of `STEP/PATH`.
+fn place<'a>(named: &'a str, flag: &str, form: &str) -> Result<(&'a str, String), CliError> {
+    match named.split_once('/') {
+        Some((step, path)) => Ok((step, format!("/{path}"))),
+        None => Err(CliError::usage(format!(
+            "{flag} {named}: name the member of the step's input too: {form}"
+        ))),
+    }
 }
 
 fn list<'a>(edits: &'a mut Map<String, Value>, name: &str) -> Result<&'a mut Vec<Value>, CliError> {
@@ -147,6 +168,7 @@ mod tests {
             skip: texts(&["sprites=nobody seeks = nobody looks"]),
             supply: texts(&[r#"plan={"chunks": []}"#]),
             set: texts(&["encode/rungs/0/height=240", "encode[3]/video/codec=h264"]),
+            unset: texts(&["preview/options/width", "preview/options/fps"]),
             budget: Some(5),
             queue: Some("critical".to_owned()),
             priority: Some(-7),
@@ -158,6 +180,7 @@ mod tests {
             "skip": [{"step": "sprites", "why": "nobody seeks = nobody looks"}],
             "supply": {"plan": {"chunks": []}},
             "set": {"encode": {"/rungs/0/height": 240}, "encode[3]": {"/video/codec": "h264"}},
+            "unset": {"preview": ["/options/width", "/options/fps"]},
             "budget": {"attempts": 5}, "queue": "critical", "definition": "video:full@4", "priority": -7,
         });
         assert_eq!(flags.read(), Ok(edits));
@@ -204,6 +227,12 @@ mod tests {
             ..EditFlags::default()
         };
         refused(flags, "name the member");
+        let unset = texts(&["encode"]);
+        let flags = EditFlags {
+            unset,
+            ..EditFlags::default()
+        };
+        refused(flags, "--unset encode: name the member");
         let supply = texts(&["plan=later"]);
         let flags = EditFlags {
             supply,

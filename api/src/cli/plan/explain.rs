@@ -140,6 +140,9 @@ fn step_text(plan: &RetryPlan, step: &PlannedStep) -> String {
             error.message, error.class, error.code
         );
     }
+    if let Some(why) = &step.why {
+        let _ = writeln!(text, "  {why}");
+    }
     for cause in chain(plan, step) {
         let reason = json_name(&cause.reason);
         let _ = writeln!(

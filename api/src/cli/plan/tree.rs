@@ -266,6 +266,7 @@ fn note(step: &PlannedStep) -> String {
     let mut parts = Vec::new();
     parts.extend(made_again(&step.damaged));
     parts.extend(checkpoint.as_ref().map(from_checkpoint));
+    parts.extend(step.why.clone());
     let error = step.error.as_ref();
     parts.extend(error.map(|error| format!("{}: {}", error.code, error.message)));
     parts.extend(causes(step).map(|causes| format!("after {causes}")));

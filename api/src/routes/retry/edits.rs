@@ -26,6 +26,9 @@ pub(crate) struct EditRequest {
     /// By step and JSON pointer into its input, another value.
     #[schema(value_type = Option<std::collections::HashMap<String, Object>>)]
     set: BTreeMap<String, Map<String, Value>>,
+    /// By step, JSON pointers of values that plans executed earlier set: they are what the definition says again.
+    #[schema(value_type = Option<std::collections::HashMap<String, Vec<String>>>)]
+    unset: BTreeMap<String, Vec<String>>,
     /// How many attempts steps get.
     #[schema(inline)]
     budget: Option<BudgetRequest>,
@@ -95,6 +98,7 @@ impl From<EditRequest> for Edits {
             set: set
                 .map(|(step, values)| (step, values.into_iter().collect()))
                 .collect(),
+            unset: request.unset,
             budget: request.budget.map(|it| Budget {
                 attempts: it.attempts,
                 step: it.step,

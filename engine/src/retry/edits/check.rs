@@ -14,6 +14,7 @@ use crate::id::StepId;
 use crate::limits;
 use crate::queue::Queue;
 use crate::retry::adoption::Adoption;
+use crate::retry::reuse::{places, touches_place};
 use crate::run::{Snapshot, Step};
 
 /// Something in [`Edits`] that cannot work.
@@ -56,6 +57,7 @@ pub(crate) fn check(edits: &Edits, against: &Checked<'_>) -> Result<Vec<Edit>, V
     checker.skip(edits);
     checker.supply(edits);
     checker.set(edits);
+    checker.unset(edits);
     checker.run(edits);
     checker.conflicts();
     if checker.errors.is_empty() {
@@ -105,12 +107,14 @@ enum Asked {
     Skip,
     Supply,
     Set,
+    Unset,
 }
 
 impl Asked {
     /// Whether two may be asked of the same step.
     fn goes_with(self, other: Self) -> bool {
-        matches!(self, Self::Force | Self::Set) && matches!(other, Self::Force | Self::Set)
+        let runs = |it| matches!(it, Self::Force | Self::Set | Self::Unset);
+        runs(self) && runs(other)
     }
 }
 
@@ -126,7 +130,8 @@ impl<'a> Checker<'a> {
     /// How many there are, and how large.
     fn whole(&mut self, edits: &Edits) {
         let set: usize = edits.set.values().map(BTreeMap::len).sum();
-        let count = edits.force.len() + edits.skip.len() + edits.supply.len() + set;
+        let unset: usize = edits.unset.values().map(Vec::len).sum();
+        let count = edits.force.len() + edits.skip.len() + edits.supply.len() + set + unset;
         if count > limits::EDITS_PER_PLAN {
             let message = format!(
                 "{count} edits are too many; the limit EDITS_PER_PLAN is {}",
@@ -186,8 +191,42 @@ impl<'a> Checker<'a> {
                 continue;
             };
             self.output(&step, output, &place);
+            self.supplied_place(&step, output, &place);
             let output = output.clone();
             self.changes.push(Edit::Supply { step, output });
+        }
+    }
+
+    /// Where a job writes to is its own: a place that is supplied is the one that the step gave.
+    fn supplied_place(&mut self, step: &StepId, output: &Value, place: &str) {
+        let schema = self.schema(step, |registry, name, version| {
+            registry.output_schema(name, version)
+        });
+        let Some(schema) = schema.filter(|schema| touches_place(schema, "")) else {
+            return;
+        };
+        let records = self.against.snapshot.steps.iter();
+        let records = records.filter(|record| record.step.id.node == step.node);
+        let gave: BTreeMap<&StepId, &Value> = records
+            .filter_map(|record| Some((&record.step.id, record.step.output.as_ref()?)))
+            .collect();
+        let outputs = match output.as_array().filter(|_| self.is_list(step)) {
+            Some(items) => (0..)
+                .zip(items)
+                .map(|(n, item)| (format!("{place}/{n}"), StepId::item(&step.node, n), item))
+                .collect(),
+            None => vec![(place.to_owned(), step.clone(), output)],
+        };
+        for (place, step, output) in outputs {
+            for pointer in places(&schema, output) {
+                let before = gave.get(&step).and_then(|before| before.pointer(&pointer));
+                if before != output.pointer(&pointer) {
+                    let message = format!(
+                        "{step} says where the job writes to: only the step itself finds a place that is no other job's"
+                    );
+                    self.refuse(&format!("{place}{pointer}"), "place_fixed", message);
+                }
+            }
         }
     }
 
@@ -290,6 +329,38 @@ impl<'a> Checker<'a> {
                     known.join(", ")
                 );
                 self.refuse(&pointer, "unknown_path", message);
+            } else if schema.as_ref().is_some_and(|it| touches_place(it, path)) {
+                let message = format!(
+                    "{path} says where {step} writes to: that is a place of this job, and no edit gives it another"
+                );
+                self.refuse(&pointer, "place_fixed", message);
+            }
+        }
+    }
+
+    /// Values that hold no more.
+    fn unset(&mut self, edits: &Edits) {
+        for (text, paths) in &edits.unset {
+            let place = format!("/unset/{}", escape(text));
+            let Some(step) = self.step(text, (&place, Asked::Unset)) else {
+                continue;
+            };
+            let known = self.against.snapshot.amendments.set.get(&step);
+            if paths.is_empty() {
+                let message = "nothing is named: name what was set, as /name".to_owned();
+                self.refuse(&place, "bad_path", message);
+            }
+            for (n, path) in paths.iter().enumerate() {
+                let pointer = format!("{place}/{n}");
+                let set = edits.set.get(text);
+                if set.is_some_and(|values| values.contains_key(path)) {
+                    let message = format!("{step} cannot have {path} set and withdrawn at once");
+                    self.refuse(&pointer, "conflicting_edits", message);
+                } else if known.is_none_or(|values| !values.contains_key(path)) {
+                    self.refuse(&pointer, "not_set", not_set(&step, path, known));
+                }
+                let (step, path) = (step.clone(), path.clone());
+                self.changes.push(Edit::Unset { step, path });
             }
         }
     }
@@ -467,6 +538,24 @@ impl<'a> Checker<'a> {
     ) -> Option<Value> {
         let activity = &self.definition_of(step)?.activity;
         which(self.against.registry, &activity.name, activity.version)
+    }
+}
+
+/// That an earlier round set nothing there, and what it did set.
+fn not_set(step: &StepId, path: &str, known: Option<&BTreeMap<String, Value>>) -> String {
+    let set: Vec<&str> = known
+        .into_iter()
+        .flatten()
+        .map(|(path, _)| path.as_str())
+        .collect();
+    match set.is_empty() {
+        true => {
+            format!("no earlier round set anything of {step}: what this plan sets, leave out of it")
+        }
+        false => format!(
+            "no earlier round set {path} of {step}; it set {}",
+            set.join(", ")
+        ),
     }
 }
 

@@ -30,7 +30,7 @@ impl Planner<'_> {
         asked: Asked,
     ) -> Option<PlannedStep> {
         let differs = self.adoption?.differs(&node.name);
-        let by_operator = asked.force || asked.set;
+        let by_operator = asked.runs();
         if !differs.any() || (by_operator && definition.for_each.is_none()) {
             return None;
         }
@@ -138,7 +138,7 @@ impl Planner<'_> {
     }
 
     /// What the expressions of a node say, the needs of which are all settled and stay so.
-    fn read(&self, name: &str, definition: &StepDef) -> Result<Reading, Failure> {
+    pub(super) fn read(&self, name: &str, definition: &StepDef) -> Result<Reading, Failure> {
         let skipped = definition.needs.iter().any(|need| {
             let node = self.nodes.get(need.step.as_str());
             !need.any && node.is_some_and(|node| node.status == StepStatus::Skipped)
@@ -161,20 +161,24 @@ impl Planner<'_> {
     }
 
     /// What a settled node gave.
-    fn output(&self, name: &str) -> Value {
-        let output = |record: &StepRecord| match record.step.status {
-            StepStatus::Succeeded => record.step.output.clone().unwrap_or_default(),
-            _ => Value::Null,
-        };
+    pub(super) fn output(&self, name: &str) -> Value {
         let Some(node) = self.nodes.get(name) else {
             return Value::Null;
         };
         let records: Vec<&StepRecord> = self.steps_of(name).collect();
         match (node.total, records.as_slice()) {
             (None, _) => Value::Null,
-            (_, [only]) if only.step.id.item.is_none() => output(only),
-            (_, items) => items.iter().map(|record| output(record)).collect(),
+            (_, [only]) if only.step.id.item.is_none() => output_of(only),
+            (_, items) => items.iter().map(|record| output_of(record)).collect(),
         }
+    }
+}
+
+/// What a settled step gave.
+pub(super) fn output_of(record: &StepRecord) -> Value {
+    match record.step.status {
+        StepStatus::Succeeded => record.step.output.clone().unwrap_or_default(),
+        _ => Value::Null,
     }
 }
 

@@ -14,12 +14,16 @@ use super::{
 use crate::activity::{ErrorClass, compat};
 use crate::definition::{Definition, OnFailure, StepDef};
 use crate::id::{PlanId, StepId};
+use crate::machine::reading::Reading;
 use crate::retry::adoption::Adoption;
 use crate::retry::edits::{Edit, EditError, RecordedEdit};
 use crate::retry::policy::{OBJECT_ARCHIVED, OBJECT_MISSING, PART_OF_THE_JOB};
 use crate::retry::reuse;
 use crate::retry::world::{Identity, Source, Verdict, World, fingerprint};
 use crate::run::{Failure, Node, Run, Snapshot, StepRecord, StepStatus};
+
+/// Why an edit cannot be followed as it is given.
+const EDIT_IMPOSSIBLE: &str = "edit_impossible";
 
 /// What a plan is computed from.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +59,8 @@ impl<'a> Given<'a> {
 pub(crate) struct Unmet {
     /// The edit.
     pub(crate) edit: Edit,
+    /// What kind of obstacle, `snake_case`.
+    pub(crate) code: &'static str,
     /// Why, as one sentence.
     pub(crate) why: String,
 }
@@ -104,6 +110,7 @@ fn unmet(edits: &[RecordedEdit], errors: &[EditError]) -> Vec<Unmet> {
     let of_each = edit.into_iter().flat_map(|edit| {
         errors.iter().map(|error| Unmet {
             edit: edit.clone(),
+            code: error.code,
             why: error.message.clone(),
         })
     });
@@ -119,6 +126,10 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
         .iter()
         .flat_map(|(name, definition)| planner.plan_node(name, definition))
         .collect();
+    let goes_out = planner.fates.values().any(|fate| *fate == Fate::Out);
+    let unmade = planner.unmade(&steps);
+    planner.blame(&unmade, &steps);
+    let told = planner.told(&steps);
     let unmet = planner.unmet;
     let run = &given.snapshot.run;
     let basis = Basis {
@@ -129,7 +140,9 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
     let changes = adoption.map(|adoption| adoption.changes.clone());
     let identity = identity(&seen, changes.is_some());
     let stranded = changes.is_some() && identity.is_none();
-    let executable = !stranded && is_executable(&steps, (given.edits, changes.is_some()));
+    let executable = !stranded
+        && unmade.failing.is_empty()
+        && is_executable(&steps, (given.edits, changes.is_some() || goes_out));
     let digest = Essence::of(&basis, &steps)
         .with(given.edits, identity.as_ref())
         .becoming(changes.as_ref())
@@ -141,7 +154,11 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
         state: PlanState::Proposed,
         executable,
         summary: prospect::summarise(&steps, &seen),
-        warnings: warnings::warnings((&steps, executable), (&seen, stranded), &unmet),
+        warnings: warnings::warnings(
+            (&steps, executable),
+            (&seen, stranded),
+            (&unmade, &unmet, &told),
+        ),
         basis,
         steps,
         edits: given.edits.to_vec(),
@@ -201,6 +218,9 @@ enum Fate {
     Changes,
     /// It stays out, and did not before.
     Out,
+    /// It stays out as before: nothing changes for those that can do without it, and the others stay
+    /// out too.
+    Absent,
     /// It cannot run.
     Blocked,
 }
@@ -228,11 +248,11 @@ pub(super) struct Planner<'a> {
     pub(super) adoption: Option<&'a Adoption>,
     pub(super) nodes: BTreeMap<&'a str, &'a Node>,
     records: BTreeMap<&'a str, Vec<&'a StepRecord>>,
-    wanted: Wanted<'a>,
+    pub(super) wanted: Wanted<'a>,
     fates: BTreeMap<&'a str, Fate>,
-    /// Nodes that are left out by a condition, and were not before.
+    /// Nodes that are out by a condition.
     shut: BTreeSet<&'a str>,
-    unmet: Vec<Unmet>,
+    pub(super) unmet: Vec<Unmet>,
 }
 
 impl<'a> Planner<'a> {
@@ -256,83 +276,155 @@ impl<'a> Planner<'a> {
             return Vec::new();
         };
         let asked = self.wanted.of_node(name);
-        let (steps, fate) = match self.upstream(definition) {
-            _ if asked.skip => left_out(node, Reason::SkippedByOperator),
-            _ if asked.supply => {
-                let supplied = group(
-                    node,
-                    Decision::of(Action::Reuse, Reason::SuppliedByOperator),
-                );
-                (vec![supplied], Fate::Changes)
+        let by_operator = || {
+            let out = Decision::of(Action::Skip, Reason::SkippedByOperator);
+            PlannedStep {
+                why: self.why(&StepId::single(name), node.reason.as_deref()),
+                ..group(node, out)
             }
+        };
+        let steps = match self.upstream(definition) {
+            _ if asked.skip => vec![by_operator()],
+            _ if asked.supply => {
+                let supplied = Decision::of(Action::Reuse, Reason::SuppliedByOperator);
+                vec![group(node, supplied)]
+            }
+            _ if self.stays_out(node, asked) => vec![by_operator()],
             (Fate::Blocked, because) => {
                 let blocked = Decision::of(Action::Blocked, Reason::UpstreamBlocked);
-                (vec![group(node, blocked).due_to(because)], Fate::Blocked)
+                vec![group(node, blocked).due_to(because)]
             }
-            (Fate::Out, because) => {
-                let reason = self.out_by(&because);
-                if reason == Reason::ConditionFalse {
-                    self.shut.insert(name);
-                }
-                let (mut steps, fate) = left_out(node, reason);
-                steps
-                    .iter_mut()
-                    .for_each(|step| step.because.clone_from(&because));
-                (steps, fate)
-            }
-            (Fate::Changes, because) => {
-                let step = self.read_anew(node, definition).due_to(because);
-                let fate = fate_of(std::slice::from_ref(&step));
-                (vec![step], fate)
-            }
-            (Fate::Kept, _) => match self.by_definition((node, definition), asked) {
-                Some(step) if step.action == Action::Skip => {
-                    self.shut.insert(name);
-                    (vec![step], Fate::Out)
-                }
-                anew => {
-                    let steps = match anew {
-                        Some(step) => vec![step],
-                        None => self.plan_steps(node, definition),
-                    };
-                    let fate = fate_of(&steps);
-                    (steps, fate)
-                }
-            },
+            (Fate::Out, because) => vec![self.out_with(node, because)],
+            (Fate::Absent, because) => self.behind_absent((node, definition), because),
+            (Fate::Changes, because) => vec![self.read_anew(node, definition).due_to(because)],
+            (Fate::Kept, _) => self.as_it_is((node, definition), asked),
         };
+        let fate = self.fate_of(node, &steps);
+        if is_out(&steps) && steps[0].reason == Reason::ConditionFalse {
+            self.shut.insert(name);
+        }
         self.note_unmet(name, &steps);
         self.fates.insert(name, fate);
         steps
     }
 
-    /// Why a step is left out together with others that it needs.
-    fn out_by(&self, because: &[StepId]) -> Reason {
+    /// Whether somebody left a node out in an earlier round, and nobody wants it back.
+    fn stays_out(&self, node: &Node, asked: Asked) -> bool {
+        let out = &self.given.snapshot.amendments.out;
+        out.contains(&StepId::single(&node.name)) && !asked.runs()
+    }
+
+    /// A node that is left out together with others that it needs.
+    fn out_with(&self, node: &Node, because: Vec<StepId>) -> PlannedStep {
         let by_condition = |id: &StepId| self.shut.contains(id.node.as_str());
-        match because.iter().all(by_condition) {
+        let reason = match because.iter().all(by_condition) {
             true => Reason::ConditionFalse,
             false => Reason::SkippedByOperator,
+        };
+        group(node, Decision::of(Action::Skip, reason)).due_to(because)
+    }
+
+    /// A node that needs others which stay out as before. One that has a result all the same, because
+    /// somebody supplied it, keeps it; it can be nothing but left out when it is to run.
+    fn behind_absent(
+        &self,
+        (node, definition): (&Node, &StepDef),
+        because: Vec<StepId>,
+    ) -> Vec<PlannedStep> {
+        if node.status == StepStatus::Succeeded {
+            let kept = self.as_it_is((node, definition), Asked::default());
+            if !kept.iter().any(PlannedStep::runs) {
+                return kept;
+            }
         }
+        vec![self.out_with(node, because)]
+    }
+
+    /// A node all of whose needs stay as they are.
+    fn as_it_is(&self, (node, definition): (&Node, &StepDef), asked: Asked) -> Vec<PlannedStep> {
+        let set = asked.set
+            && self
+                .steps_of(&node.name)
+                .all(|record| self.sets_anew(record));
+        let asked = Asked {
+            set: asked.set && (definition.for_each.is_some() || set),
+            ..asked
+        };
+        // Whoever wants it to run cannot want its condition to be true.
+        let shut = || matches!(self.read(&node.name, definition), Ok(Reading::Skip));
+        if node.status == StepStatus::Skipped && asked.runs() && shut() {
+            return vec![group(
+                node,
+                Decision::of(Action::Skip, Reason::ConditionFalse),
+            )];
+        }
+        match self.by_definition((node, definition), asked) {
+            Some(step) => vec![step],
+            None => self.plan_steps(node, definition),
+        }
+    }
+
+    /// Whether what is set now gives a step another input than it has.
+    fn sets_anew(&self, record: &StepRecord) -> bool {
+        let Some(before) = &record.step.input else {
+            return true;
+        };
+        let mut now = before.clone();
+        let put = self.wanted.sets.apply(&record.step.id, &mut now);
+        put.is_err() || now != *before
+    }
+
+    /// What a node does as far as those that need it are concerned.
+    fn fate_of(&self, node: &Node, steps: &[PlannedStep]) -> Fate {
+        if steps.iter().any(|step| step.action == Action::Blocked) {
+            return Fate::Blocked;
+        }
+        if is_out(steps) {
+            return match node.status {
+                StepStatus::Skipped => Fate::Absent,
+                _ => Fate::Out,
+            };
+        }
+        let was_out = |step: &PlannedStep| self.given.snapshot.amendments.out.contains(&step.id);
+        let changes = |step: &PlannedStep| match step.reason {
+            Reason::SuppliedByOperator => true,
+            Reason::SkippedByOperator => !was_out(step),
+            _ => step.runs(),
+        };
+        match steps.iter().any(changes) {
+            true => Fate::Changes,
+            false => Fate::Kept,
+        }
+    }
+
+    /// Who left a step out, and why: by the edits, or as it was `recorded` in an earlier round.
+    fn why(&self, step: &StepId, recorded: Option<&str>) -> Option<String> {
+        let mut edits = self.given.edits.iter();
+        let now =
+            edits.find_map(|edit| (edit.edit.step() == Some(step)).then(|| edit.left_out())?);
+        now.or_else(|| recorded.map(str::to_owned))
     }
 
     /// Edits of single items come to nothing where all of them are made anew.
     fn note_unmet(&mut self, name: &str, steps: &[PlannedStep]) {
-        let whole = steps.iter().all(|step| step.id.item.is_none());
-        let moot: Vec<&StepId> = self
-            .wanted
-            .of_items(name)
-            .filter(|(_, asked)| whole && (asked.skip || asked.supply))
-            .map(|(step, _)| step)
-            .collect();
-        for step in moot {
-            let edits = self.given.edits.iter().map(|recorded| &recorded.edit);
-            let settles = |edit: &&Edit| matches!(edit, Edit::Skip { .. } | Edit::Supply { .. });
-            let edit = edits.filter(settles).find(|edit| edit.step() == Some(step));
+        let anew = |step: &PlannedStep| step.id.item.is_none() && step.runs();
+        if !steps.iter().any(anew) || self.wanted.of_items(name).next().is_none() {
+            return;
+        }
+        let edits = self.given.edits.iter().map(|recorded| &recorded.edit);
+        let of_item = |edit: &&Edit| {
+            let item = edit.step().filter(|step| step.item.is_some());
+            item.is_some_and(|step| step.node == name) && !matches!(edit, Edit::Force { .. })
+        };
+        let unmet = edits.filter(of_item).filter_map(|edit| {
+            let step = edit.step()?;
             let why = format!(
                 "the list of {name} is read again, so that nobody knows what {step} will be: name {name} instead"
             );
-            self.unmet
-                .extend(edit.cloned().map(|edit| Unmet { edit, why }));
-        }
+            let (edit, code) = (edit.clone(), EDIT_IMPOSSIBLE);
+            Some(Unmet { edit, code, why })
+        });
+        self.unmet.extend(unmet);
     }
 
     /// The strongest fate among the nodes that a node needs, and which have it.
@@ -348,11 +440,15 @@ impl<'a> Planner<'a> {
         if !blocked.is_empty() {
             return (Fate::Blocked, blocked);
         }
-        let out = having(&|fate, any| fate == Fate::Out && !any);
-        if !out.is_empty() {
-            return (Fate::Out, out);
-        }
+        let out = having(&|fate, any| matches!(fate, Fate::Out | Fate::Absent) && !any);
         let changes = having(&|fate, any| fate == Fate::Changes || (fate == Fate::Out && any));
+        if !out.is_empty() {
+            let absent = |id: &StepId| self.fates.get(id.node.as_str()) == Some(&Fate::Absent);
+            return match changes.is_empty() && out.iter().all(absent) {
+                true => (Fate::Absent, out),
+                false => (Fate::Out, out),
+            };
+        }
         match changes.is_empty() {
             false => (Fate::Changes, changes),
             true => (Fate::Kept, changes),
@@ -362,7 +458,9 @@ impl<'a> Planner<'a> {
     /// A node behind one that has another output then: its list, its condition and its input are read anew.
     fn read_anew(&self, node: &Node, definition: &StepDef) -> PlannedStep {
         let asked = self.wanted.of_node(&node.name);
-        let sets = asked.set || self.wanted.of_items(&node.name).any(|(_, item)| item.set);
+        let sets = |asked: Asked| asked.set || asked.unset;
+        let mut items = self.wanted.of_items(&node.name);
+        let sets = sets(asked) || items.any(|(_, item)| sets(item));
         let ran = self
             .steps_of(&node.name)
             .any(|record| record.step.attempts > 0);
@@ -388,9 +486,11 @@ impl<'a> Planner<'a> {
     }
 
     fn plan_steps(&self, node: &Node, definition: &StepDef) -> Vec<PlannedStep> {
-        let asked = self.wanted.of_node(&node.name);
-        let all_anew = asked.force && !asked.set && definition.for_each.is_some();
-        if all_anew || !self.records.contains_key(node.name.as_str()) {
+        let list = definition.for_each.is_some();
+        let anew = list.then(|| self.of_all_anew(&node.name)).flatten();
+        let unexpanded = !self.records.contains_key(node.name.as_str());
+        let asked = anew.or_else(|| unexpanded.then(|| self.wanted.of_node(&node.name)));
+        if let Some(asked) = asked {
             let decision = self.plan_unexpanded(node, definition, asked);
             return vec![self.running(group(node, decision), self.used(node), (definition, asked))];
         }
@@ -399,10 +499,24 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
+    /// What is asked of a list as a whole, if all of its items are made anew. Those of one that is the same
+    /// can be told apart, and have what is asked of each.
+    fn of_all_anew(&self, name: &str) -> Option<Asked> {
+        let asked = self.wanted.of_node(name);
+        let items = || self.wanted.of_items(name).map(|(_, item)| item);
+        // What they were given without what was set, they can be given again only by their definition.
+        let unset = asked.unset || items().any(|item| item.unset);
+        if unset && self.adoption.is_some_and(|it| it.differs(name).any()) {
+            return Some(Asked { unset, ..asked });
+        }
+        let each = asked.set || asked.unset || items().any(|item| item != Asked::default());
+        (asked.force && !each).then_some(asked)
+    }
+
     /// A fan-out without steps, or one that is to have new ones.
     fn plan_unexpanded(&self, node: &Node, definition: &StepDef, asked: Asked) -> Decision {
         let (action, reason) = match node.status {
-            _ if asked.set => (Action::Rerun, Reason::ParamsChanged),
+            _ if asked.set || asked.unset => (Action::Rerun, Reason::ParamsChanged),
             _ if asked.force => (Action::Rerun, Reason::Forced),
             StepStatus::Succeeded => (Action::Reuse, Reason::Succeeded),
             StepStatus::Skipped => (Action::Skip, Reason::ConditionFalse),
@@ -427,6 +541,10 @@ impl<'a> Planner<'a> {
             action,
             reason: decision.reason,
             because: Vec::new(),
+            why: match decision.reason {
+                Reason::SkippedByOperator => self.why(&step.id, step.reason.as_deref()),
+                _ => None,
+            },
             error: step.error.clone().filter(|_| action != Action::Reuse),
             proof: self.stands_on(&decision).then(|| self.proof(record)),
             checkpoint: step.checkpoint.filter(|_| action == Action::Resume),
@@ -450,7 +568,9 @@ impl<'a> Planner<'a> {
         let decision = match &self.given.world.source {
             _ if asked.skip => Decision::of(Action::Skip, Reason::SkippedByOperator),
             _ if asked.supply => Decision::of(Action::Reuse, Reason::SuppliedByOperator),
-            _ if asked.set => Decision::of(Action::Rerun, Reason::ParamsChanged),
+            _ if asked.unset || (asked.set && self.sets_anew(record)) => {
+                Decision::of(Action::Rerun, Reason::ParamsChanged)
+            }
             _ if asked.force => Decision::of(Action::Rerun, Reason::Forced),
             Source::Replaced(_)
                 if step.status != StepStatus::Skipped && self.names_source(record) =>
@@ -478,8 +598,12 @@ impl<'a> Planner<'a> {
     fn by_status(&self, record: &StepRecord, definition: &StepDef) -> Decision {
         let step = &record.step;
         let error = step.error.as_ref();
+        let out = &self.given.snapshot.amendments.out;
         let (action, reason) = match step.status {
             StepStatus::Succeeded => return self.keep(record),
+            StepStatus::Skipped if out.contains(&step.id) => {
+                (Action::Skip, Reason::SkippedByOperator)
+            }
             StepStatus::Skipped => (Action::Skip, Reason::ConditionFalse),
             StepStatus::Failed if is_permanent(error) => permanent(definition),
             StepStatus::Failed => (Action::Rerun, Reason::FailedRetryable),
@@ -660,6 +784,14 @@ impl<'a> Planner<'a> {
     pub(super) fn steps_of(&self, node: &str) -> impl Iterator<Item = &'a StepRecord> {
         self.records.get(node).into_iter().flatten().copied()
     }
+
+    /// The steps of a node, items in the order of their list.
+    pub(super) fn records_of(&self, node: &str) -> &[&'a StepRecord] {
+        self.records
+            .get(node)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
 }
 
 impl PlannedStep {
@@ -677,26 +809,11 @@ fn names(value: &Value, key: &str) -> bool {
     }
 }
 
-fn fate_of(steps: &[PlannedStep]) -> Fate {
-    if steps.iter().any(|step| step.action == Action::Blocked) {
-        return Fate::Blocked;
-    }
-    let by_operator = [Reason::SkippedByOperator, Reason::SuppliedByOperator];
-    let changes = |step: &PlannedStep| step.runs() || by_operator.contains(&step.reason);
-    match steps.iter().any(changes) {
-        true => Fate::Changes,
-        false => Fate::Kept,
-    }
-}
-
-/// A step that stays out because somebody wants it, or because of a step that it needs.
-fn left_out(node: &Node, reason: Reason) -> (Vec<PlannedStep>, Fate) {
-    let out = group(node, Decision::of(Action::Skip, reason));
-    let fate = match node.status {
-        StepStatus::Skipped => Fate::Kept,
-        _ => Fate::Out,
-    };
-    (vec![out], fate)
+/// Whether all of a node is left out: not one that failed and that others go on without.
+fn is_out(steps: &[PlannedStep]) -> bool {
+    matches!(steps, [only] if only.action == Action::Skip
+        && only.id.item.is_none()
+        && only.reason != Reason::FailedPermanent)
 }
 
 pub(super) fn group(node: &Node, decision: Decision) -> PlannedStep {
@@ -705,6 +822,7 @@ pub(super) fn group(node: &Node, decision: Decision) -> PlannedStep {
         action: decision.action,
         reason: decision.reason,
         because: Vec::new(),
+        why: None,
         error: None,
         proof: None,
         checkpoint: None,

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::id::StepId;
 use crate::retry::edits::{Edit, RecordedEdit};
+use crate::run::Amendments;
 
 /// What is asked of a step, or of all items of a node.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) force: bool,
     pub(super) skip: bool,
     pub(super) supply: bool,
     pub(super) set: bool,
+    pub(super) unset: bool,
     pub(super) attempts: Option<u32>,
 }
 
@@ -22,9 +24,15 @@ impl Asked {
             Edit::Skip { .. } => self.skip = true,
             Edit::Supply { .. } => self.supply = true,
             Edit::Set { .. } => self.set = true,
+            Edit::Unset { .. } => self.unset = true,
             Edit::Budget { attempts, .. } => self.attempts = Some(*attempts),
             Edit::Queue { .. } | Edit::Priority { .. } | Edit::Definition { .. } => {}
         }
+    }
+
+    /// Whether it wants the step to run, with other parameters or as it is.
+    pub(super) fn runs(self) -> bool {
+        self.force || self.set || self.unset
     }
 
     /// What is asked of an item counts for more than what is asked of all of them.
@@ -34,6 +42,7 @@ impl Asked {
             skip: self.skip || of_node.skip,
             supply: self.supply || of_node.supply,
             set: self.set || of_node.set,
+            unset: self.unset || of_node.unset,
             attempts: self.attempts.or(of_node.attempts),
         }
     }
@@ -46,12 +55,18 @@ pub(super) struct Wanted<'a> {
     items: BTreeMap<&'a StepId, Asked>,
     /// Of all steps that run.
     attempts: Option<u32>,
+    /// What is set, and nothing else.
+    pub(super) sets: Amendments,
 }
 
 impl<'a> Wanted<'a> {
     pub(super) fn by(edits: &'a [RecordedEdit]) -> Self {
         let mut wanted = Self::default();
         for RecordedEdit { edit, .. } in edits {
+            if let Edit::Set { step, path, value } = edit {
+                let of_step = wanted.sets.set.entry(step.clone()).or_default();
+                of_step.insert(path.clone(), value.clone());
+            }
             match (edit.step(), edit) {
                 (Some(step), _) if step.item.is_some() => {
                     wanted.items.entry(step).or_default().note(edit);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::compute::Unmet;
+use super::output::Unmade;
 use super::{Action, Given, PlannedStep, Reason};
 use crate::activity::ErrorClass;
 use crate::id::StepId;
@@ -15,7 +16,7 @@ use crate::run::{Failure, StepRecord};
 pub(super) fn warnings(
     (steps, executable): (&[PlannedStep], bool),
     (given, stranded): (&Given<'_>, bool),
-    unmet: &[Unmet],
+    (unmade, unmet, told): (&Unmade<'_>, &[Unmet], &[String]),
 ) -> Vec<String> {
     let blocked = steps
         .iter()
@@ -25,6 +26,7 @@ pub(super) fn warnings(
         let why = "the source is gone or cannot be looked at, and the job takes another definition only with it";
         warnings.push(why.to_owned());
     }
+    warnings.extend(unmade.warnings());
     if let Some(error) = given
         .snapshot
         .run
@@ -39,6 +41,7 @@ pub(super) fn warnings(
     warnings.extend(made_by_others(steps, given));
     let unmet = unmet.iter();
     warnings.extend(unmet.map(|it| format!("{}: {}", it.edit.pointer(), it.why)));
+    warnings.extend_from_slice(told);
     warnings
 }
 

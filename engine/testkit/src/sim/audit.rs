@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use telecine_engine::id::StepId;
 use telecine_engine::retry::adoption::Change;
+use telecine_engine::retry::edits::Edit;
 use telecine_engine::retry::plan::{PlannedStep, Reason, RetryPlan};
 use telecine_engine::run::{Event, Node, Run, RunStatus, Step, StepStatus};
 
@@ -156,19 +157,27 @@ impl States {
         }
     }
 
-    /// Whether a step was part of the run and stays out by a condition of another definition.
-    fn goes_out(&self, step: &PlannedStep) -> bool {
+    /// Whether a plan makes another step of it: one that stays out as it was is none.
+    fn is_another(&self, step: &PlannedStep, plan: &RetryPlan) -> bool {
         let was = self.steps.get(&step.id);
         let was = was.or_else(|| self.groups.get(&step.id.node));
-        let whole = step.id.item.is_none();
-        whole && step.reason == Reason::ConditionFalse && was != Some(&StepStatus::Skipped)
+        match step.reason {
+            Reason::SuppliedByOperator => true,
+            Reason::SkippedByOperator | Reason::ConditionFalse => {
+                let again = plan.edits.iter().any(|it| match &it.edit {
+                    Edit::Skip { step: out, .. } => *out == step.id,
+                    _ => false,
+                });
+                again || was != Some(&StepStatus::Skipped)
+            }
+            _ => step.runs(),
+        }
     }
 
     /// What a plan says of the steps that run again is not told once more for each of them.
     fn reset(&mut self, plan: &RetryPlan) {
         let again = plan.steps.iter();
-        let again =
-            again.filter(|step| step.runs() || is_by_operator(step.reason) || self.goes_out(step));
+        let again = again.filter(|step| self.is_another(step, plan));
         let again: Vec<&StepId> = again.map(|step| &step.id).collect();
         for id in again {
             if id.item.is_some() {
@@ -229,13 +238,6 @@ impl States {
         *is = becomes.ok_or_else(|| format!("step.{what} of {id}, which is {is}"))?;
         Ok(())
     }
-}
-
-fn is_by_operator(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::SkippedByOperator | Reason::SuppliedByOperator
-    )
 }
 
 /// The state of a step after an event, if it can happen to a step in that state.

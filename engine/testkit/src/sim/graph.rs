@@ -29,6 +29,7 @@ pub fn definition_with_inputs(random: &mut Random) -> Definition {
         step["with"] = with;
     }
     document["input"] = json!({"type": "object", "properties": {"source": {"type": "string"}}});
+    document["output"] = output(random, document["steps"].as_object().expect("steps"));
     Definition::from_canonical(&document.to_string()).expect("a generated definition is valid")
 }
 
@@ -61,10 +62,32 @@ pub fn redefined(random: &mut Random, before: &Definition) -> Definition {
         new["with"] = json!({"size": 1});
         steps.insert(format!("v{}_{n}", before.version + 1), new);
     }
+    let output = output(random, steps);
+    document["output"] = output;
     if random.chance(10) {
         document["input"]["properties"]["size"] = json!({"type": "integer", "default": 7});
     }
     Definition::from_canonical(&document.to_string()).expect("a generated definition is valid")
+}
+
+/// An output that reads some of the steps, each in a member of its own that the step is the name of: as it
+/// can be read of one that has no output, or as it cannot.
+fn output(random: &mut Random, steps: &Map<String, Value>) -> Value {
+    let mut output = Map::new();
+    for (name, step) in steps {
+        let path = format!("steps.{name}.output");
+        let text = match (random.below(8), step.get("for_each").is_some()) {
+            (0, false) => format!("${{{{ {path}.list }}}}"),
+            (1, false) => format!("${{{{ has({path}.list) ? size({path}.list) : 0 }}}}"),
+            (2, false) => format!("${{{{ {path} }}}}"),
+            (0, true) => format!("${{{{ size({path}) }}}}"),
+            (1, true) => format!("${{{{ {path} == null ? 0 : size({path}) }}}}"),
+            (2, true) => format!("${{{{ {path}.map(item, item.list) }}}}"),
+            _ => continue,
+        };
+        output.insert(name.clone(), json!(text));
+    }
+    Value::Object(output)
 }
 
 /// Writes a step otherwise.

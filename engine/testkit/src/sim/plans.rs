@@ -16,7 +16,7 @@ use telecine_engine::machine::Command;
 use telecine_engine::objects::Artifact;
 use telecine_engine::queue::Queue;
 use telecine_engine::retry::edits::{Edit, RecordedEdit};
-use telecine_engine::retry::plan::{Given, RetryPlan, compute};
+use telecine_engine::retry::plan::{Action, Given, RetryPlan, compute};
 use telecine_engine::retry::reuse::SourceIdentity;
 use telecine_engine::retry::world::{
     Identity, Installed, Source, Verdict, Verdicts, Verification, Verified, World,
@@ -46,6 +46,8 @@ pub struct PlannedReport {
     pub edits: u32,
     /// Plans that were executed with another definition.
     pub moved: u32,
+    /// Plans that would not have come to an output.
+    pub refused: u32,
 }
 
 /// One run, its objects, and the chance that drives both.
@@ -112,6 +114,7 @@ impl Planned {
                 mended: 0,
                 edits: 0,
                 moved: 0,
+                refused: 0,
             },
         }
     }
@@ -358,6 +361,47 @@ impl Planned {
         edits
     }
 
+    /// A plan that would come to no output comes to none if all that it runs succeeds.
+    fn check_refusal(&mut self, plan: &RetryPlan, onto: Option<Arc<Definition>>) {
+        let said = |warning: &String| warning.starts_with("the output of the workflow cannot");
+        let blocked = plan.steps.iter().any(|it| it.action == Action::Blocked);
+        if blocked || !plan.warnings.iter().any(said) {
+            return;
+        }
+        self.report.refused += 1;
+        let mut model = self.model.clone();
+        model.offer(onto);
+        let executable = RetryPlan {
+            executable: true,
+            ..plan.clone()
+        };
+        let reopen = Command::Reopen {
+            plan: Box::new(executable),
+        };
+        model.fold(&reopen).expect("nothing else is in the way");
+        while let Some(step) = model.having(StepStatus::Ready).pop() {
+            let fence = model.claim(&step);
+            let outcome = Outcome {
+                output: json!({"list": [1]}),
+                ..Outcome::default()
+            };
+            let complete = Command::Complete {
+                step,
+                fence,
+                outcome,
+            };
+            model
+                .fold(&complete)
+                .expect("the owner of a step may end it");
+        }
+        let status = model.run.status;
+        assert_ne!(
+            status,
+            RunStatus::Succeeded,
+            "refused for nothing: {plan:#?}"
+        );
+    }
+
     /// Executes the plan of a run that stopped short; `false` when that is the end.
     fn execute(&mut self) -> bool {
         let onto = self
@@ -391,6 +435,7 @@ impl Planned {
         );
         if !shown.executable {
             assert!(!shown.warnings.is_empty(), "nobody knows why: {shown:#?}");
+            self.check_refusal(&shown, onto);
             return false;
         }
         if matches!(self.source, Source::Replaced(_)) {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use telecine_engine::definition::{Definition, Scope};
 use telecine_engine::id::{PlanId, StepId};
+use telecine_engine::retry::edits::Edit;
 use telecine_engine::retry::plan::{Action, Given, PlannedStep, Reason, RetryPlan, compute};
 use telecine_engine::retry::world::{Source, Verdict, World};
-use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, StepRecord, StepStatus};
+use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, Step, StepRecord, StepStatus};
 
 use crate::sim::Model;
 
@@ -20,7 +21,8 @@ pub(super) fn plan(plan: &RetryPlan, given: Given<'_>) {
     every_step_has_one_entry(plan, (snapshot, definition));
     nothing_is_kept_that_would_be_made_from_something_else(plan, given);
     nothing_is_kept_whose_proof_fails(plan, (snapshot, world));
-    every_cause_moves(plan);
+    every_cause_moves(plan, snapshot);
+    what_somebody_left_out_stays_out(plan, snapshot);
     let blocked = plan.steps.iter().any(|step| step.action == Action::Blocked);
     assert!(
         !(plan.executable && blocked),
@@ -133,24 +135,64 @@ fn nothing_is_kept_that_would_be_made_from_something_else(plan: &RetryPlan, give
     }
 }
 
-/// What a step names as its cause has another output then, or none.
-fn every_cause_moves(plan: &RetryPlan) {
-    let by_operator = [Reason::SuppliedByOperator, Reason::SkippedByOperator];
-    let moves = |step: &PlannedStep| {
-        step.runs()
-            || step.action == Action::Blocked
-            || by_operator.contains(&step.reason)
-            || (plan.changes.is_some() && step.reason == Reason::ConditionFalse)
+/// What a step names as its cause has another output then, or none. One that stays out may do so because of
+/// another one that does.
+fn every_cause_moves(plan: &RetryPlan, snapshot: &Snapshot) {
+    let outs = [Reason::SkippedByOperator, Reason::ConditionFalse];
+    let moves = |step: &PlannedStep| match step.action {
+        Action::Skip => outs.contains(&step.reason) && !was_out(&step.id, snapshot),
+        Action::Reuse => step.reason == Reason::SuppliedByOperator,
+        Action::Resume | Action::Rerun | Action::Blocked => true,
     };
     for step in &plan.steps {
+        let is_cause = |it: &PlannedStep| {
+            moves(it) || (it.action, step.action) == (Action::Skip, Action::Skip)
+        };
         for cause in &step.because {
             let mut of_cause = plan.steps.iter().filter(|it| it.id.node == cause.node);
             assert!(
-                of_cause.any(moves),
+                of_cause.any(is_cause),
                 "{} because of {cause}: {plan:#?}",
                 step.id
             );
         }
+    }
+}
+
+fn was_out(id: &StepId, snapshot: &Snapshot) -> bool {
+    let status = match id.item {
+        None => {
+            let mut nodes = snapshot.nodes.iter();
+            nodes.find(|it| it.name == id.node).map(|it| it.status)
+        }
+        Some(_) => {
+            let mut records = snapshot.steps.iter();
+            records
+                .find(|it| it.step.id == *id)
+                .map(|it| it.step.status)
+        }
+    };
+    status == Some(StepStatus::Skipped)
+}
+
+/// Unless somebody wants it back, or the whole list is another one.
+fn what_somebody_left_out_stays_out(plan: &RetryPlan, snapshot: &Snapshot) {
+    for id in &snapshot.amendments.out {
+        assert!(was_out(id, snapshot), "{id} is not out: {snapshot:#?}");
+        let edits = plan
+            .edits
+            .iter()
+            .filter_map(|it| Some((it.edit.step()?, &it.edit)));
+        let mut edits = edits.filter(|(of, _)| **of == *id || **of == StepId::single(&id.node));
+        if edits.any(|(_, edit)| !matches!(edit, Edit::Skip { .. } | Edit::Budget { .. })) {
+            continue;
+        }
+        let entry = plan.steps.iter().find(|step| step.id == *id);
+        let stays = entry.is_none_or(|step| {
+            (step.action, step.reason) == (Action::Skip, Reason::SkippedByOperator)
+                && step.why.is_some()
+        });
+        assert!(stays, "{id} was left out: {plan:#?}");
     }
 }
 
@@ -192,14 +234,31 @@ pub(super) fn claim(plan: &RetryPlan, id: &StepId, model: &Model) {
     assert_eq!(step.activity, definition.activity.to_string(), "{id}");
 }
 
-/// Of a run that was reopened: what is kept is as it was.
+/// Of a run that was reopened: what is kept, or stays out, is as it was.
 pub(super) fn reopened(plan: &RetryPlan, (before, after): (&Model, &Model)) {
+    let (snapshot, amendments) = (before.snapshot(), after.amendments());
+    let left_out = |id: &StepId| {
+        let mut edits = plan.edits.iter().map(|it| &it.edit);
+        edits.any(|edit| matches!(edit, Edit::Skip { step, .. } if step == id))
+    };
     for step in &plan.steps {
-        if (step.action, step.reason) != (Action::Reuse, Reason::Succeeded) {
-            continue;
-        }
+        let stays_out =
+            step.action == Action::Skip && was_out(&step.id, &snapshot) && !left_out(&step.id);
+        assert!(
+            !left_out(&step.id) || amendments.out.contains(&step.id),
+            "{} is left out, and nobody will know: {plan:#?}",
+            step.id
+        );
         let rows = (before.steps.get(&step.id), after.steps.get(&step.id));
-        assert_eq!(rows.0, rows.1, "{} is kept", step.id);
+        // The row of a step that stays out says which activity it would be.
+        let settled = |row: Option<&Step>| row.map(|row| (row.status, row.reason.clone()));
+        if stays_out {
+            let rows = (settled(rows.0), settled(rows.1));
+            assert_eq!(rows.0, rows.1, "{} stays out", step.id);
+        }
+        if (step.action, step.reason) == (Action::Reuse, Reason::Succeeded) {
+            assert_eq!(rows.0, rows.1, "{} is kept", step.id);
+        }
     }
 }
 
@@ -208,6 +267,7 @@ pub(super) fn round(plan: &RetryPlan, (model, ran): (&Model, &BTreeSet<StepId>))
     for id in ran {
         claim_is_named(plan, id);
     }
+    what_was_known_of_the_output_was_told(plan, model);
     if model.run.status != RunStatus::Succeeded {
         return;
     }
@@ -216,13 +276,12 @@ pub(super) fn round(plan: &RetryPlan, (model, ran): (&Model, &BTreeSet<StepId>))
             **row == step.id || (step.id.item.is_none() && row.node == step.id.node)
         };
         let did = ran.iter().any(|id| of_step(&id));
-        let status = model.status_of(&step.id.node);
-        // Its condition was false, its list was empty, or its expressions could not be evaluated.
-        let moot = matches!(
-            status,
-            Some(StepStatus::Skipped | StepStatus::Succeeded | StepStatus::Failed)
-        ) && step.id.item.is_none()
-            && !did;
+        // Its list was empty, or its expressions could not be evaluated.
+        let moot = match model.status_of(&step.id.node) {
+            Some(StepStatus::Skipped) => was_shut(&step.id.node, plan, model),
+            Some(StepStatus::Succeeded | StepStatus::Failed) => true,
+            _ => false,
+        } && step.id.item.is_none();
         assert!(
             did || moot,
             "{} was planned and did not run: {plan:#?}",
@@ -235,6 +294,37 @@ pub(super) fn round(plan: &RetryPlan, (model, ran): (&Model, &BTreeSet<StepId>))
         left.next(),
         None,
         "it succeeded with objects to be made again"
+    );
+}
+
+/// Whether nobody could know that a step would be skipped: by its condition, or by that of one that it needs.
+fn was_shut(name: &str, plan: &RetryPlan, model: &Model) -> bool {
+    let definition = &model.definition().steps[name];
+    let mut needs = definition.needs.iter().filter(|need| !need.any);
+    definition.when.is_some()
+        || needs.any(|need| {
+            let was_to_run = runs(plan, &need.step);
+            was_to_run && model.status_of(&need.step) == Some(StepStatus::Skipped)
+        })
+}
+
+fn runs(plan: &RetryPlan, name: &str) -> bool {
+    let mut entries = plan.steps.iter().filter(|step| step.id.node == name);
+    entries.any(PlannedStep::runs)
+}
+
+/// A run whose output could not be made in the end: the step that it reads there ran in this round, so that nobody
+/// knew what it would give.
+fn what_was_known_of_the_output_was_told(plan: &RetryPlan, model: &Model) {
+    let error = model.run.error.as_ref();
+    let error = error.filter(|it| it.step.is_none() && it.code == "bad_expression");
+    let Some(error) = error else { return };
+    let mut names = model.definition().steps.keys();
+    let member = names.find(|name| error.message.ends_with(&format!("at /{name})")));
+    let member = member.unwrap_or_else(|| panic!("of which member: {error:?}"));
+    assert!(
+        runs(plan, member),
+        "{member} could be known: {error:?}, {plan:#?}"
     );
 }
 

@@ -28,7 +28,9 @@ pub(super) fn some(
             _ => StepId::single(name),
         };
         let whole_list = is_list && step.item.is_none();
-        edits.push(match random.below(4) {
+        let set = model.amendments().set.get(&step);
+        let set = set.and_then(|values| values.keys().next());
+        edits.push(match random.below(7) {
             0 => Edit::Force { step },
             1 => Edit::Skip {
                 step,
@@ -41,10 +43,18 @@ pub(super) fn some(
                     false => json!({"list": [1]}),
                 },
             },
+            3 => Edit::Budget {
+                step: Some(step),
+                attempts: 1 + u32::try_from(random.below(3)).unwrap_or_default(),
+            },
+            4 if set.is_some() => Edit::Unset {
+                path: set.cloned().unwrap_or_default(),
+                step,
+            },
             _ => Edit::Set {
                 step,
                 path: "/size".to_owned(),
-                value: json!(random.below(9)),
+                value: json!(random.below(5)),
             },
         });
     }
