@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::warnings::obstacles;
 use super::*;
 use crate::activity::ErrorClass;
 use crate::definition::Definition;
@@ -123,4 +124,20 @@ fn what_is_part_of_the_job_stays_blocked() {
         assert_eq!(does, stays, "{code}");
         assert_eq!(plan.warnings.len(), 1, "{code}: {:?}", plan.warnings);
     }
+}
+
+#[test]
+fn of_many_steps_that_cannot_run_the_first_say_why() {
+    let items: Vec<StepId> = (0..1_000).map(|item| StepId::item("a", item)).collect();
+    let blocked = |id: &StepId| PlannedStep {
+        id: id.clone(),
+        action: Action::Blocked,
+        reason: Reason::FailedPermanent,
+        ..after(ErrorClass::Input, "not_media").steps[0].clone()
+    };
+    let steps: Vec<PlannedStep> = items.iter().map(blocked).collect();
+    let told = obstacles(&steps);
+    assert_eq!(told.len(), 21);
+    assert!(told[19].starts_with("a[19] cannot succeed"), "{}", told[19]);
+    assert_eq!(told[20], "980 more steps cannot succeed either");
 }

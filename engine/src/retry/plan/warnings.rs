@@ -12,16 +12,16 @@ use crate::retry::policy::{
 };
 use crate::run::{Failure, StepRecord};
 
+/// Steps that cannot run of which a plan says why, each by itself: a list of 100,000 may fail of one cause.
+const OBSTACLES: usize = 20;
+
 /// What stands in the way of success, and what to do first.
 pub(super) fn warnings(
     (steps, executable): (&[PlannedStep], bool),
     (given, stranded): (&Given<'_>, bool),
     (unmade, unmet, told): (&Unmade<'_>, &[Unmet], &[String]),
 ) -> Vec<String> {
-    let blocked = steps
-        .iter()
-        .filter(|step| step.action == Action::Blocked && step.reason != Reason::UpstreamBlocked);
-    let mut warnings: Vec<String> = blocked.map(obstacle).collect();
+    let mut warnings = obstacles(steps);
     if stranded {
         let why = "the source is gone or cannot be looked at, and the job takes another definition only with it";
         warnings.push(why.to_owned());
@@ -99,6 +99,19 @@ fn need(error: &Failure) -> Option<&'static str> {
         (_, ErrorClass::Config) => Some("set this right first"),
         _ => None,
     }
+}
+
+/// Why steps cannot run; of many, the first stand for all.
+pub(super) fn obstacles(steps: &[PlannedStep]) -> Vec<String> {
+    let blocked = steps
+        .iter()
+        .filter(|step| step.action == Action::Blocked && step.reason != Reason::UpstreamBlocked);
+    let more = blocked.clone().count().saturating_sub(OBSTACLES);
+    let mut told: Vec<String> = blocked.take(OBSTACLES).map(obstacle).collect();
+    if more > 0 {
+        told.push(format!("{more} more steps cannot succeed either"));
+    }
+    told
 }
 
 fn obstacle(step: &PlannedStep) -> String {
