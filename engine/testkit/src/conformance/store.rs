@@ -697,7 +697,7 @@ macro_rules! store_conformance {
                 the_head_of_a_plan_has_its_first_steps_and_says_how_many_there_are
                 the_last_plan_saved_is_the_latest
                 a_plan_is_replaced_by_its_id
-                every_plan_is_found_by_its_id,
+                every_plan_is_found_by_its_id
                 of_superseded_plans_the_latest_are_kept
                 what_an_executed_plan_changed_is_kept_with_the_run
                 a_source_that_was_put_back_finds_the_job_that_was_made_from_it
