@@ -24,7 +24,7 @@ steps:
     activity: media.probe@1
     needs: [probe]
     with: {source: '${{ input.source }}'}
-output: {sha256: '${{ steps.after.output.sha256 }}'}
+output: {sha256: '${{ steps.probe.output.sha256 }}'}
 ";
 
 /// Runs it, on a machine that has no codecs or on one that has.

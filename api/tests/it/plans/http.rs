@@ -181,8 +181,16 @@ fn edits_that_cannot_work_are_told_with_their_places() {
             vec![("/set/probe/~1nothing~1here", "unknown_path")],
         ),
         (
+            json!({"unset": {"probe": ["/source"]}}),
+            vec![("/unset/probe/0", "not_set")],
+        ),
+        (
             json!({"supply": {"probe": 7}}),
             vec![("/supply/probe", "bad_output")],
+        ),
+        (
+            json!({"skip": [{"step": "probe", "why": "nobody needs it"}]}),
+            vec![("/skip/0", "output_impossible")],
         ),
         (json!({"queue": "slow"}), vec![("/queue", "unknown_queue")]),
         (
@@ -202,6 +210,7 @@ fn edits_that_cannot_work_are_told_with_their_places() {
         (json!({"forse": []}), "/forse"),
         (json!({"force": "probe"}), "/force"),
         (json!({"skip": [{"step": "probe"}]}), "/skip/0/why"),
+        (json!({"unset": {"probe": "/source"}}), "/unset/probe"),
         (json!({"budget": {"attempts": 0}}), "/budget/attempts"),
         (json!([]), ""),
     ];

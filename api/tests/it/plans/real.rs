@@ -88,11 +88,43 @@ fn assert_whole(stopped: &Stopped) {
 #[test]
 fn what_was_done_is_kept_and_what_is_damaged_is_mended() {
     let kept = Kept::new();
+    what_the_set_needs_is_not_left_out(kept.again());
     nothing_is_encoded_again(kept.again());
     one_segment_is_made_again(kept.again());
     a_flipped_byte_is_found_by_reading_all(kept.again());
     another_source_is_another_job(kept.again());
     kept.stopped.place.assert_no_survivors();
+}
+
+fn what_the_set_needs_is_not_left_out(stopped: &Stopped) {
+    let refused = |edit: [&str; 2], told: &str| {
+        let command = stopped
+            .place
+            .telecine(&["plan", "new", stopped.id(), edit[0], edit[1]]);
+        let output = product::output(command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{edit:?}: {said}");
+        assert!(said.contains(told), "{edit:?}: {said}");
+    };
+    for step in ["probe", "publish"] {
+        let skip = format!("{step}=nobody needs it");
+        refused(
+            ["--skip", &skip],
+            "the output of the workflow cannot be made",
+        );
+    }
+    refused(["--set", "package/prefix=videos/ot/other/g1"], "writes to");
+    refused(["--set", "publish/allocation/generation=7"], "writes to");
+    let other =
+        r#"allocate={"hash": "otherother", "generation": 1, "prefix": "videos/ot/otherother/g1"}"#;
+    refused(["--supply", other], "where the job writes to");
+    let plan = stopped.plan(&["new", stopped.id(), "--skip", "sprites=nobody seeks in it"]);
+    let sprites = step(&plan, "sprites");
+    let out = (&sprites["action"], &sprites["reason"], &plan["executable"]);
+    assert_eq!(
+        out,
+        (&json!("skip"), &json!("skipped_by_operator"), &json!(true))
+    );
 }
 
 fn nothing_is_encoded_again(stopped: &Stopped) {

@@ -56,9 +56,13 @@ struct Outputs<'p, 'a> {
 impl<'a> Planner<'a> {
     /// What of the workflow's output is known not to be to be had.
     pub(super) fn unmade(&self, steps: &[PlannedStep]) -> Unmade<'a> {
-        let mut outputs = Outputs::of(self, steps);
         let mut unmade = Unmade::default();
-        for (pointer, leaf) in self.given.definition.output.leaves() {
+        let leaves = self.given.definition.output.leaves();
+        if leaves.is_empty() {
+            return unmade;
+        }
+        let mut outputs = Outputs::of(self, steps);
+        for (pointer, leaf) in leaves {
             let reads = leaf.references().filter_map(Reference::step).collect();
             let member = Member { pointer, reads };
             // Whoever reads all steps reads some that are not known.

@@ -152,3 +152,44 @@ fn an_output_is_moved_with_what_it_names() {
         None
     );
 }
+
+#[test]
+fn a_pointer_touches_a_place_that_it_leads_to_or_past_or_has_in_it() {
+    let schema = json!({
+        "properties": {
+            "prefix": {"type": "string", "x-telecine-place": true},
+            "set": {"$ref": "#/$defs/Set"},
+            "more": {"anyOf": [{"type": "null"}, {"items": {"$ref": "#/$defs/Set"}}]},
+            "tree": {"$ref": "#/$defs/Tree"},
+            "size": {"type": "integer"},
+        },
+        "$defs": {
+            "Set": {"properties": {"at": {"$ref": "#/$defs/Place"}, "title": {"type": "string"}}},
+            "Place": {"type": "object", "x-telecine-place": true},
+            "Tree": {"properties": {"below": {"$ref": "#/$defs/Tree"}}},
+        },
+    });
+    for pointer in [
+        "/prefix",
+        "/set",
+        "/set/at",
+        "/set/at/number",
+        "/more/0",
+        "/more/0/at",
+    ] {
+        assert!(touches_place(&schema, pointer), "{pointer}");
+    }
+    for pointer in ["/size", "/set/title", "/more/0/title", "/tree", "/other"] {
+        assert!(!touches_place(&schema, pointer), "{pointer}");
+    }
+    let value = json!({"prefix": "a", "set": {"at": {"number": 1}}, "more": [{"at": {}}]});
+    assert_eq!(
+        places(&schema, &value),
+        ["/more/0/at", "/prefix", "/set/at"]
+    );
+    assert_eq!(
+        Marks::of(&schema, &value).places,
+        ["/prefix"],
+        "keys leave out text"
+    );
+}
