@@ -103,7 +103,7 @@ fn is_out(view: &View, step: &PlannedStep) -> bool {
 }
 
 /// Lists some of whose items are to be given what their definition says again.
-fn renewed_lists<'p>(plan: &'p RetryPlan) -> impl Iterator<Item = &'p str> {
+fn renewed_lists(plan: &RetryPlan) -> impl Iterator<Item = &str> {
     let unset = plan
         .edits
         .iter()
