@@ -157,7 +157,7 @@ impl Planner<'_> {
 impl Moot {
     fn sentence(&self) -> String {
         format!(
-            "{} {}: nothing comes of it, as it {}",
+            "{} {}: nothing comes of it in this round, as it {}",
             self.wants,
             named(&self.of),
             self.why

@@ -304,7 +304,7 @@ async fn edits_that_come_to_nothing_are_told(home: Home) {
         }),
         ..Edits::default()
     };
-    let nothing = |what: &str| format!("{what}: nothing comes of it, as it ");
+    let nothing = |what: &str| format!("{what}: nothing comes of it in this round, as it ");
     let cases = [
         (
             Edits {
