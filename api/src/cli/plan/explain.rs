@@ -152,6 +152,9 @@ fn step_text(plan: &RetryPlan, step: &PlannedStep) -> String {
             does(cause.action),
             meaning(&reason)
         );
+        if let Some(why) = &cause.why {
+            let _ = writeln!(text, "    {why}");
+        }
     }
     if let Some(differs) = &step.differs {
         let _ = writeln!(text, "  {}", difference(differs));
