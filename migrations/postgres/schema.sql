@@ -28,10 +28,12 @@ create table attempt (
     max_rss_bytes bigint,
     resumed_from bigint,
     error text,
+    processors integer,
     constraint attempt_end CHECK (((outcome IS NULL) = (ended_at IS NULL))),
     constraint attempt_n CHECK ((n >= 1)),
     constraint attempt_outcome CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'lost'::text, 'released'::text, 'cancelled'::text]))),
     constraint attempt_pk PRIMARY KEY (run, node, item, n),
+    constraint attempt_processors CHECK ((processors >= 1)) NOT VALID,
     constraint attempt_usage CHECK (((cpu_s IS NULL) = (max_rss_bytes IS NULL)))
 ) with (fillfactor=80);
 

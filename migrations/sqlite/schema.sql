@@ -32,7 +32,8 @@ CREATE TABLE "attempt" (
     cpu_s         real,
     max_rss_bytes integer,
     resumed_from  integer,
-    error         text,
+    error         text, processors integer
+    constraint attempt_processors check (processors >= 1),
     constraint attempt_pk primary key (run, node, item, n),
     constraint attempt_run foreign key (run) references run (id),
     constraint attempt_n check (n >= 1),
