@@ -118,9 +118,10 @@ fn nothing_is_kept_that_would_be_made_from_something_else(plan: &RetryPlan, give
         };
         let definition = &onto.steps[&planned.id.node];
         assert_eq!(record.step.activity, definition.activity.to_string());
-        // One that somebody supplied since was given nothing.
+        // One that somebody supplied since was given nothing, and made nothing: all that succeed here do.
         let last = record.attempts.last().and_then(|attempt| attempt.outcome);
-        let supplied = planned.action == Action::Reuse && last != Some(AttemptOutcome::Succeeded);
+        let made = last == Some(AttemptOutcome::Succeeded) && !record.artifacts.is_empty();
+        let supplied = planned.action == Action::Reuse && !made;
         let Some(before) = record.step.input.as_ref().filter(|_| !supplied) else {
             continue;
         };
