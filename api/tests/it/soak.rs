@@ -7,6 +7,7 @@
 //! that nothing else uses. What can be set is in [`Plan`].
 
 mod plan;
+mod room;
 mod site;
 mod verdict;
 

@@ -46,6 +46,8 @@ pub(super) struct Loss {
     pub(super) session: Option<String>,
     pub(super) at: DateTime<Utc>,
     pub(super) trouble: Trouble,
+    /// When its process was gone, if it was waited for.
+    pub(super) gone: Option<DateTime<Utc>>,
 }
 
 pub(super) struct Site {
@@ -295,6 +297,9 @@ impl Site {
                     Some(0),
                     "a worker that was told to stop"
                 );
+                if let Some(loss) = self.losses.last_mut() {
+                    loss.gone = Some(Utc::now());
+                }
             }
             Trouble::Pause => {
                 let victim = self.workers.remove(dice.below(self.workers.len()));
@@ -319,13 +324,14 @@ impl Site {
     }
 
     fn lose(&mut self, victim: &Server, trouble: Trouble) {
-        let (pid, at) = (victim.pid(), Utc::now());
+        let pid = victim.pid();
         let session = format!("select id from session where name ~ '\\m{pid}$'");
         let session = self.runtime.block_on(self.database.text(&session));
         self.losses.push(Loss {
             session,
-            at,
+            at: Utc::now(),
             trouble,
+            gone: None,
         });
     }
 

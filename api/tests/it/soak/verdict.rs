@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::room::{Workers, time};
 use super::site::{Loss, Site};
 
 /// Steps that run though the lease of their session has been over for five seconds.
@@ -23,16 +24,43 @@ pub(super) struct Verdict {
     jobs: usize,
     retries: u32,
     attempts: BTreeMap<String, usize>,
-    /// From the loss of a worker to the end of its attempts, and to the beginning of the next ones.
-    noticed: BTreeMap<String, Vec<Delay>>,
-    taken_over: BTreeMap<String, Vec<Delay>>,
+    workers: Workers,
+    /// By trouble.
+    delays: BTreeMap<(String, Took), Vec<Delay>>,
 }
 
-/// How long something took, and for which attempt.
+/// What is measured of each attempt whose worker was lost, and of each worker that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Took {
+    /// From the loss of the worker to the end of the attempt.
+    Noticed,
+    /// From the loss to the beginning of the next attempt.
+    TakenOver,
+    /// The part of that in which nobody had room for the next one.
+    NoRoom,
+    /// The rest of it.
+    ButForRoom,
+    /// From the loss to the end of the process, with what that has let run to its end.
+    Gone,
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Noticed => "noticed",
+            Self::TakenOver => "taken over",
+            Self::NoRoom => "of that without room",
+            Self::ButForRoom => "taken over where there was room",
+            Self::Gone => "process gone",
+        })
+    }
+}
+
+/// How long something took, and for which attempt or session.
 #[derive(Debug, Clone)]
 struct Delay {
     seconds: f64,
-    attempt: String,
+    whose: String,
 }
 
 impl Verdict {
@@ -53,6 +81,7 @@ impl Verdict {
         let Some(overdue) = overdue else { return };
         self.looks += 1;
         assert_eq!(overdue, "0", "steps that run for nobody");
+        self.workers.meet(site);
     }
 
     pub(super) fn judge(&mut self, site: &Site) {
@@ -61,6 +90,7 @@ impl Verdict {
         assert_eq!(documents.len(), site.jobs.len());
         self.jobs = documents.len();
         self.retries = site.retries();
+        self.workers.learn(site, &documents);
         for document in documents {
             assert_eq!(document["status"], "succeeded", "{document:#}");
             let id = document["id"].as_str().expect("an id");
@@ -69,7 +99,20 @@ impl Verdict {
                 self.count(site, step);
             }
         }
+        for loss in &site.losses {
+            if let Some(gone) = loss.gone {
+                let seconds = (gone - loss.at).as_seconds_f64();
+                let session = loss.session.clone().unwrap_or_default();
+                self.delay((loss, Took::Gone), (seconds, session));
+            }
+        }
         check_answers_again(site);
+    }
+
+    fn delay(&mut self, (loss, took): (&Loss, Took), (seconds, whose): (f64, String)) {
+        let trouble = format!("{:?}", loss.trouble);
+        let delays = self.delays.entry((trouble, took)).or_default();
+        delays.push(Delay { seconds, whose });
     }
 
     fn count(&mut self, site: &Site, step: &Value) {
@@ -93,29 +136,24 @@ impl Verdict {
             let Some(loss) = loss.filter(|_| is_gone(&pair[0])) else {
                 continue;
             };
-            let delay = |at: DateTime<Utc>| Delay {
-                seconds: (at - loss.at).as_seconds_f64(),
-                attempt: format!("{} after attempt {}", step["id"], pair[0]["n"]),
-            };
-            let name = format!("{:?}", loss.trouble);
-            self.noticed
-                .entry(name.clone())
-                .or_default()
-                .push(delay(ended));
-            self.taken_over.entry(name).or_default().push(delay(next));
+            let since = |at: DateTime<Utc>| (at - loss.at).as_seconds_f64();
+            let without_room = self.workers.without_room(step, (ended, next));
+            let measured = [
+                (Took::Noticed, since(ended)),
+                (Took::TakenOver, since(next)),
+                (Took::NoRoom, without_room),
+                (Took::ButForRoom, since(next) - without_room),
+            ];
+            for (took, seconds) in measured {
+                let whose = format!("{} after attempt {}", step["id"], pair[0]["n"]);
+                self.delay((loss, took), (seconds, whose));
+            }
         }
     }
 }
 
 fn is_gone(attempt: &Value) -> bool {
     attempt["outcome"] == "lost" || attempt["outcome"] == "released"
-}
-
-fn time(value: &Value) -> DateTime<Utc> {
-    let text = value
-        .as_str()
-        .unwrap_or_else(|| panic!("a time, not {value}"));
-    text.parse().expect("a time")
 }
 
 fn history(site: &Site, job: &str) -> Vec<Value> {
@@ -162,20 +200,18 @@ impl fmt::Display for Verdict {
             "{} jobs succeeded, retried by hand {} times; attempts: {:?}",
             self.jobs, self.retries, self.attempts
         )?;
-        for (what, times) in [("noticed", &self.noticed), ("taken over", &self.taken_over)] {
-            for (trouble, times) in times {
-                let mut sorted = times.clone();
-                sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
-                let at = |share: f64| &sorted[((sorted.len() - 1) as f64 * share).round() as usize];
-                writeln!(
-                    f,
-                    "{trouble}, {what}: {} times, p50 {:.1} s, p99 {:.1} s ({})",
-                    sorted.len(),
-                    at(0.5).seconds,
-                    at(0.99).seconds,
-                    at(0.99).attempt
-                )?;
-            }
+        for ((trouble, took), times) in &self.delays {
+            let mut sorted = times.clone();
+            sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+            let at = |share: f64| &sorted[((sorted.len() - 1) as f64 * share).round() as usize];
+            writeln!(
+                f,
+                "{trouble}, {took}: {} times, p50 {:.1} s, p99 {:.1} s ({})",
+                sorted.len(),
+                at(0.5).seconds,
+                at(0.99).seconds,
+                at(0.99).whose
+            )?;
         }
         write!(f, "{} looks found nothing that runs for nobody", self.looks)
     }
