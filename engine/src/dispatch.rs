@@ -39,6 +39,10 @@ pub trait Dispatcher: std::fmt::Debug + Send + Sync {
     /// and how long the steps of processes that this bell cannot hear wait.
     fn patience(&self) -> Duration;
 
+    /// Says that whoever looked here has no room for something that waits. A bell that rings in some
+    /// places only rings in the others then, if it has rung here since this was last said.
+    fn pass_on(&self) {}
+
     /// What is wrong with it, in one sentence: rings are late, and nothing else.
     fn trouble(&self) -> Option<String> {
         None

@@ -276,9 +276,18 @@ impl Worker {
     /// Claims what is ready already. Most looks end without a transaction. Answers whether the
     /// database is away.
     async fn look(&self) -> Result<bool, WorkerError> {
-        match self.is_awaited(&self.slots.request()).await {
-            Ok(true) => self.parts.committer.look().await,
-            Ok(false) => {}
+        match self.prospects(&self.slots.request()).await {
+            Ok(Prospects {
+                some_fit,
+                some_do_not,
+            }) => {
+                if some_fit {
+                    self.parts.committer.look().await;
+                }
+                if some_do_not {
+                    self.parts.dispatcher.pass_on();
+                }
+            }
             Err(error) if error.passes() => {
                 tracing::warn!(%error, "nothing can be claimed for now");
                 return Ok(true);
@@ -298,19 +307,25 @@ impl Worker {
         }
     }
 
-    /// Whether a step waits that the request could get.
-    async fn is_awaited(&self, request: &ClaimRequest) -> Result<bool, StoreError> {
+    /// What the request could get.
+    async fn prospects(&self, request: &ClaimRequest) -> Result<Prospects, StoreError> {
         let free = request.free.now();
         if free.attempts() == 0 {
-            return Ok(false);
+            return Ok(Prospects {
+                some_fit: false,
+                some_do_not: true,
+            });
         }
         // The first of each kind is enough to know.
         let limit = request.run.as_ref().map_or(1, |_| request.looks_at(free));
         let waiting = self.parts.store.waiting(request.run.as_ref(), limit);
         let waiting = waiting.await?;
-        Ok(!request
-            .choose(free, waiting, &mut Turns::default())
-            .is_empty())
+        let all = waiting.len();
+        let fitting = request.choose(free, waiting, &mut Turns::default());
+        Ok(Prospects {
+            some_fit: !fitting.is_empty(),
+            some_do_not: fitting.len() < all,
+        })
     }
 
     async fn drain(&self, attempts: &mut Attempts, signals: &attempt::Signals) {
@@ -339,6 +354,15 @@ impl Worker {
             }
         }
     }
+}
+
+/// What waits, as a worker sees it.
+#[derive(Debug)]
+struct Prospects {
+    /// Some of it fits.
+    some_fit: bool,
+    /// Some of it may not, and fit others.
+    some_do_not: bool,
 }
 
 /// Saves what attempts show, for as long as it is not dropped.

@@ -1,8 +1,9 @@
 //! The doorbell between processes on Redis, by [apalis](https://docs.rs/apalis).
 //!
 //! Redis carries [hints](Hint): ids, and nothing that would be missed. A hint reaches one process; if no
-//! worker waits there, it is passed on to all of them by the doorbell that this one is built on
-//! (`notify` of Postgres, or that within the process), which is also what rings while Redis is away.
+//! worker waits there, or what waits does not fit into what is left of it, it is passed on to all of them by
+//! the doorbell that this one is built on (`notify` of Postgres, or that within the process), which is also
+//! what rings while Redis is away.
 //! Whatever happens to Redis, workers look by themselves every [`PATIENCE`].
 //!
 //! What apalis-redis 1.0.0 has to be kept from is in [`link`].
@@ -11,6 +12,7 @@ mod link;
 mod pulse;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +63,8 @@ pub(crate) struct Inside {
     listening: watch::Sender<bool>,
     /// What rings where hints do not reach.
     other: Arc<dyn Dispatcher>,
+    /// Whether a hint was heard, by a worker that waited for one, that was not passed on.
+    heard: AtomicBool,
     /// That there are hints to pass on.
     unwanted: Notify,
 }
@@ -122,6 +126,10 @@ impl Dispatcher for ApalisDispatcher {
         self.inside.other.patience().min(PATIENCE)
     }
 
+    fn pass_on(&self) {
+        self.inside.does_not_fit();
+    }
+
     fn trouble(&self) -> Option<String> {
         self.health.borrow().clone()
     }
@@ -134,21 +142,31 @@ impl Inside {
             waiting: watch::Sender::new(0),
             listening: watch::Sender::new(false),
             other,
+            heard: AtomicBool::new(false),
             unwanted: Notify::new(),
         }
     }
 
     /// Hands a hint on: to the worker that waits here, or to whoever waits elsewhere.
     pub(crate) fn heard(&self, hint: &WireHint) {
-        self.here.ring(&[]);
         if *self.waiting.borrow() == 0 {
             tracing::trace!(run.id = hint.run, "a hint is passed on");
+            self.unwanted.notify_one();
+        } else {
+            self.heard.store(true, Ordering::Release);
+        }
+        self.here.ring(&[]);
+    }
+
+    /// The worker here has no room for something that waits, which may be what it heard of.
+    fn does_not_fit(&self) {
+        if self.heard.swap(false, Ordering::AcqRel) {
             self.unwanted.notify_one();
         }
     }
 }
 
-/// Passes on the hints that nobody here waits for, at once and then together.
+/// Passes on the hints that nobody here waits for or has room for, at once and then together.
 async fn pass_on(inside: Arc<Inside>) {
     loop {
         inside.unwanted.notified().await;
@@ -198,7 +216,7 @@ impl Drop for Waits<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -217,6 +235,28 @@ mod tests {
         fn patience(&self) -> Duration {
             PATIENCE
         }
+    }
+
+    #[tokio::test]
+    async fn a_hint_that_does_not_fit_whoever_heard_it_is_passed_on_once() {
+        let other = Arc::new(Counting::default());
+        let inside = Arc::new(Inside::new(other.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pass_on(inside.clone()));
+        let passed_on = async || {
+            tokio::time::sleep(PASSED_ON * 2).await;
+            other.0.load(Ordering::Relaxed)
+        };
+        let waits = Waits::begin(&inside.waiting);
+        let run = "job_1".to_owned();
+        inside.heard(&WireHint { run });
+        assert_eq!(passed_on().await, 0, "a worker waits here");
+        inside.does_not_fit();
+        assert_eq!(passed_on().await, 1, "it has no room");
+        // It looks again because of that, as everybody does.
+        inside.does_not_fit();
+        assert_eq!(passed_on().await, 1, "nobody goes on ringing");
+        drop(waits);
     }
 
     #[tokio::test]

@@ -1,8 +1,11 @@
 //! Steps and the machines that they fit.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::SessionId;
 use telecine_engine::queue::{Machine, Prospect, Room};
 use telecine_engine::run::{RunStatus, Snapshot, StepStatus};
@@ -15,6 +18,7 @@ on_every_store! {
     a_step_that_no_worker_fits_waits_until_one_is_started
     a_step_that_only_its_own_process_could_run_and_does_not_fit_is_held_and_can_be_retried
     a_step_that_no_worker_is_there_for_waits
+    what_does_not_fit_whoever_was_told_of_it_is_passed_on
 }
 
 fn machine(memory_gib: i64) -> Machine {
@@ -52,6 +56,49 @@ async fn a_worker_begins_what_fits_its_memory_and_nothing_else(home: Home) {
         .await;
     assert_eq!(count(&busy, "hungry", StepStatus::Running), 2);
     assert_eq!(count(&busy, "hungry", StepStatus::Ready), 3);
+    worker.stop().await;
+}
+
+/// A bell that counts what is passed on.
+#[derive(Debug, Default)]
+struct Counting {
+    bell: InProcessDispatcher,
+    passed_on: AtomicUsize,
+}
+
+impl Dispatcher for Counting {
+    fn ring(&self, hints: &[Hint]) {
+        self.bell.ring(hints);
+    }
+
+    fn listen(&self) -> Box<dyn Bell> {
+        self.bell.listen()
+    }
+
+    fn patience(&self) -> Duration {
+        self.bell.patience()
+    }
+
+    fn pass_on(&self) {
+        self.passed_on.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A worker that is busy, but for a slot that is too small, hears of a step instead of one that is idle.
+async fn what_does_not_fit_whoever_was_told_of_it_is_passed_on(home: Home) {
+    let bell = Arc::new(Counting::default());
+    let stage = Stage::with_bell(home, bell.clone()).await;
+    let worker = stage.work_on(machine(2)).await;
+    let small = "  a: {activity: test.act@1, requires: {memory: 2GiB}, with: {what: succeed}}";
+    let done = stage.submit(small).await;
+    stage.stopped(&done).await;
+    assert_eq!(bell.passed_on.load(Ordering::Relaxed), 0, "it fits");
+    stage.submit(HUNGRY).await;
+    let began = Instant::now();
+    while bell.passed_on.load(Ordering::Relaxed) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody is told");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     worker.stop().await;
 }
 
