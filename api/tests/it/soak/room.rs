@@ -127,8 +127,7 @@ impl Workers {
                 let mut workers = self.by_session.values();
                 !workers.any(|worker| worker.has_room(&kind, pair[0]))
             })
-            .map(|pair| (pair[1] - pair[0]).as_seconds_f64())
-            .sum()
+            .fold(0.0, |sum, pair| sum + (pair[1] - pair[0]).as_seconds_f64())
     }
 }
 
