@@ -31,6 +31,11 @@ use durable::{Durable, Gap};
 /// share a checkpoint: one for each made the database write half as much again as the encoders.
 const TOGETHER: Duration = Duration::from_secs(1);
 
+/// How long an attempt goes on when its worker shuts down, if the segment in work is not durable before.
+/// What is encoded already gets stored meanwhile. Longer gains nothing: as much more work is lost when the
+/// segment is not done then as is saved when it is, and the step waits for its next worker.
+const HAND_OVER: Duration = Duration::from_millis(500);
+
 /// MIME type of a video segment.
 const SEGMENT_TYPE: &str = "video/mp4";
 
@@ -89,18 +94,24 @@ impl Activity for VideoEncode {
             save_at: None,
             frames_decoded: 0,
         };
-        let gaps = attempt.durable.gaps();
-        if !gaps.is_empty() {
-            let source = source::local(ctx, &input.source).await?;
-            for (place, gap) in gaps.iter().enumerate() {
-                if place > 0 {
-                    ctx.check_stop()?;
-                }
-                attempt.fill(gap, &source).await?;
-            }
+        let made = tokio::select! {
+            biased;
+            made = attempt.make() => made,
+            () = hand_over(ctx) => Err(ActivityError::cancelled()),
+        };
+        if made.is_err() {
+            // What is stored already need not be made again; that it failed is told anyway.
+            let _ = attempt.save().await;
         }
+        made?;
         attempt.durable.finish()
     }
+}
+
+/// Resolves when the worker shuts down and the next one is not to be kept waiting.
+async fn hand_over(ctx: &Context) {
+    ctx.draining().await;
+    tokio::time::sleep(HAND_OVER).await;
 }
 
 fn limits(chunk: &Chunk) -> Limits {
@@ -125,17 +136,27 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// Makes what is missing. May be dropped at any time: the child ends with it, and what is stored and
+    /// not in a checkpoint yet stays noted.
+    async fn make(&mut self) -> Result<(), ActivityError> {
+        let gaps = self.durable.gaps();
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let source = source::local(self.ctx, &self.input.source).await?;
+        for gap in &gaps {
+            self.ctx.check_stop()?;
+            self.fill(gap, &source).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the segments of a gap.
     async fn fill(&mut self, gap: &Gap, source: &LocalSource) -> Result<(), ActivityError> {
         let spec = self.spec(gap, source)?;
         let limits = limits(&spec.chunk);
         let running = self.host.start::<EncodeVideo>(self.ctx, spec, limits);
-        let driven = self.drive(running.await?).await;
-        if driven.is_err() {
-            // What is stored already need not be made again; that it failed is told anyway.
-            let _ = self.save().await;
-        }
-        driven
+        self.drive(running.await?).await
     }
 
     fn spec(&self, gap: &Gap, source: &LocalSource) -> Result<Spec, ActivityError> {
@@ -220,11 +241,12 @@ impl Attempt<'_> {
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        let artifacts = std::mem::take(&mut self.unsaved);
         let covers = self.durable.covers(&self.input.chunk);
-        self.ctx
-            .save_checkpoint(&self.durable, covers, artifacts)
-            .await
+        let artifacts = self.unsaved.clone();
+        let saved = self.ctx.save_checkpoint(&self.durable, covers, artifacts);
+        saved.await?;
+        self.unsaved.clear();
+        Ok(())
     }
 }
 

@@ -77,7 +77,7 @@ struct SettingFlags {
     /// Steps that this process runs at a time [default: number of cores]
     #[arg(long, global = true, value_name = "N")]
     worker_concurrency: Option<String>,
-    /// How long running steps get to reach a checkpoint on Ctrl-C or SIGTERM [default: 10m]
+    /// How long running steps get to reach a checkpoint or their end on Ctrl-C or SIGTERM [default: 10m]
     #[arg(long, global = true, value_name = "DURATION")]
     worker_shutdown_timeout: Option<String>,
     /// What is logged to standard error: a level, or levels by module [default: warn]

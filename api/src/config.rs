@@ -213,7 +213,7 @@ pub(crate) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "worker_shutdown_timeout",
         default: "10m",
-        help: "How long running steps get to reach a checkpoint when the process is told to stop.",
+        help: "How long running steps get to reach a checkpoint, or their end without one, when the process is told to stop.",
     },
     Setting {
         name: "log",

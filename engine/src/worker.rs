@@ -80,7 +80,7 @@ pub struct WorkerOptions {
     pub machine: Machine,
     /// Only steps of this run.
     pub run: Option<RunId>,
-    /// How long running attempts get to reach a checkpoint when the worker stops.
+    /// How long running attempts get to reach a checkpoint, or their end, when the worker stops.
     pub grace: Duration,
 }
 
@@ -162,8 +162,9 @@ impl Worker {
         self.session.contact()
     }
 
-    /// Runs steps until `stop` is cancelled, then lets running attempts reach a checkpoint within
-    /// the grace period, gives back what is left, and ends the session.
+    /// Runs steps until `stop` is cancelled, then lets running attempts reach a checkpoint or their end
+    /// within the grace period, gives back what is left, and ends the session. Each is given back as
+    /// soon as it returns, whatever the others do.
     ///
     /// # Errors
     /// [`WorkerError`] if it cannot go on; running attempts have then been stopped.
@@ -180,7 +181,7 @@ impl Worker {
         ));
         let result = self.work(&mut attempts, &signals, &stop).await;
         if result.is_ok() {
-            self.drain(&mut attempts, &signals).await;
+            self.drain(&mut attempts).await;
         }
         signals.cancelled.cancel();
         while let Some(ended) = attempts.join_next().await {
@@ -243,6 +244,8 @@ impl Worker {
             self.start(claims, attempts, signals);
         };
         if stopped.is_ok() {
+            // First of all: others wait for what runs here.
+            signals.draining.cancel();
             self.give_up(waiting).await;
         }
         stopped
@@ -328,8 +331,7 @@ impl Worker {
         })
     }
 
-    async fn drain(&self, attempts: &mut Attempts, signals: &attempt::Signals) {
-        signals.draining.cancel();
+    async fn drain(&self, attempts: &mut Attempts) {
         let all = async {
             while let Some(ended) = attempts.join_next().await {
                 let claims = settle(ended).ok().flatten();

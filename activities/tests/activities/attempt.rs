@@ -1,6 +1,7 @@
 //! An attempt without an engine: directories for stores, and writes kept in memory.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,17 @@ struct MemoryPort {
     overtakes: Mutex<Option<(u64, bool)>>,
     /// Whether nothing is published any more.
     is_fenced: Mutex<bool>,
+    /// What happens as soon as the next checkpoint is saved.
+    turn: Mutex<Option<Turn>>,
+}
+
+/// Something that happens once.
+struct Turn(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn")
+    }
 }
 
 #[async_trait]
@@ -64,6 +76,9 @@ impl AttemptPort for MemoryPort {
         let mut written = self.written.lock().unwrap();
         written.checkpoints.push((value, covers));
         written.artifacts.extend(artifacts);
+        if let Some(Turn(happens)) = self.turn.lock().unwrap().take() {
+            happens();
+        }
         Ok(())
     }
 
@@ -200,6 +215,11 @@ impl Bench {
     /// Lets attempts save so many checkpoints, and then lose their lease.
     pub(crate) fn lose_lease_after(&self, checkpoints: usize) {
         *self.port.checkpoints_left.lock().unwrap() = Some(checkpoints);
+    }
+
+    /// Lets something happen as soon as a checkpoint is saved, once.
+    pub(crate) fn at_checkpoint(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.port.turn.lock().unwrap() = Some(Turn(Box::new(happens)));
     }
 
     /// Lets every allocation answer that generation.

@@ -268,7 +268,7 @@ async fn hanging<'a>(bench: &Bench, attempt: &'a Attempt) -> (Running<'a, Misbeh
 }
 
 /// Waits until no process of the list runs; a zombie that its own parent has to reap is gone.
-async fn all_gone(pids: &[Pid]) {
+pub(crate) async fn all_gone(pids: &[Pid]) {
     let started = Instant::now();
     while pids.iter().any(|pid| runs(*pid)) {
         assert!(started.elapsed() < Duration::from_secs(10), "{pids:?} live");

@@ -6,6 +6,7 @@ mod attempt;
 mod children;
 mod clips;
 mod covers;
+mod draining;
 mod encode;
 mod foreign;
 mod hostile_pictures;

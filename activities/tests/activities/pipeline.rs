@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use telecine_engine::activity::{ActivityError, Registry};
+use telecine_engine::objects::Artifact;
 use telecine_testkit::program;
 
 use crate::attempt::{Attempt, Bench};
@@ -106,16 +107,6 @@ impl Run {
     pub(crate) fn published(&self, name: &str) -> PathBuf {
         self.bench.media_dir().join("videos/te/testhash").join(name)
     }
-
-    /// Names of the segments of a rendition that are stored, in order.
-    fn stored_segments(&self, rendition: &str) -> Vec<String> {
-        let directory = self.published("g1/video").join(rendition);
-        let entries = std::fs::read_dir(directory).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|name| name.starts_with("seg_")).collect();
-        names.sort();
-        names
-    }
 }
 
 /// Outputs of the steps before encoding.
@@ -186,6 +177,41 @@ pub(crate) fn short_clip(clips: &Clips) -> PathBuf {
     )
 }
 
+/// Encodes the rest of a chunk of three segments behind a checkpoint: each segment that is durable is used
+/// again, and none of them is encoded again.
+pub(crate) async fn go_on(
+    run: &Run,
+    prepared: &Prepared,
+    (checkpoint, durable): (Value, &[Artifact]),
+) {
+    let attempt = run.bench.attempt(Some(checkpoint));
+    let tag = attempt.ctx.attempt_tag().to_owned();
+    let chunk = run
+        .attempt(&attempt, "video.encode", prepared.encode(0))
+        .await;
+    let chunk = chunk.unwrap();
+    let mut keys = Vec::new();
+    for rendition in chunk["renditions"].as_array().unwrap() {
+        let numbers = rendition["segments"].as_array().unwrap().iter();
+        assert!(
+            numbers
+                .clone()
+                .map(|s| s["number"].as_u64().unwrap())
+                .eq(1..=3)
+        );
+        keys.extend(numbers.map(|segment| segment["object"]["key"].as_str().unwrap().to_owned()));
+    }
+    for durable in durable {
+        assert!(keys.contains(&durable.key), "{} is used again", durable.key);
+    }
+    let encoded_again = keys.iter().filter(|key| key.contains(&tag)).count();
+    assert_eq!(
+        encoded_again,
+        keys.len() - durable.len(),
+        "only what was not durable is encoded"
+    );
+}
+
 #[tokio::test]
 async fn a_clip_becomes_a_published_set() {
     let clips = Clips::new();
@@ -245,32 +271,7 @@ async fn a_lost_attempt_costs_no_segment_that_is_durable() {
     assert!(covers.is_some());
 
     run.bench.keep_lease();
-    let attempt = run.bench.attempt(Some(checkpoint));
-    let tag = attempt.ctx.attempt_tag().to_owned();
-    let chunk = run
-        .attempt(&attempt, "video.encode", prepared.encode(0))
-        .await;
-    let chunk = chunk.unwrap();
-    let mut keys = Vec::new();
-    for rendition in chunk["renditions"].as_array().unwrap() {
-        let numbers = rendition["segments"].as_array().unwrap().iter();
-        assert!(
-            numbers
-                .clone()
-                .map(|s| s["number"].as_u64().unwrap())
-                .eq(1..=3)
-        );
-        keys.extend(numbers.map(|segment| segment["object"]["key"].as_str().unwrap().to_owned()));
-    }
-    for durable in &written.artifacts {
-        assert!(keys.contains(&durable.key), "{} is used again", durable.key);
-    }
-    let encoded_again = keys.iter().filter(|key| key.contains(&tag)).count();
-    assert_eq!(
-        encoded_again,
-        keys.len() - durable,
-        "only what was not durable is encoded"
-    );
+    go_on(&run, &prepared, (checkpoint, &written.artifacts)).await;
 }
 
 #[tokio::test]
@@ -286,22 +287,6 @@ async fn a_complete_checkpoint_needs_no_source() {
         .attempt(&attempt, "video.encode", prepared.encode(0))
         .await;
     assert_eq!(second.unwrap(), first);
-}
-
-#[tokio::test]
-async fn a_worker_that_shuts_down_finishes_the_segment_in_work() {
-    let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
-    let prepared = run.prepare().await;
-    let attempt = run.bench.attempt(None);
-    attempt.draining.cancel();
-    let ended = run
-        .attempt(&attempt, "video.encode", prepared.encode(0))
-        .await;
-    assert_eq!(&*ended.unwrap_err().code, "cancelled");
-    let (_, covers) = run.bench.take_written().checkpoints.pop().unwrap();
-    assert!((6.0..14.0).contains(&covers.unwrap().to_s), "{covers:?}");
-    assert!(run.stored_segments("r360_h264").len() < 3);
 }
 
 #[tokio::test]

@@ -321,8 +321,10 @@ impl Context {
         self.parts.cancelled.is_cancelled()
     }
 
-    /// Resolves when the worker shuts down: reach the next checkpoint, then return
-    /// [`ActivityError::cancelled`]. Nobody's budget is charged.
+    /// Resolves when the worker shuts down: return [`ActivityError::cancelled`] at the next checkpoint, or
+    /// at once if that is more than a moment away and what is lost by it is small. Another worker goes on
+    /// from the last checkpoint as soon as you return; nobody's budget is charged. Without checkpoints, go
+    /// on to your end: you have as long as the worker was given to shut down.
     pub async fn draining(&self) {
         self.parts.draining.cancelled().await;
     }

@@ -19,7 +19,7 @@ pub(super) enum Ended {
 }
 
 /// Works on a job, beside whoever else does, until it stops or a signal comes. The first signal
-/// lets running steps reach a checkpoint, the second does not wait for them.
+/// lets running steps reach a checkpoint or their end, the second does not wait for them.
 pub(super) async fn until_stopped(
     app: &App,
     job: &RunId,
@@ -107,7 +107,7 @@ impl Shift<'_> {
     fn drain(&self) {
         self.stop.cancel();
         self.session.console.note(
-            "stopping: running steps end at their next checkpoint; a second signal stops them at once",
+            "stopping: running steps end or are given back; a second signal stops them at once",
         );
     }
 }

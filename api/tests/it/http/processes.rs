@@ -4,20 +4,20 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use telecine_engine::id::SessionId;
 use telecine_engine::store::Store as _;
 use telecine_store_postgres::PostgresStore;
 use telecine_testkit::servers::{PostgresProxy, PostgresSchema};
 
-use super::client::Request;
+use super::client::{Request, Stream};
 use super::process::{Server, clip};
 use crate::product::{self, Workplace};
 
 /// What the product promises for a worker that was killed.
 const TAKE_OVER: Duration = Duration::from_secs(10);
-/// A stop ends at the next checkpoint, which is a segment of six seconds away.
+/// How long a stop takes at most: steps that save no checkpoint run to their end.
 const STOP: Duration = Duration::from_secs(60);
 
 fn transcode(server: &Server, source: &str) -> String {
@@ -121,62 +121,156 @@ fn the_plan_of_a_job_that_was_cancelled_on_a_server_without_a_worker_is_proved()
     }
 }
 
-#[test]
-fn a_job_goes_on_when_its_worker_is_killed_among_servers_and_workers_on_postgres() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let database = runtime.block_on(PostgresSchema::create());
-    let place = Workplace::new();
-    std::fs::create_dir_all(place.path().join("sources")).expect("a directory");
-    std::fs::copy(product::small_clip(), place.path().join("sources/film.mp4")).expect("a copy");
-    let servers = [0; 2].map(|_| Server::start(on_postgres(&place, "server", &database)));
-    let workers = [0; 2].map(|_| worker(&place, &database, free_port()));
-    for worker in &workers {
-        assert_eq!(Request::get("/readyz").send(worker.address).status, 200);
-        assert_eq!(Request::get("/api/jobs").send(worker.address).status, 404);
-    }
+/// A job on Postgres that two servers know of and one of two workers encodes.
+struct Encoding {
+    /// The worker that encodes it, and the other one.
+    victim: Server,
+    other: Server,
+    servers: [Server; 2],
+    place: Workplace,
+    _database: PostgresSchema,
+    job: String,
+    events: Stream,
+    /// The step that has saved a checkpoint.
+    step: String,
+}
 
-    let job = transcode(&servers[0], "film.mp4");
-    let mut stream = Request::get(&format!("{job}/events")).stream(servers[1].address);
+impl Encoding {
+    /// A job on `sources/film.mp4`, which `source` makes.
+    fn begin(source: impl FnOnce(&Workplace)) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let database = runtime.block_on(PostgresSchema::create());
+        let place = Workplace::new();
+        source(&place);
+        let servers = [0; 2].map(|_| Server::start(on_postgres(&place, "server", &database)));
+        let workers = [0; 2].map(|_| worker(&place, &database, free_port()));
+        for worker in &workers {
+            assert_eq!(Request::get("/readyz").send(worker.address).status, 200);
+            assert_eq!(Request::get("/api/jobs").send(worker.address).status, 404);
+        }
+        let job = transcode(&servers[0], "film.mp4");
+        let mut events = Request::get(&format!("{job}/events")).stream(servers[1].address);
+        let (step, session) = first_checkpoint(&mut events);
+        let pid = runtime.block_on(process_of(&database, &session));
+        let [one, two] = workers;
+        let (victim, other) = match one.pid() == pid {
+            true => (one, two),
+            false => (two, one),
+        };
+        assert_eq!(victim.pid(), pid);
+        Self {
+            victim,
+            other,
+            servers,
+            place,
+            _database: database,
+            job,
+            events,
+            step,
+        }
+    }
+}
+
+/// The step that is encoded, once it has a checkpoint, and the session that does it.
+fn first_checkpoint(events: &mut Stream) -> (String, String) {
     let mut sessions = std::collections::BTreeMap::new();
-    let (step, victim) = loop {
-        let event = stream.next().expect("it encodes first");
+    loop {
+        let event = events.next().expect("it encodes first");
         let step = event["step"].as_str().unwrap_or_default().to_owned();
         match event["kind"].as_str() {
-            Some("step.claimed") => drop(sessions.insert(step, event["data"]["worker"].clone())),
+            Some("step.claimed") => {
+                let session = event["data"]["worker"].as_str().expect("a session");
+                sessions.insert(step, session.to_owned());
+            }
             Some("step.checkpoint") if step.starts_with("encode") => {
-                break (step.clone(), sessions[&step].clone());
+                let session = sessions[&step].clone();
+                return (step, session);
             }
             _ => {}
         }
-    };
-    let pid = runtime.block_on(process_of(&database, victim.as_str().expect("a session")));
-    let killed_at = Utc::now();
-    let (killed, alive): (Vec<_>, Vec<_>) =
-        workers.into_iter().partition(|worker| worker.pid() == pid);
-    assert_eq!((killed.len(), alive.len()), (1, 1));
-    drop(killed);
+    }
+}
 
-    let mut taken_over = None;
+/// How long after a moment somebody began with a step again, once its job has succeeded.
+fn taken_over(events: &mut Stream, step: &str, since: DateTime<Utc>) -> Duration {
+    let mut begun = None;
     let end = loop {
-        let event = stream.next().expect("it goes on to its end");
+        let event = events.next().expect("it goes on to its end");
         let again = event["kind"] == "step.claimed" && event["step"] == step;
-        if again && taken_over.is_none() {
-            taken_over = Some(time(&event));
+        if again && begun.is_none() {
+            begun = Some(time(&event));
         }
-        if event["kind"]
-            .as_str()
-            .is_some_and(|kind| kind.starts_with("run."))
-        {
-            break event["kind"].clone();
+        let kind = event["kind"].as_str().unwrap_or_default();
+        if kind.starts_with("run.") {
+            break kind.to_owned();
         }
     };
     assert_eq!(end, "run.succeeded");
-    let took = (taken_over.expect("somebody took over") - killed_at).to_std();
-    let took = took.expect("after the kill");
-    assert!(took < TAKE_OVER, "it took {took:?}");
+    let took = (begun.expect("somebody took over") - since).to_std();
+    let took = took.expect("after the loss");
     eprintln!("{step} was taken over after {took:?}");
-    let document = Request::get(&job).send(servers[1].address).json();
+    took
+}
+
+#[test]
+fn a_job_goes_on_when_its_worker_is_killed_among_servers_and_workers_on_postgres() {
+    let mut encoding = Encoding::begin(|place| {
+        std::fs::create_dir_all(place.path().join("sources")).expect("a directory");
+        std::fs::copy(product::small_clip(), place.path().join("sources/film.mp4"))
+            .expect("a copy");
+    });
+    let killed_at = Utc::now();
+    drop(encoding.victim);
+    let took = taken_over(&mut encoding.events, &encoding.step, killed_at);
+    assert!(took < TAKE_OVER, "it took {took:?}");
+    let document = Request::get(&encoding.job).send(encoding.servers[1].address);
+    let document = document.json();
     assert!(outcomes(&document).contains(&"lost"), "{document:#}");
+}
+
+/// However far that segment is from its end: here it never ends.
+#[test]
+fn a_worker_that_is_told_to_stop_in_the_middle_of_a_segment_hands_its_step_over() {
+    let encoding = Encoding::begin(|place| clip(place, ("sources", "film.mp4"), 45));
+    let Encoding {
+        victim,
+        other,
+        servers,
+        place,
+        job,
+        mut events,
+        step,
+        ..
+    } = encoding;
+    for tool in children_of(victim.pid()) {
+        kill_process(tool, Signal::STOP).expect("the tool can be stopped");
+    }
+    let told_at = Utc::now();
+    victim.signal(Signal::TERM);
+    let took = taken_over(&mut events, &step, told_at);
+    assert!(took < TAKE_OVER, "it took {took:?}");
+    assert_eq!(victim.ended(STOP).code(), Some(0));
+    let document = Request::get(&job).send(servers[1].address).json();
+    assert!(outcomes(&document).contains(&"released"), "{document:#}");
+    assert!(!outcomes(&document).contains(&"lost"), "{document:#}");
+    drop((other, servers));
+    place.assert_no_survivors();
+}
+
+/// The processes that a process has started.
+fn children_of(parent: u32) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").expect("a /proc to look into");
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: its state and its parent.
+        let behind = stat.rsplit_once(')').map(|(_, behind)| behind.to_owned());
+        let behind = behind.unwrap_or_default();
+        behind.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(is_child).filter_map(Pid::from_raw).collect()
 }
 
 /// How soon a server is at work again on a network that carries again: what was asked meanwhile is given up.
