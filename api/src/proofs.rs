@@ -92,7 +92,12 @@ impl Proofs {
         let made = tokio::time::timeout(PATIENCE, going_on.wait_for(Option::is_some)).await;
         let made = match made {
             Ok(Ok(made)) => made.clone(),
-            Ok(Err(_)) | Err(_) => None,
+            // It panicked: whoever asks again begins anew.
+            Ok(Err(_)) => {
+                self.going_on().remove(&key);
+                None
+            }
+            Err(_) => None,
         };
         match made {
             Some(made) => {
