@@ -433,6 +433,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The current generation of `name`.
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
+    /// Steps of a run that made one of its generations the current one: readers have seen what led
+    /// to them.
+    async fn published_by(&self, run: &RunId) -> Result<BTreeSet<StepId>, StoreError>;
+
     /// Registers a session that lives for `lease` from now.
     async fn open_session(
         &self,

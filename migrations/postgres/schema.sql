@@ -94,6 +94,8 @@ create table generation (
     name text not null,
     n bigint not null,
     run text collate "C" not null,
+    node text,
+    item integer,
     constraint generation_n CHECK ((n >= 1)),
     constraint generation_one_per_run UNIQUE (run, name),
     constraint generation_pk PRIMARY KEY (name, n),

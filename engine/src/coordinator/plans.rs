@@ -311,6 +311,7 @@ impl Coordinator {
             source,
             found,
             activities: installed(&self.registry, snapshot),
+            published: self.store.published_by(&snapshot.run.id).await?,
             history: history::history(self.store.as_ref(), snapshot).await?,
         })
     }

@@ -10,6 +10,7 @@ mod entries;
 mod moot;
 mod output;
 mod prospect;
+mod published;
 mod warnings;
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //! the run stands on, of its source and of the activities that made them, and how long such steps took
 //! [before](crate::retry::history).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::activity::hex;
+use crate::id::StepId;
 use crate::retry::history::History;
 use crate::retry::reuse::SourceIdentity;
 use crate::run::StoreUrls;
@@ -117,6 +118,8 @@ pub struct World {
     pub found: Option<SourceIdentity>,
     /// By `name@version`; what is not here may be installed elsewhere.
     pub activities: BTreeMap<String, Installed>,
+    /// Steps of the run that have published what earlier ones made.
+    pub published: BTreeSet<StepId>,
     /// How long steps took before.
     pub history: History,
 }
@@ -129,6 +132,7 @@ impl World {
         source: Source::Unknown,
         found: None,
         activities: BTreeMap::new(),
+        published: BTreeSet::new(),
         history: History::NONE,
     };
 

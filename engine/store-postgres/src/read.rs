@@ -331,6 +331,17 @@ pub(crate) async fn publication(db: &mut PgConnection, name: &str) -> Result<Opt
     row.map(|row| cells(&row).number("generation")).transpose()
 }
 
+pub(crate) async fn published_by(
+    db: &mut PgConnection,
+    run: &RunId,
+) -> Result<BTreeSet<StepId>, Error> {
+    let rows = sqlx::query("select node, item from generation where run = $1 and node is not null")
+        .bind(run.as_str())
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| cells(row).step_id()).collect()
+}
+
 pub(crate) async fn due(db: &mut PgConnection, limit: usize) -> Result<Vec<Due>, Error> {
     let rows = sqlx::query(include_str!("sql/due.sql"))
         .bind(count(limit as u64))

@@ -93,6 +93,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "processors",
         include_str!("../../../migrations/postgres/0015_processors.sql"),
     ),
+    (
+        16,
+        "published_by",
+        include_str!("../../../migrations/postgres/0016_published_by.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

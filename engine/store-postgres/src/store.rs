@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use telecine_engine::activity::{Progress, PublicationMove};
-use telecine_engine::id::{PlanId, RunId, SessionId};
+use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
@@ -211,6 +212,11 @@ impl Store for PostgresStore {
 
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
         self.read(async |db| read::publication(db, name).await)
+            .await
+    }
+
+    async fn published_by(&self, run: &RunId) -> Result<BTreeSet<StepId>, StoreError> {
+        self.read(async |db| read::published_by(db, run).await)
             .await
     }
 

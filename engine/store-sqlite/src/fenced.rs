@@ -272,6 +272,14 @@ impl Writing<'_> {
             .await?;
         let previous = cells(&row).optional_number("previous")?;
         if moved.rows_affected() > 0 {
+            sqlx::query(include_str!("sql/published_by.sql"))
+                .bind(name)
+                .bind(count(generation))
+                .bind(fence.run.as_str())
+                .bind(&fence.step.node)
+                .bind(rows::item(&fence.step))
+                .execute(&mut *self.connection)
+                .await?;
             let data = json!({"name": name, "generation": generation, "previous": previous});
             self.event(&fence.run, &event("publication.moved", fence, data))
                 .await?;

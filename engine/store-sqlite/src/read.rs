@@ -376,6 +376,17 @@ pub(crate) async fn publication(
     row.map(|row| cells(&row).number("generation")).transpose()
 }
 
+pub(crate) async fn published_by(
+    db: &mut SqliteConnection,
+    run: &RunId,
+) -> Result<BTreeSet<StepId>, Error> {
+    let rows = sqlx::query("select node, item from generation where run = $1 and node is not null")
+        .bind(run.as_str())
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| cells(row).step_id()).collect()
+}
+
 pub(crate) async fn due(
     db: &mut SqliteConnection,
     now: DateTime<Utc>,

@@ -1,7 +1,7 @@
 //! The schema, brought up to date when a database is opened.
 
 use sqlx::SqlSafeStr as _;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{Migrate as _, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use telecine_engine::store::StoreError;
 
@@ -9,6 +9,9 @@ use crate::error::Error;
 
 /// What the first migration sets as `application_id`.
 const APPLICATION_ID: i64 = 1_952_673_381;
+
+/// What the migrations add up to.
+const SCHEMA: &str = include_str!("../../../migrations/sqlite/schema.sql");
 
 /// The migrations, oldest first: number, what it does, statements. Never change one that was
 /// released; add the next.
@@ -83,6 +86,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "processors",
         include_str!("../../../migrations/sqlite/0014_processors.sql"),
     ),
+    (
+        15,
+        "published_by",
+        include_str!("../../../migrations/sqlite/0015_published_by.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write
@@ -90,7 +98,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 /// it done.
 pub(crate) async fn bring_up_to_date(database: &SqlitePool) -> Result<(), Error> {
     let mut transaction = database.begin_with("begin immediate").await?;
-    check_ownership(&mut transaction).await?;
+    if check_ownership(&mut transaction).await? == Ownership::Nobody {
+        make(&mut transaction).await?;
+    }
     migrator(MIGRATIONS)
         .run_direct(None, &mut *transaction, false)
         .await
@@ -108,18 +118,46 @@ pub(crate) async fn give_tickets(connection: &mut SqliteConnection) -> Result<()
     Ok(())
 }
 
+/// Makes all tables of a new database as they are now: migrations that make tables anew would write more for
+/// them than a short job does for itself.
+async fn make(connection: &mut SqliteConnection) -> Result<(), Error> {
+    sqlx::raw_sql(SCHEMA).execute(&mut *connection).await?;
+    let ours = format!("pragma application_id = {APPLICATION_ID}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(ours))
+        .execute(&mut *connection)
+        .await?;
+    let migrator = migrator(MIGRATIONS);
+    let table = migrator.table_name.as_ref();
+    let noted = connection.ensure_migrations_table(table).await;
+    noted.map_err(refused)?;
+    for migration in migrator.iter() {
+        let noted = connection.skip(table, migration).await;
+        noted.map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Whose a database is.
+#[derive(Debug, PartialEq, Eq)]
+enum Ownership {
+    /// It is empty.
+    Nobody,
+    Ours,
+}
+
 /// An empty database will be ours; any other says whose it is.
-async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), Error> {
+async fn check_ownership(connection: &mut SqliteConnection) -> Result<Ownership, Error> {
     let application: i64 = sqlx::query_scalar("pragma application_id")
         .fetch_one(&mut *connection)
         .await?;
     let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
         .fetch_one(connection)
         .await?;
-    if application == APPLICATION_ID || (application == 0 && tables == 0) {
-        return Ok(());
+    match (application, tables) {
+        (APPLICATION_ID, _) => Ok(Ownership::Ours),
+        (0, 0) => Ok(Ownership::Nobody),
+        _ => Err(StoreError::Incompatible("it belongs to another program".to_owned()).into()),
     }
-    Err(StoreError::Incompatible("it belongs to another program".to_owned()).into())
 }
 
 fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
@@ -170,17 +208,53 @@ mod tests {
             .unwrap()
     }
 
-    #[tokio::test]
-    async fn the_dumped_schema_is_what_the_migrations_make() {
+    /// A database that had no table before the first migration.
+    async fn migrated() -> SqlitePool {
         let database = in_memory().await;
-        bring_up_to_date(&database).await.unwrap();
-        let made: Vec<String> = sqlx::query_scalar(
+        let mut connection = database.acquire().await.unwrap();
+        migrator(MIGRATIONS)
+            .run_direct(None, &mut *connection, false)
+            .await
+            .unwrap();
+        drop(connection);
+        database
+    }
+
+    async fn schema(database: &SqlitePool) -> Vec<String> {
+        let schema = sqlx::query_scalar(
             "select sql || ';' from sqlite_schema \
              where sql is not null and name not like '\\_sqlx%' escape '\\' order by tbl_name, rowid",
-        )
-        .fetch_all(&database)
-        .await
-        .unwrap();
+        );
+        schema.fetch_all(database).await.unwrap()
+    }
+
+    /// Also what they note of themselves, and nothing that is no table.
+    #[tokio::test]
+    async fn a_new_database_is_what_the_migrations_make() {
+        let (made, migrated) = (in_memory().await, migrated().await);
+        bring_up_to_date(&made).await.unwrap();
+        assert_eq!(schema(&made).await, schema(&migrated).await);
+        let notes = "select json_array(version, description, success, hex(checksum), \
+                     (select application_id from pragma_application_id)) from _sqlx_migrations order by version";
+        let notes = async |of: &SqlitePool| -> Vec<String> {
+            let notes = sqlx::query_scalar(notes);
+            notes.fetch_all(of).await.unwrap()
+        };
+        assert_eq!(notes(&made).await, notes(&migrated).await);
+        for table in schema(&migrated).await {
+            let Some(name) = table.strip_prefix("CREATE TABLE ") else {
+                continue;
+            };
+            let name = name.split(['(', ' ']).next().unwrap();
+            let rows = sqlx::AssertSqlSafe(format!("select count(*) from {name}"));
+            let rows: i64 = sqlx::query_scalar(rows).fetch_one(&migrated).await.unwrap();
+            assert_eq!(rows, 0, "{name} has rows from the beginning");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_dumped_schema_is_what_the_migrations_make() {
+        let made = schema(&migrated().await).await;
         let made = format!(
             "-- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test \
              -p telecine-store-sqlite schema\n\n{}\n",

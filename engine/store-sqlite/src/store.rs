@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use telecine_engine::activity::{Progress, PublicationMove};
-use telecine_engine::id::{PlanId, RunId, SessionId};
+use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
@@ -341,6 +342,10 @@ impl Store for SqliteStore {
 
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
         Ok(read::publication(&mut *self.reader().await?, name).await?)
+    }
+
+    async fn published_by(&self, run: &RunId) -> Result<BTreeSet<StepId>, StoreError> {
+        Ok(read::published_by(&mut *self.reader().await?, run).await?)
     }
 
     async fn open_session(

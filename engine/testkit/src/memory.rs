@@ -127,6 +127,8 @@ struct State {
     keys: BTreeMap<String, TakenKey>,
     generations: BTreeMap<String, Vec<(u64, RunId)>>,
     publications: BTreeMap<String, (u64, Option<u64>)>,
+    /// Steps that made a generation of their run the current one.
+    published: BTreeMap<RunId, BTreeSet<StepId>>,
     /// Who shares what by key and store of results, and when that was shared.
     shared: BTreeMap<(String, String), (u64, Sharer)>,
     /// Keys by when they were shared.
@@ -476,16 +478,22 @@ impl Store for MemoryStore {
         self.write(|state, now| {
             state.rows_mut(&fence.run)?.owned(fence)?;
             let of_name = state.generations.get(name);
-            if !of_name.is_some_and(|of_name| of_name.iter().any(|(n, _)| *n == generation)) {
+            let allocated = of_name.and_then(|it| it.iter().find(|(n, _)| *n == generation));
+            let Some((_, owner)) = allocated else {
                 let why = format!("generation {generation} of {name} was never allocated");
                 return Err(StoreError::Corrupt(why));
-            }
+            };
+            let is_own = *owner == fence.run;
             let before = state.publications.get(name).copied();
             if before.is_none_or(|(current, _)| current < generation) {
                 let previous = before.map(|(current, _)| current);
                 state
                     .publications
                     .insert(name.to_owned(), (generation, previous));
+                if is_own {
+                    let published = state.published.entry(fence.run.clone()).or_default();
+                    published.insert(fence.step.clone());
+                }
                 let data = json!({"name": name, "generation": generation, "previous": previous});
                 let event = Event {
                     kind: "publication.moved".to_owned(),
@@ -502,6 +510,11 @@ impl Store for MemoryStore {
 
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
         self.read(|state| state.publications.get(name).map(|(current, _)| *current))
+            .await
+    }
+
+    async fn published_by(&self, run: &RunId) -> Result<BTreeSet<StepId>, StoreError> {
+        self.read(|state| state.published.get(run).cloned().unwrap_or_default())
             .await
     }
 

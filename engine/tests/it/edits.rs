@@ -1,6 +1,7 @@
 //! Retry plans that somebody changes, proves and executes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod published;
 pub(crate) mod rounds;
 
 use std::sync::Arc;

@@ -25,6 +25,7 @@ struct Told {
     edits: u64,
     moved: u64,
     refused: u64,
+    kept_as_published: u64,
     succeeded: u64,
 }
 
@@ -36,6 +37,7 @@ impl Told {
         self.edits += u64::from(report.edits);
         self.moved += u64::from(report.moved);
         self.refused += u64::from(report.refused);
+        self.kept_as_published += u64::from(report.kept_as_published);
         self.succeeded += u64::from(report.status == telecine_engine::run::RunStatus::Succeeded);
     }
 }
@@ -73,6 +75,7 @@ fn what_is_executed_is_what_was_planned() {
                 told.edits += mine.edits;
                 told.moved += mine.moved;
                 told.refused += mine.refused;
+                told.kept_as_published += mine.kept_as_published;
                 told.succeeded += mine.succeeded;
             });
         }
@@ -86,6 +89,7 @@ fn what_is_executed_is_what_was_planned() {
         told.edits,
         told.moved,
         told.refused,
+        told.kept_as_published,
         told.succeeded,
     ];
     assert!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::edits::published::Publish;
 use crate::edits::rounds::Place;
 use crate::reuse::Page;
 use schemars::JsonSchema;
@@ -426,6 +427,7 @@ impl Stage {
         registry.register(Act(tool)).expect("registered once");
         registry.register(Page(tool)).expect("registered once");
         registry.register(Place).expect("registered once");
+        registry.register(Publish).expect("registered once");
         let parts = WorkerParts {
             store: store.clone(),
             committer: committer.clone(),

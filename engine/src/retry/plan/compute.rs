@@ -129,6 +129,8 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
     let goes_out = planner.fates.values().any(|fate| *fate == Fate::Out);
     let unmade = planner.unmade(&steps);
     planner.blame(&unmade, &steps);
+    let republished = planner.republished(&steps, given.definition);
+    planner.blame_for(&republished);
     let told = planner.told(&steps);
     let unmet = planner.unmet;
     let run = &given.snapshot.run;
@@ -142,6 +144,7 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
     let stranded = changes.is_some() && identity.is_none();
     let executable = !stranded
         && unmade.failing.is_empty()
+        && republished.is_empty()
         && is_executable(&steps, (given.edits, changes.is_some() || goes_out));
     let digest = Essence::of(&basis, &steps)
         .with(given.edits, identity.as_ref())
@@ -157,7 +160,8 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
         warnings: warnings::warnings(
             (&steps, executable),
             (&seen, stranded),
-            (&unmade, &unmet, &told),
+            (&unmade, &republished),
+            (&unmet, &told),
         ),
         basis,
         steps,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::compute::Unmet;
 use super::output::Unmade;
+use super::published::Republished;
 use super::{Action, Given, PlannedStep, Reason};
 use crate::activity::ErrorClass;
 use crate::id::StepId;
@@ -19,7 +20,8 @@ const OBSTACLES: usize = 20;
 pub(super) fn warnings(
     (steps, executable): (&[PlannedStep], bool),
     (given, stranded): (&Given<'_>, bool),
-    (unmade, unmet, told): (&Unmade<'_>, &[Unmet], &[String]),
+    (unmade, republished): (&Unmade<'_>, &Republished<'_>),
+    (unmet, told): (&[Unmet], &[String]),
 ) -> Vec<String> {
     let mut warnings = obstacles(steps);
     if stranded {
@@ -27,6 +29,7 @@ pub(super) fn warnings(
         warnings.push(why.to_owned());
     }
     warnings.extend(unmade.warnings());
+    warnings.extend(republished.why());
     if let Some(error) = given
         .snapshot
         .run

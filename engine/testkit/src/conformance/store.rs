@@ -688,6 +688,7 @@ macro_rules! store_conformance {
                 a_generation_is_above_what_the_caller_knows_of
                 publishing_moves_the_name
                 publishing_again_answers_the_same
+                a_run_knows_which_of_its_steps_have_published
                 a_publication_never_moves_back
                 a_generation_that_was_never_allocated_cannot_be_published
                 generations_asked_for_at_once_differ

@@ -48,6 +48,8 @@ pub struct PlannedReport {
     pub moved: u32,
     /// Plans that would not have come to an output.
     pub refused: u32,
+    /// Plans that would have changed what is published.
+    pub kept_as_published: u32,
 }
 
 /// One run, its objects, and the chance that drives both.
@@ -61,6 +63,8 @@ pub struct Planned {
     /// Version of the tools.
     tools: u32,
     mends: bool,
+    /// Steps that have published what led to them.
+    published: BTreeSet<StepId>,
     /// What the plan that is executed says; none in the first round.
     plan: Option<RetryPlan>,
     /// Steps that ran in this round.
@@ -105,6 +109,7 @@ impl Planned {
             objects: BTreeMap::new(),
             source: Source::Same,
             tools: 1,
+            published: BTreeSet::new(),
             plan: None,
             ran: BTreeSet::new(),
             report: PlannedReport {
@@ -115,6 +120,7 @@ impl Planned {
                 edits: 0,
                 moved: 0,
                 refused: 0,
+                kept_as_published: 0,
             },
         }
     }
@@ -264,6 +270,9 @@ impl Planned {
     fn success(&mut self, id: &StepId, fence: u64) -> Command {
         let damaged = self.model.damaged(id);
         self.report.mended += u32::from(!damaged.is_empty());
+        if self.random.chance(3) {
+            self.published.insert(id.clone());
+        }
         let made = damaged.len().max(1);
         let items = self.random.below(4);
         Command::Complete {
@@ -329,6 +338,7 @@ impl Planned {
                 ("test.step@1".to_owned(), installed.clone()),
                 ("test.step@2".to_owned(), installed),
             ]),
+            published: self.published.clone(),
             ..World::default()
         }
     }
@@ -404,14 +414,19 @@ impl Planned {
 
     /// Executes the plan of a run that stopped short; `false` when that is the end.
     fn execute(&mut self) -> bool {
-        let onto = self
+        let mut onto = self
             .random
             .chance(25)
             .then(|| Arc::new(redefined(&mut self.random, self.model.definition())));
-        let edits = self.edits(onto.as_deref());
+        let mut edits = self.edits(onto.as_deref());
         self.report.edits += u32::try_from(edits.len()).unwrap_or(u32::MAX);
+        let mut shown = self.compute((&edits, onto.as_deref()));
+        if check::changes_what_is_published(&shown) {
+            self.report.kept_as_published += 1;
+            (edits, onto) = (Vec::new(), None);
+            shown = self.compute((&edits, None));
+        }
         let asked = (edits.as_slice(), onto.as_deref());
-        let mut shown = self.compute(asked);
         // The world moves while somebody looks at it.
         for _ in 0..self.random.below(3) {
             self.move_world();

@@ -53,7 +53,7 @@ impl Activity for Place {
 }
 
 /// A run of such steps that has stopped short, and the stage that it is on.
-async fn stopped(home: Home, steps: &str, output: &str) -> (Stage, RunId) {
+pub(super) async fn stopped(home: Home, steps: &str, output: &str) -> (Stage, RunId) {
     let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let run = stage.submit_giving(steps, output).await;
@@ -64,7 +64,7 @@ async fn stopped(home: Home, steps: &str, output: &str) -> (Stage, RunId) {
 }
 
 /// Makes a plan with edits, executes it, and answers how the round ended.
-async fn round(stage: &Stage, run: &RunId, edits: &Edits) -> (RetryPlan, Snapshot) {
+pub(super) async fn round(stage: &Stage, run: &RunId, edits: &Edits) -> (RetryPlan, Snapshot) {
     let plan = plan(stage, run, edits).await.unwrap();
     let worker = stage.work().await;
     stage.execute(&plan).await.unwrap();
@@ -73,7 +73,7 @@ async fn round(stage: &Stage, run: &RunId, edits: &Edits) -> (RetryPlan, Snapsho
     (plan, snapshot)
 }
 
-fn step<'a>(plan: &'a RetryPlan, id: &str) -> &'a PlannedStep {
+pub(super) fn step<'a>(plan: &'a RetryPlan, id: &str) -> &'a PlannedStep {
     let mut steps = plan.steps.iter();
     let found = steps.find(|step| step.id.to_string() == id);
     found.unwrap_or_else(|| panic!("no {id}: {plan:#?}"))
@@ -85,7 +85,7 @@ fn output(snapshot: &Snapshot, id: &str) -> Option<Value> {
     found.unwrap().step.output.clone()
 }
 
-fn skip(step: &str) -> Edits {
+pub(super) fn skip(step: &str) -> Edits {
     Edits {
         skip: vec![Skip {
             step: step.to_owned(),
@@ -95,14 +95,14 @@ fn skip(step: &str) -> Edits {
     }
 }
 
-fn force(step: &str) -> Edits {
+pub(super) fn force(step: &str) -> Edits {
     Edits {
         force: vec![step.to_owned()],
         ..Edits::default()
     }
 }
 
-fn set(step: &str, path: &str, value: Value) -> Edits {
+pub(super) fn set(step: &str, path: &str, value: Value) -> Edits {
     Edits {
         set: [(step.to_owned(), [(path.to_owned(), value)].into())].into(),
         ..Edits::default()
@@ -116,7 +116,7 @@ fn unset(step: &str, path: &str) -> Edits {
     }
 }
 
-fn told(places: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
+pub(super) fn told(places: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
     let places = places.iter();
     places
         .map(|(place, code)| ((*place).to_owned(), *code))

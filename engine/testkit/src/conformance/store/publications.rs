@@ -151,6 +151,29 @@ pub async fn a_publication_never_moves_back(on: Bench) {
     assert!(on.data(&job, "publication.moved").await.is_empty());
 }
 
+/// Only what was moved, and only what the run itself has allocated.
+pub async fn a_run_knows_which_of_its_steps_have_published(on: Bench) {
+    let (earlier, first) = running(&on).await;
+    let (later, second) = running(&on).await;
+    for (claim, name) in [(&first, "a"), (&second, "a"), (&second, "b")] {
+        let allocated = on.store.allocate_generation(&claim.fence, name, 0).await;
+        allocated.unwrap();
+    }
+    let published = async |job: &Job| on.store.published_by(&job.id).await.unwrap();
+    assert_eq!(published(&later).await, BTreeSet::new());
+    let publish = async |claim: &Claim, name, n| {
+        let moved = on.store.publish(&claim.fence, name, n).await;
+        moved.unwrap();
+    };
+    // Another run's, and one that readers never see.
+    publish(&first, "b", 1).await;
+    publish(&second, "a", 2).await;
+    publish(&first, "a", 1).await;
+    assert_eq!(published(&earlier).await, BTreeSet::new());
+    let step = second.fence.step.clone();
+    assert_eq!(published(&later).await, BTreeSet::from([step]));
+}
+
 /// See the name.
 pub async fn a_generation_that_was_never_allocated_cannot_be_published(on: Bench) {
     let (job, claim) = running(&on).await;

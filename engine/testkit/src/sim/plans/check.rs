@@ -23,12 +23,78 @@ pub(super) fn plan(plan: &RetryPlan, given: Given<'_>) {
     nothing_is_kept_whose_proof_fails(plan, (snapshot, world));
     every_cause_moves(plan, snapshot);
     what_somebody_left_out_stays_out(plan, snapshot);
+    what_is_published_stays_as_it_is(plan, given);
     let blocked = plan.steps.iter().any(|step| step.action == Action::Blocked);
     assert!(
         !(plan.executable && blocked),
         "a blocked plan can be executed: {plan:#?}"
     );
     looking_changes_nothing(plan, given);
+}
+
+/// Whether a plan says that it would change what is published.
+pub(super) fn changes_what_is_published(plan: &RetryPlan) -> bool {
+    let mut warnings = plan.warnings.iter();
+    warnings.any(|warning| warning.contains("has published what"))
+}
+
+/// A plan can be executed only if nothing that led to a publication, by what is executed now or would be then,
+/// is made otherwise; and only for such a step it says that it cannot be.
+fn what_is_published_stays_as_it_is(plan: &RetryPlan, given: Given<'_>) {
+    let steps = &given.snapshot.steps;
+    let succeeded = |of: &StepId| {
+        let mut records = steps.iter();
+        records.any(|it| {
+            let meant = it.step.id == *of || (of.item.is_none() && it.step.id.node == of.node);
+            meant && it.step.status == StepStatus::Succeeded
+        })
+    };
+    let otherwise = |step: &&PlannedStep| {
+        use Reason::{
+            ConditionFalse, Forced, InputChanged, ParamsChanged, SkippedByOperator,
+            SuppliedByOperator,
+        };
+        let by_itself = [
+            ConditionFalse,
+            Forced,
+            InputChanged,
+            ParamsChanged,
+            SkippedByOperator,
+            SuppliedByOperator,
+        ];
+        by_itself.contains(&step.reason) && step.action != Action::Blocked && succeeded(&step.id)
+    };
+    let next = given.onto.unwrap_or(given.definition);
+    let leads = |node: &str, to: &str| {
+        [given.definition, next]
+            .iter()
+            .any(|definition| needs(definition, to, node))
+    };
+    let found = plan.steps.iter().find(|step| {
+        let mut published = given.world.published.iter();
+        published.any(|by| {
+            let itself = by.node == step.id.node
+                && (step.id.item.is_none() || step.id == *by)
+                && step.runs()
+                && matches!(step.reason, Reason::ParamsChanged | Reason::InputChanged);
+            itself || (otherwise(step) && leads(&step.id.node, &by.node))
+        })
+    });
+    assert_eq!(
+        changes_what_is_published(plan),
+        found.is_some(),
+        "{found:?}: {plan:#?}"
+    );
+    assert!(!plan.executable || found.is_none(), "{found:?}: {plan:#?}");
+}
+
+/// Whether a node needs another one, by itself or through others.
+fn needs(definition: &Definition, node: &str, other: &str) -> bool {
+    let Some(step) = definition.steps.get(node) else {
+        return false;
+    };
+    let mut direct = step.needs.iter();
+    direct.any(|need| need.step == other || needs(definition, &need.step, other))
 }
 
 fn every_step_has_one_entry(plan: &RetryPlan, (snapshot, definition): (&Snapshot, &Definition)) {
