@@ -71,10 +71,14 @@ pub const CPUS_PER_STEP: u32 = 1_024;
 /// Days of the longest duration in a definition: a year, and the longest wait that makes sense.
 pub const DURATION_DAYS: u64 = 366;
 
-/// Attempts that end `lost` one after the other that a step is forgiven. A step that loses its worker again
-/// and again is likely to be what kills it, and what ran beside it is under the same suspicion: after so
-/// many, the next attempt gets a worker for itself, and the step is held if that one is lost too.
+/// Attempts that end `lost` one after the other beside others. A step that loses its worker again and again
+/// is likely to be what kills it, and what ran beside it is under the same suspicion: after so many, each
+/// attempt gets a worker for itself.
 pub const LOSSES_IN_A_ROW: u32 = 3;
+
+/// Attempts that end `lost` after that, with a worker for themselves, until the step is held. With one of four
+/// workers killed every ten seconds, a single such attempt was lost by chance in one of twenty jobs.
+pub const LOSSES_ALONE: u32 = 3;
 
 /// Failures of class `bug`, `stalled` or `timeout` that may follow the same checkpoint before it is
 /// dropped: whatever fails twice from the same place is likely to fail because of that place.

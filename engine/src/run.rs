@@ -279,8 +279,8 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether its next attempt gets a worker for itself, which must not lose a worker again: if that
-    /// one goes as well, nothing else has run beside it that could be the cause.
+    /// Whether its next attempt gets a worker for itself: if that one goes as well, nothing else has run
+    /// beside it that could be the cause.
     #[must_use]
     pub fn runs_alone(&self) -> bool {
         self.losses >= limits::LOSSES_IN_A_ROW

@@ -86,7 +86,7 @@ fn kill_after(place: &Workplace, clip: &Path, victim: Victim, after: Duration) {
 }
 
 /// Kills a process as soon as it has done anything that the next one can build on. One that did
-/// nothing four times in a row would be under suspicion of killing itself.
+/// nothing six times in a row would be under suspicion of killing itself.
 fn kill_after_progress(place: &Workplace, clip: &Path) {
     let before = durable_events(place);
     let child = product::spawn(place.run("video:full", clip));

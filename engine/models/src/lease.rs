@@ -29,7 +29,8 @@ pub struct Lease {
     pub cuts: u8,
     /// How many commits are made without their answer arriving.
     pub lost_answers: u8,
-    /// Losses in a row that the step is forgiven; with one more it is held (`limits::LOSSES_IN_A_ROW`).
+    /// Losses in a row that the step is forgiven; with one more it is held (`limits::LOSSES_IN_A_ROW`
+    /// and `LOSSES_ALONE`).
     pub losses: u8,
     /// What is done.
     pub rule: Rule,

@@ -91,7 +91,7 @@ pub(super) fn release(
 }
 
 /// The session that ran an attempt is dead: ready at once, on a budget of its own. A step that
-/// lost too many sessions in a row, with no checkpoint in between, may be what kills them: the last one it
+/// lost too many sessions in a row, with no checkpoint in between, may be what kills them: the last ones it
 /// had for itself.
 pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Result<(), Rejected> {
     let step = view.owned(id, fence)?.clone();
@@ -116,11 +116,11 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
     row.error = Some(error.clone());
     row.charged = step.charged.saturating_sub(1);
     row.losses = step.losses + 1;
-    if row.losses > limits::LOSSES_IN_A_ROW {
-        let losses = row.losses;
+    if row.losses >= limits::LOSSES_IN_A_ROW + limits::LOSSES_ALONE {
+        let (losses, alone) = (row.losses, limits::LOSSES_ALONE);
         let message = format!(
-            "{losses} workers in a row went away while they ran the step, the last one while nothing else \
-             ran on it"
+            "{losses} workers in a row went away while they ran the step, the last {alone} while nothing else \
+             ran on them"
         );
         let error = Failure { message, ..error };
         row.error = Some(error.clone());

@@ -32,24 +32,26 @@ async fn a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_he
         stage.until(&run, both).await;
         worker.kill(&stage).await;
     }
-    // Nobody knows which of them it was.
-    let worker = stage.work().await;
-    let alone = stage.until(&run, |seen| runs(seen, "culprit", 4)).await;
-    let neighbour = &record(&alone, "neighbour").step;
-    assert_eq!(
-        (neighbour.status, neighbour.attempts),
-        (StepStatus::Ready, 3)
-    );
-    worker.kill(&stage).await;
+    // Nobody knows which of them it was, and one that runs alone may lose its worker by chance.
+    for n in 4..=6 {
+        let worker = stage.work().await;
+        let alone = stage.until(&run, |seen| runs(seen, "culprit", n)).await;
+        let neighbour = &record(&alone, "neighbour").step;
+        assert_eq!(
+            (neighbour.status, neighbour.attempts),
+            (StepStatus::Ready, 3)
+        );
+        worker.kill(&stage).await;
+    }
 
     let worker = stage.work().await;
     let held = stage.stopped(&run).await;
     assert_eq!(held.run.status, RunStatus::Held);
     let culprit = &record(&held, "culprit").step;
-    assert_eq!((culprit.status, culprit.attempts), (StepStatus::Held, 4));
+    assert_eq!((culprit.status, culprit.attempts), (StepStatus::Held, 6));
     let error = culprit.error.clone().unwrap();
     assert_eq!(error.code, "worker_lost");
-    assert!(error.message.contains("4 workers in a row"), "{error:?}");
+    assert!(error.message.contains("6 workers in a row"), "{error:?}");
     let neighbour = record(&held, "neighbour");
     let last = neighbour.attempts.last().unwrap();
     assert_eq!((last.n, last.outcome), (4, Some(AttemptOutcome::Succeeded)));
