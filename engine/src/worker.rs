@@ -41,7 +41,7 @@ pub use contact::Contact;
 use copies::{IDLE_BYTES, SourceCopies};
 pub use held::Held;
 pub use outage::report;
-pub use scratch::{ATTEMPTS, sweep_scratch};
+pub use scratch::{ATTEMPTS, Neighbours};
 pub use session::{LEASE, MISSED, Session};
 use slots::Slots;
 
@@ -121,6 +121,10 @@ impl Worker {
         let session = Session::open(parts.store.clone(), &parts.committer).await?;
         let slots = options.machine.room().attempts();
         gauge!(metrics::WORKER_SLOTS.name).set(slots as f64);
+        // What a process left that was here before is ready when this one begins.
+        Neighbours::of(&parts.scratch, parts.committer.clone())
+            .bury()
+            .await;
         let scratch = scratch::Room::open(&parts.scratch, session.id()).await;
         let activities = parts
             .registry
@@ -179,6 +183,8 @@ impl Worker {
             self.parts.committer.clone(),
             self.session.id().clone(),
         ));
+        let neighbours = Neighbours::of(&self.parts.scratch, self.parts.committer.clone());
+        saving.spawn(neighbours.watch());
         let result = self.work(&mut attempts, &signals, &stop).await;
         if result.is_ok() {
             self.drain(&mut attempts).await;

@@ -20,7 +20,7 @@ use telecine_engine::limits;
 use telecine_engine::queue::Queue;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Run, RunStatus, StoreUrls};
-use telecine_engine::worker::sweep_scratch;
+use telecine_engine::worker::Neighbours;
 
 use super::Session;
 use super::exit::{CliError, Exit};
@@ -168,7 +168,10 @@ async fn job(
 ) -> Result<(RunId, bool), CliError> {
     app.sweep().await?;
     // Also if the job turns out to be done: whoever was killed right after its last step left something.
-    sweep_scratch(&session.config.scratch_dir);
+    let committer = app.coordinator.committer.clone();
+    Neighbours::of(&session.config.scratch_dir, committer)
+        .bury()
+        .await;
     let submitted = app.coordinator.submit(submission.clone()).await?;
     if submitted.existing {
         match revive(app, &submitted.run, session).await? {

@@ -3,20 +3,26 @@
 //! A worker has a directory of its own, `attempts/SESSION`, and beside it a file that it holds locked for
 //! as long as it lives. Taking that lock proves that it is gone: the kernel releases it with the process,
 //! also where two containers share a volume, whose processes have the same numbers and do not see each
-//! other.
+//! other. So whoever shares the directory ends the session of a worker that was killed at once, whatever its
+//! lease says: the next process of a service that is started again, or another one beside it.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::metrics::counter;
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::mpsc;
 
 use crate::activity::ActivityError;
+use crate::committer::Committer;
 use crate::id::SessionId;
+use crate::metrics;
 use crate::store::Fence;
 
 /// The directory below the scratch root that is ours: the root itself may be shared with others.
@@ -28,6 +34,10 @@ const LOCK: &str = "lock";
 const TRIES: usize = 10;
 /// How long after a try the next one is. Who sweeps holds a lock that it finds for some 50 us.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often a worker looks after those that share its directory; a look takes some 50 us.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is in a lock that was held: one that is just being made proves nothing.
+const HELD: &[u8] = b"held\n";
 
 /// The directory of one worker; made when it is needed, and removed in the end if nothing is left in it.
 #[derive(Debug)]
@@ -38,29 +48,22 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Removes what dead workers left, and takes the lock of a session. Where it cannot be had, attempts
-    /// try again, and say why they fail.
+    /// Takes the lock of a session. Where it cannot be had, attempts try again, and say why they fail.
     pub(super) async fn open(root: &Path, session: &SessionId) -> Arc<Self> {
-        let attempts = root.join(ATTEMPTS);
         let room = Arc::new(Self {
-            path: attempts.join(session.as_str()),
+            path: root.join(ATTEMPTS).join(session.as_str()),
             lock: Mutex::default(),
         });
-        // Trees of many gigabytes are removed in seconds.
-        if let Err(error) = room.held(move || sweep(&attempts)).await {
+        if let Err(error) = room.held().await {
             tracing::warn!(%error, path = %room.path.display(), "the scratch directory cannot be locked");
         }
         room
     }
 
     /// Takes the lock if it is not held, on a thread that may stand still.
-    async fn held(self: &Arc<Self>, first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    async fn held(self: &Arc<Self>) -> io::Result<()> {
         let room = self.clone();
-        let hold = move || {
-            first();
-            room.hold()
-        };
-        let held = tokio::task::spawn_blocking(hold).await;
+        let held = tokio::task::spawn_blocking(move || room.hold()).await;
         held.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
@@ -69,7 +72,10 @@ impl Room {
         if lock.is_none() {
             let path = lock_of(&self.path);
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            *lock = Some(take(&path)?);
+            let mut file = take(&path)?;
+            // On a full disk it stays empty, and its end will prove nothing.
+            let _ = file.write_all(HELD);
+            *lock = Some(file);
         }
         Ok(())
     }
@@ -91,7 +97,7 @@ impl Room {
     /// for those of a dead worker.
     pub(super) async fn attempt(self: &Arc<Self>, fence: &Fence) -> Result<Scratch, ActivityError> {
         if !self.is_held() {
-            let held = self.held(|| ()).await;
+            let held = self.held().await;
             held.map_err(|error| ActivityError::io("lock the scratch directory", error))?;
         }
         let name = format!("{}.{}.{}", fence.run, fence.step, fence.fence);
@@ -105,7 +111,9 @@ impl Drop for Room {
     fn drop(&mut self) {
         // The tools of a worker that was killed may have been writing for another moment when this one
         // began. While the lock is held, what is ours is left alone.
-        self.path.parent().map(sweep);
+        if let Some(attempts) = self.path.parent() {
+            sweep(attempts, &|_| ());
+        }
         // What an activity writes after its end stays for the next sweep.
         let _ = std::fs::remove_dir(&self.path);
         let _ = std::fs::remove_file(lock_of(&self.path));
@@ -161,29 +169,83 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes what attempts of dead workers left below a scratch directory; a worker that opens does so too.
-pub fn sweep_scratch(root: &Path) {
-    sweep(&root.join(ATTEMPTS));
+/// Looks after the workers that share a scratch directory.
+#[derive(Debug)]
+pub struct Neighbours {
+    attempts: PathBuf,
+    committer: Committer,
+    /// Those that were found dead: what they left may not go at once.
+    ended: HashSet<SessionId>,
 }
 
-/// Removes what workers left that are gone, and nothing else. What cannot be removed stays; the next
-/// worker tries again.
-fn sweep(attempts: &Path) {
+impl Neighbours {
+    /// Those of a scratch directory, whose sessions the committer ends.
+    #[must_use]
+    pub fn of(scratch: &Path, committer: Committer) -> Self {
+        Self {
+            attempts: scratch.join(ATTEMPTS),
+            committer,
+            ended: HashSet::new(),
+        }
+    }
+
+    /// Ends the sessions of workers that are gone, so that their steps can be claimed, and removes what they
+    /// left.
+    pub async fn bury(&mut self) {
+        let (tell, mut gone) = mpsc::unbounded_channel();
+        let attempts = self.attempts.clone();
+        // Trees of many gigabytes are removed in seconds.
+        let sweeping = tokio::task::spawn_blocking(move || {
+            sweep(&attempts, &|session| drop(tell.send(session)));
+        });
+        while let Some(session) = gone.recv().await {
+            if self.ended.insert(session.clone()) {
+                self.end(&session).await;
+            }
+        }
+        let _ = sweeping.await;
+    }
+
+    /// Does so again and again.
+    pub(super) async fn watch(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.bury().await;
+        }
+    }
+
+    async fn end(&self, session: &SessionId) {
+        match self.committer.end_session(session).await {
+            Ok(()) => {
+                tracing::info!(session.id = %session, "a worker of this machine is gone; its steps go on");
+                counter!(metrics::SESSIONS_ENDED.name).increment(1);
+            }
+            // Its lease is left to tell.
+            Err(error) => {
+                tracing::warn!(%error, session.id = %session, "the session of a dead worker was not ended");
+            }
+        }
+    }
+}
+
+/// Removes what workers left that are gone, and nothing else, and tells whose end is proved before that. What
+/// cannot be removed stays; the next worker tries again.
+fn sweep(attempts: &Path, gone: &dyn Fn(SessionId)) {
     let Ok(entries) = std::fs::read_dir(attempts) else {
         return;
     };
     for entry in entries.flatten() {
         let path = entry.path();
         let name = path.file_stem().and_then(OsStr::to_str);
-        if name.is_some_and(|name| name.starts_with(SessionId::PREFIX)) {
-            remove_dead(&path.with_extension(""));
+        if let Some(name) = name.filter(|name| name.starts_with(SessionId::PREFIX)) {
+            remove_dead(&path.with_extension(""), &|| gone(name.to_owned().into()));
         }
     }
 }
 
 /// Removes the directory of a worker and then its lock, if that can be taken or is gone: it was there
 /// before the directory.
-fn remove_dead(directory: &Path) {
+fn remove_dead(directory: &Path, gone: &dyn Fn()) {
     let lock = lock_of(directory);
     let taken = match File::open(&lock) {
         Ok(file) => {
@@ -195,6 +257,11 @@ fn remove_dead(directory: &Path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(_) => return,
     };
+    if let Some(file) = &taken
+        && file.metadata().is_ok_and(|file| file.len() > 0)
+    {
+        gone();
+    }
     let _ = std::fs::remove_dir_all(directory);
     if taken.is_some() && !directory.exists() {
         let _ = std::fs::remove_file(&lock);
@@ -229,6 +296,22 @@ mod tests {
         }
     }
 
+    /// A worker that looks after the others when it begins.
+    async fn next(root: &Path) -> Arc<Room> {
+        dead(root);
+        Room::open(root, &SessionId::generate()).await
+    }
+
+    /// Sweeps, and answers whose end was proved.
+    fn dead(root: &Path) -> Vec<SessionId> {
+        let dead: Mutex<Vec<SessionId>> = Mutex::default();
+        sweep(&root.join(ATTEMPTS), &|session| {
+            let mut dead = dead.lock().unwrap_or_else(PoisonError::into_inner);
+            dead.push(session);
+        });
+        dead.into_inner().unwrap()
+    }
+
     fn entries(root: &Path) -> usize {
         std::fs::read_dir(root.join(ATTEMPTS)).unwrap().count()
     }
@@ -237,7 +320,8 @@ mod tests {
     async fn what_a_live_worker_has_stays_whatever_the_number_of_its_process() {
         let root = tempfile::tempdir().unwrap();
         let (room, scratch) = at_work(root.path()).await;
-        let other = Room::open(root.path(), &SessionId::generate()).await;
+        assert_eq!(dead(root.path()), []);
+        let other = next(root.path()).await;
         assert!(scratch.path().join("segment").exists());
         drop((scratch, room, other));
         assert_eq!(entries(root.path()), 0, "everybody has cleared up");
@@ -251,10 +335,10 @@ mod tests {
         let path = scratch.path().to_owned();
         std::mem::forget(scratch);
         room.lose_lock();
+        let session = room.path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(dead(root.path()), [SessionId::from(session.to_owned())]);
         std::mem::forget(room);
-        let next = Room::open(root.path(), &SessionId::generate()).await;
         assert!(!path.exists());
-        drop(next);
         assert_eq!(entries(root.path()), 0);
     }
 
@@ -262,7 +346,7 @@ mod tests {
     async fn what_could_not_be_removed_in_the_beginning_is_removed_in_the_end() {
         let root = tempfile::tempdir().unwrap();
         let (dead, scratch) = at_work(root.path()).await;
-        let next = Room::open(root.path(), &SessionId::generate()).await;
+        let next = next(root.path()).await;
         std::mem::forget(scratch);
         dead.lose_lock();
         std::mem::forget(dead);
@@ -279,7 +363,7 @@ mod tests {
         std::fs::create_dir_all(&late).unwrap();
         drop(room);
         assert!(late.exists(), "the conformance kit finds it");
-        sweep_scratch(root.path());
+        dead(root.path());
         assert_eq!(entries(root.path()), 0);
     }
 
@@ -294,7 +378,10 @@ mod tests {
         for directory in [&ours, &theirs] {
             std::fs::create_dir_all(directory).unwrap();
         }
-        drop(Room::open(root.path(), &SessionId::generate()).await);
+        // It is just being made.
+        let made = lock_of(&ours.with_file_name(SessionId::generate().as_str()));
+        std::fs::write(made, "").unwrap();
+        assert_eq!(dead(root.path()), []);
         assert!(!ours.exists() && theirs.exists());
     }
 
@@ -311,7 +398,7 @@ mod tests {
         drop(sweeping);
         let scratch = room.attempt(&fence()).await.unwrap();
         std::fs::create_dir_all(scratch.path()).unwrap();
-        sweep_scratch(root.path());
+        assert_eq!(dead(root.path()), []);
         assert!(scratch.path().exists());
     }
 }

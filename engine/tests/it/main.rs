@@ -6,6 +6,7 @@ mod cost;
 mod dispatch;
 mod edits;
 mod held;
+mod neighbours;
 mod outage;
 mod plans;
 mod property;

@@ -50,6 +50,12 @@ pub(super) struct Loss {
     pub(super) gone: Option<DateTime<Utc>>,
 }
 
+/// A worker, and the scratch directory of the machine that it is on.
+struct Worker {
+    process: Server,
+    scratch: PathBuf,
+}
+
 pub(super) struct Site {
     place: Workplace,
     pub(super) runtime: Runtime,
@@ -58,9 +64,9 @@ pub(super) struct Site {
     media: S3Place,
     proxy: FaultProxy,
     servers: Vec<Server>,
-    workers: Vec<Server>,
-    paused: Vec<(Instant, Server)>,
-    workers_started: usize,
+    workers: Vec<Worker>,
+    paused: Vec<(Instant, Worker)>,
+    machines: usize,
     clips: Vec<String>,
     /// Address of each job that was accepted, by the key of its request.
     pub(super) jobs: BTreeMap<String, String>,
@@ -86,7 +92,7 @@ impl Site {
             servers: Vec::new(),
             workers: Vec::new(),
             paused: Vec::new(),
-            workers_started: 0,
+            machines: 0,
             clips: Vec::new(),
             jobs: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -185,14 +191,21 @@ impl Site {
         command
     }
 
+    /// Starts a worker on a machine of its own.
     fn start_worker(&mut self) {
-        self.workers_started += 1;
-        let scratch = format!("scratch-{}", self.workers_started);
+        self.machines += 1;
+        let scratch = format!("scratch-{}", self.machines);
+        self.start_worker_at(self.place.path().join(scratch));
+    }
+
+    /// Starts a worker where another one was.
+    fn start_worker_at(&mut self, scratch: PathBuf) {
         let mut command = self.command("worker");
         command
-            .env("TELECINE_SCRATCH_DIR", self.place.path().join(scratch))
+            .env("TELECINE_SCRATCH_DIR", &scratch)
             .env("TELECINE_WORKER_METRICS_PORT", free_port().to_string());
-        self.workers.push(Server::start(command));
+        let process = Server::start(command);
+        self.workers.push(Worker { process, scratch });
     }
 
     /// Submits what is to be under way now. What was not answered is sent again under the same key.
@@ -283,17 +296,18 @@ impl Site {
         match trouble {
             Trouble::Kill => {
                 let victim = self.workers.remove(dice.below(self.workers.len()));
-                self.lose(&victim, trouble);
-                drop(victim);
-                self.start_worker();
+                self.lose(&victim.process, trouble);
+                drop(victim.process);
+                // As whoever keeps a service running does.
+                self.start_worker_at(victim.scratch);
             }
             Trouble::Stop => {
                 let victim = self.workers.remove(dice.below(self.workers.len()));
-                self.lose(&victim, trouble);
-                victim.signal(Signal::TERM);
+                self.lose(&victim.process, trouble);
+                victim.process.signal(Signal::TERM);
                 self.start_worker();
                 assert_eq!(
-                    victim.ended(STOP).code(),
+                    victim.process.ended(STOP).code(),
                     Some(0),
                     "a worker that was told to stop"
                 );
@@ -303,8 +317,8 @@ impl Site {
             }
             Trouble::Pause => {
                 let victim = self.workers.remove(dice.below(self.workers.len()));
-                self.lose(&victim, trouble);
-                victim.signal(Signal::STOP);
+                self.lose(&victim.process, trouble);
+                victim.process.signal(Signal::STOP);
                 self.paused.push((Instant::now(), victim));
                 if self.workers.is_empty() {
                     self.start_worker();
@@ -338,9 +352,9 @@ impl Site {
     /// Lets those go on that stood still for long enough: they find out that their steps went to
     /// others, and begin anew.
     fn wake(&mut self) {
-        let rested = |(since, _): &mut (Instant, Server)| since.elapsed() > PAUSE;
+        let rested = |(since, _): &mut (Instant, Worker)| since.elapsed() > PAUSE;
         for (_, paused) in self.paused.extract_if(.., rested) {
-            paused.signal(Signal::CONT);
+            paused.process.signal(Signal::CONT);
             self.workers.push(paused);
         }
     }

@@ -1,0 +1,82 @@
+//! Workers that share a scratch directory, as those of one machine do.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use telecine_engine::queue::{Free, Machine};
+use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot};
+use telecine_engine::store::ClaimRequest;
+use telecine_engine::worker::{ATTEMPTS, Session};
+
+use crate::stage::{Home, Stage, on_every_store};
+
+on_every_store! {
+    a_worker_that_begins_takes_over_what_a_killed_one_ran_before_it
+    a_worker_that_runs_notices_that_one_beside_it_was_killed
+}
+
+const STEP: &str = "  only: {activity: test.act@1, with: {what: succeed}}";
+/// Sooner than by a missed beat, or a lease.
+const SOON: Duration = Duration::from_secs(3);
+
+/// The session of another process that has claimed the step, and is renewed as long as this is there.
+async fn claimed(stage: &Stage) -> Session {
+    let opened = Session::open(stage.parts.store.clone(), &stage.parts.committer).await;
+    let session = opened.unwrap();
+    let machine = Machine::with_slots(1);
+    let request = ClaimRequest {
+        session: session.id().clone(),
+        run: None,
+        machine,
+        free: Free::new(machine.room()),
+        activities: vec!["test.act@1".to_owned()],
+    };
+    let claims = stage.parts.committer.claim(request).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    session
+}
+
+/// What is left of the lock of a process that was killed: nobody holds it.
+fn leave_lock(stage: &Stage, session: &Session) {
+    let attempts = stage.parts.scratch.join(ATTEMPTS);
+    std::fs::create_dir_all(&attempts).unwrap();
+    let lock = attempts.join(session.id().as_str()).with_extension("lock");
+    std::fs::write(lock, "held\n").unwrap();
+}
+
+fn outcomes(snapshot: &Snapshot) -> Vec<Option<AttemptOutcome>> {
+    let attempts = snapshot.steps[0].attempts.iter();
+    attempts.map(|attempt| attempt.outcome).collect()
+}
+
+const TAKEN_OVER: [Option<AttemptOutcome>; 2] =
+    [Some(AttemptOutcome::Lost), Some(AttemptOutcome::Succeeded)];
+
+async fn a_worker_that_begins_takes_over_what_a_killed_one_ran_before_it(home: Home) {
+    let stage = Stage::on(home).await;
+    let run = stage.submit(STEP).await;
+    let killed = claimed(&stage).await;
+    leave_lock(&stage, &killed);
+    let worker = stage.work().await;
+    let ended = tokio::time::timeout(SOON, stage.stopped(&run))
+        .await
+        .unwrap();
+    assert_eq!(ended.run.status, RunStatus::Succeeded);
+    assert_eq!(outcomes(&ended), TAKEN_OVER);
+    // Had it lived after all, it would stop.
+    tokio::time::timeout(SOON, killed.lost()).await.unwrap();
+    worker.stop().await;
+}
+
+async fn a_worker_that_runs_notices_that_one_beside_it_was_killed(home: Home) {
+    let stage = Stage::on(home).await;
+    let run = stage.submit(STEP).await;
+    let killed = claimed(&stage).await;
+    let worker = stage.work().await;
+    leave_lock(&stage, &killed);
+    let ended = tokio::time::timeout(SOON, stage.stopped(&run))
+        .await
+        .unwrap();
+    assert_eq!(outcomes(&ended), TAKEN_OVER);
+    worker.stop().await;
+}
