@@ -73,6 +73,13 @@ pub struct WorkerParts {
     pub scratch: PathBuf,
 }
 
+impl WorkerParts {
+    /// The workers that share its scratch directory.
+    fn neighbours(&self) -> Neighbours {
+        Neighbours::of(&self.scratch, self.committer.clone())
+    }
+}
+
 /// How a worker behaves.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
@@ -122,9 +129,7 @@ impl Worker {
         let slots = options.machine.room().attempts();
         gauge!(metrics::WORKER_SLOTS.name).set(slots as f64);
         // What a process left that was here before is ready when this one begins.
-        Neighbours::of(&parts.scratch, parts.committer.clone())
-            .bury()
-            .await;
+        parts.neighbours().bury().await;
         let scratch = scratch::Room::open(&parts.scratch, session.id()).await;
         let activities = parts
             .registry
@@ -183,8 +188,7 @@ impl Worker {
             self.parts.committer.clone(),
             self.session.id().clone(),
         ));
-        let neighbours = Neighbours::of(&self.parts.scratch, self.parts.committer.clone());
-        saving.spawn(neighbours.watch());
+        saving.spawn(self.parts.neighbours().watch());
         let result = self.work(&mut attempts, &signals, &stop).await;
         if result.is_ok() {
             self.drain(&mut attempts).await;
@@ -195,7 +199,11 @@ impl Worker {
             self.give_back(claims.unwrap_or_default()).await;
         }
         let ended = match result.is_ok() {
-            true => self.parts.committer.end_session(self.session.id()).await,
+            true => {
+                // Whoever leaves last clears up, and what proves an end is gone then.
+                self.parts.neighbours().bury().await;
+                self.parts.committer.end_session(self.session.id()).await
+            }
             false => Ok(()),
         };
         // Trees of many gigabytes are removed in seconds, and nobody can turn meanwhile.
