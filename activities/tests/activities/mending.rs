@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::clips::Clips;
-use crate::pipeline::{Packaged, Run, short_clip};
+use crate::pipeline::{Packaged, Run, light_clip};
 
 /// Every segment of a set, as it was when it was looked at.
 fn segments(run: &Run) -> BTreeSet<PathBuf> {
@@ -57,8 +57,8 @@ async fn assert_whole(run: &Run, packaged: &mut Packaged, clips: &Clips) {
     });
     packaged.set = run.step("video.package_hls", set).await;
     let validated = run.step("media.validate", packaged.validate()).await;
-    assert_eq!(validated["samples"], 2 * 350 + 657);
-    assert_eq!(clips.frames_of(&run.published("g1/master.m3u8")), 350);
+    assert_eq!(validated["samples"], 2 * 140 + 657);
+    assert_eq!(clips.frames_of(&run.published("g1/master.m3u8")), 140);
 }
 
 /// As pairs of number and rendition.
@@ -83,7 +83,7 @@ fn owned(names: &[(&str, &str)]) -> Vec<(String, String)> {
 #[tokio::test]
 async fn only_the_renditions_that_lost_a_segment_are_encoded_again_and_only_that_segment() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let prepared = run.prepare().await;
     let encode = prepared.encode(0);
     let chunk = run.step("video.encode", encode.clone()).await;
@@ -118,7 +118,7 @@ async fn only_the_renditions_that_lost_a_segment_are_encoded_again_and_only_that
 #[tokio::test]
 async fn sound_that_lost_a_segment_gets_the_same_bytes_again() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let prepared = run.prepare().await;
     let chunk = run.step("video.encode", prepared.encode(0)).await;
     run.bench.take_written();

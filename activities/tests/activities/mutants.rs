@@ -19,9 +19,10 @@ use telecine_activities::lint::{
 };
 use telecine_activities::media::check::{CheckSet, Spec};
 use telecine_engine::objects::Artifact;
+use tokio::sync::OnceCell;
 
 use crate::clips::Clips;
-use crate::pipeline::{Run, short_clip};
+use crate::pipeline::{Run, light_clip, short_clip};
 use crate::processor::busy;
 use surgery::{Change, apply};
 
@@ -97,10 +98,11 @@ impl Files {
     }
 }
 
-/// Fourteen seconds in two renditions and sound.
+/// Fourteen seconds in two renditions and sound, made once.
 async fn good_set() -> Files {
-    let clips = Clips::new();
-    good_set_of(&short_clip(&clips)).await
+    static SET: OnceCell<Files> = OnceCell::const_new();
+    let make = || async { good_set_of(&short_clip(&Clips::new())).await };
+    SET.get_or_init(make).await.clone()
 }
 
 /// Fourteen seconds of sound.
@@ -314,8 +316,7 @@ async fn damaged_bytes_never_stop_the_linter() {
 /// the whole process.
 #[tokio::test]
 async fn damaged_pictures_are_found_by_decoding() {
-    let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&Clips::new()));
     run.package().await;
     let root = run.published("g1");
     let set = Files::load(&root);

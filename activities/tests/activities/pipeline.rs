@@ -170,9 +170,21 @@ impl Packaged {
 
 /// Fourteen seconds of 360p with a tone: three segments, two renditions.
 pub(crate) fn short_clip(clips: &Clips) -> PathBuf {
+    clip_of_rate(clips, 25)
+}
+
+/// The same with 140 frames in place of 350: half of the work, for tests that only need it done.
+pub(crate) fn light_clip(clips: &Clips) -> PathBuf {
+    clip_of_rate(clips, 10)
+}
+
+fn clip_of_rate(clips: &Clips, rate: u32) -> PathBuf {
+    let picture = format!("-f lavfi -i testsrc2=s=640x360:r={rate}:d=14");
+    let sound = "-f lavfi -i sine=r=48000:d=14 -c:a aac -ac 2";
+    let codec = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p";
+    let key_frames = format!("-g {}", 2 * rate);
     clips.ffmpeg(
-        "-f lavfi -i testsrc2=s=640x360:r=25:d=14 -f lavfi -i sine=r=48000:d=14 -c:a aac -ac 2 \
-         -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 50",
+        &format!("{picture} {sound} {codec} {key_frames}"),
         "clip.mp4",
     )
 }
@@ -215,15 +227,15 @@ pub(crate) async fn go_on(
 #[tokio::test]
 async fn a_clip_becomes_a_published_set() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let packaged = run.package().await;
     let validated = run.step("media.validate", packaged.validate()).await;
     assert_eq!(
         (&validated["renditions"], &validated["segments"]),
         (&json!(3), &json!(9))
     );
-    // 14 s are 350 frames in each of two renditions, and 657 packets of 1024 samples.
-    assert_eq!(validated["samples"], 2 * 350 + 657);
+    // 14 s are 140 frames in each of two renditions, and 657 packets of 1024 samples.
+    assert_eq!(validated["samples"], 2 * 140 + 657);
     let published = run
         .step(
             "media.publish",
@@ -240,7 +252,7 @@ async fn a_clip_becomes_a_published_set() {
     );
     assert!(!publications.is_empty());
     for playlist in ["master.m3u8", "g1/master.m3u8"] {
-        assert_eq!(clips.frames_of(&run.published(playlist)), 350, "{playlist}");
+        assert_eq!(clips.frames_of(&run.published(playlist)), 140, "{playlist}");
     }
 }
 
@@ -259,7 +271,7 @@ async fn chunks_join_into_one_timeline() {
 #[tokio::test]
 async fn a_lost_attempt_costs_no_segment_that_is_durable() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let prepared = run.prepare().await;
     run.bench.lose_lease_after(2);
     let (code, _) = run.failure("video.encode", prepared.encode(0)).await;
@@ -277,7 +289,7 @@ async fn a_lost_attempt_costs_no_segment_that_is_durable() {
 #[tokio::test]
 async fn a_complete_checkpoint_needs_no_source() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let prepared = run.prepare().await;
     let first = run.step("video.encode", prepared.encode(0)).await;
     let (checkpoint, _) = run.bench.take_written().checkpoints.pop().unwrap();
@@ -292,7 +304,7 @@ async fn a_complete_checkpoint_needs_no_source() {
 #[tokio::test]
 async fn a_set_that_comes_late_gives_its_names_back_to_the_later_one() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let packaged = run.package().await;
     let publish = packaged.publish(&Value::Null, &Value::Null);
     // The later job, g2, made the same set; its publication and copies come in between.
@@ -314,7 +326,7 @@ async fn a_set_that_comes_late_gives_its_names_back_to_the_later_one() {
         "{playlist}"
     );
     assert!(!playlist.contains("g1/"), "{playlist}");
-    assert_eq!(clips.frames_of(&run.published("master.m3u8")), 350);
+    assert_eq!(clips.frames_of(&run.published("master.m3u8")), 140);
 
     // Nor does an attempt that was taken for dead before it copied leave older copies behind.
     let again = [run.published("g2"), run.published("g3")];
@@ -332,7 +344,7 @@ async fn a_set_that_comes_late_gives_its_names_back_to_the_later_one() {
 #[tokio::test]
 async fn pictures_are_published_under_the_names_that_readers_know() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let prepared = run.prepare().await;
     let picture = |options: Value| {
         let mut input = json!({
@@ -393,7 +405,7 @@ async fn pictures_are_published_under_the_names_that_readers_know() {
 #[tokio::test]
 async fn nothing_is_published_of_nothing() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let allocation =
         json!({"hash": "testhash", "generation": 1, "prefix": "videos/te/testhash/g1"});
     let publish = json!({"allocation": allocation, "set": null, "cover": null, "preview": null});
@@ -405,7 +417,7 @@ async fn nothing_is_published_of_nothing() {
 #[tokio::test]
 async fn stores_without_local_files_work_as_well() {
     let clips = Clips::new();
-    let run = Run::on(Bench::remote(), &short_clip(&clips));
+    let run = Run::on(Bench::remote(), &light_clip(&clips));
     let packaged = run.package().await;
     let validated = run.step("media.validate", packaged.validate()).await;
     assert_eq!(validated["segments"], 9);
@@ -414,7 +426,7 @@ async fn stores_without_local_files_work_as_well() {
 #[tokio::test]
 async fn a_missing_source_is_named() {
     let clips = Clips::new();
-    let run = Run::new(&short_clip(&clips));
+    let run = Run::new(&light_clip(&clips));
     let (code, message) = run
         .failure("media.probe", json!({"source": "gone.mp4"}))
         .await;

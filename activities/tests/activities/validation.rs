@@ -18,7 +18,7 @@ struct Damaged {
 impl Damaged {
     async fn new() -> Self {
         let clips = Clips::new();
-        let run = Run::new(&clips.h264(13, "25", "-g 50", "clip.mp4"));
+        let run = Run::new(&clips.h264(13, "10", "-g 20", "clip.mp4"));
         let packaged = run.package().await;
         let key = packaged.chunks[0]["renditions"][0]["segments"][1]["object"]["key"].as_str();
         let segment = run.bench.media_dir().join(key.unwrap());

@@ -1,10 +1,11 @@
 //! Plays streaming sets in headless Chromium; `api/tests/browser/` holds what runs there.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -221,12 +222,26 @@ fn foreign_set(source: &Path, dir: &Path) {
     );
 }
 
-/// The foreign set of [`flash_and_beep`].
+/// The foreign set of [`flash_and_beep`], made once: everybody gets a copy.
 fn set_of_flash_and_beep() -> tempfile::TempDir {
+    static FILES: OnceLock<Vec<(OsString, Vec<u8>)>> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let source = dir.path().join("source.mov");
+        flash_and_beep(&source);
+        foreign_set(&source, dir.path());
+        let files = std::fs::read_dir(dir.path())
+            .expect("a directory")
+            .flatten();
+        let read = |path| std::fs::read(path).expect("a file");
+        files
+            .map(|file| (file.file_name(), read(file.path())))
+            .collect()
+    });
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let source = dir.path().join("source.mov");
-    flash_and_beep(&source);
-    foreign_set(&source, dir.path());
+    for (name, bytes) in files {
+        std::fs::write(dir.path().join(name), bytes).expect("a file to write");
+    }
     dir
 }
 

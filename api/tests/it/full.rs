@@ -1,13 +1,17 @@
 //! `video:full` on real clips, judged by ffmpeg, Chromium and a second process.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::browser;
 use crate::ffmpeg;
 use crate::product::{self, Workplace};
+
+/// How long a process may take to begin with a step.
+const AT_WORK: Duration = Duration::from_secs(60);
 
 /// A flash and a beep at 1.000 s and at 7.000 s.
 fn flash_and_beep(place: &Workplace) -> PathBuf {
@@ -92,14 +96,30 @@ fn a_flash_and_a_beep_are_seen_and_heard_when_they_were() {
     }
 }
 
+/// Waits until so many processes have begun with steps.
+fn until_at_work(place: &Workplace, processes: usize) {
+    let deadline = Instant::now() + AT_WORK;
+    loop {
+        let events = product::events(place);
+        let claimed = events.iter().map(|recorded| &recorded.event);
+        let claimed = claimed.filter(|event| event.kind == "step.claimed");
+        let sessions: BTreeSet<_> = claimed.map(|event| event.data["worker"].as_str()).collect();
+        if sessions.len() == processes {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{sessions:?} are at work");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn two_processes_share_a_job_and_one_takes_over_from_the_other() {
     let place = Workplace::new();
-    let clip = product::demo_clip();
+    let clip = product::small_clip();
     let first = product::spawn(place.run("video:full", &clip));
-    std::thread::sleep(Duration::from_millis(1500));
+    until_at_work(&place, 1);
     let second = product::spawn(place.run("video:full", &clip));
-    std::thread::sleep(Duration::from_millis(1500));
+    until_at_work(&place, 2);
     let pid = rustix::process::Pid::from_raw(first.id().cast_signed()).expect("a process id");
     rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).expect("a kill");
     product::finish(first);

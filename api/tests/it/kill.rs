@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use telecine_engine::id::RunId;
-use telecine_engine::store::{RunFilter, Store as _};
+use telecine_engine::store::Store as _;
 use telecine_store_sqlite::SqliteStore;
 
 use crate::product::{self, Workplace};
@@ -23,7 +23,7 @@ fn moments() -> u32 {
 }
 
 fn clip() -> PathBuf {
-    std::env::var_os("TELECINE_KILL_CLIP").map_or_else(product::small_clip, PathBuf::from)
+    std::env::var_os("TELECINE_KILL_CLIP").map_or_else(product::light_clip, PathBuf::from)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,26 +102,8 @@ fn kill_after_progress(place: &Workplace, clip: &Path) {
 
 /// How many checkpoints and finished steps there are.
 fn durable_events(place: &Workplace) -> usize {
-    if !place.data().join("telecine.db").exists() {
-        return 0;
-    }
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let events = runtime.block_on(async {
-        let store = SqliteStore::open(&place.data())
-            .await
-            .expect("the store opens");
-        let newest = RunFilter {
-            limit: 1,
-            ..RunFilter::default()
-        };
-        let runs = store.list_runs(&newest).await;
-        match runs.expect("runs can be listed").runs.first() {
-            Some(run) => store.events(&run.id, 0, 100_000).await,
-            None => Ok(Vec::new()),
-        }
-    });
-    let kinds = events.expect("events can be read").into_iter();
-    kinds
+    let events = product::events(place).into_iter();
+    events
         .filter(|event| matches!(&*event.event.kind, "step.checkpoint" | "step.succeeded"))
         .count()
 }

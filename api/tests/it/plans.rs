@@ -40,7 +40,7 @@ fn definition(place: &Workplace) -> PathBuf {
 /// A small clip where a user might have it.
 fn clip(place: &Workplace) -> PathBuf {
     let clip = place.path().join("film.mp4");
-    std::fs::copy(product::small_clip(), &clip).expect("a copy");
+    std::fs::copy(product::light_clip(), &clip).expect("a copy");
     clip
 }
 

@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use telecine_engine::run::RecordedEvent;
+use telecine_engine::store::{RunFilter, Store as _};
+use telecine_store_sqlite::SqliteStore;
 use telecine_testkit::program;
 
 use crate::ffmpeg;
@@ -22,21 +25,31 @@ pub(crate) fn demo_clip() -> PathBuf {
     root().join("examples/media/sintel-20s.mp4")
 }
 
-/// The demo clip with two small rungs, for tests that are about the work and not about the picture: four
-/// segments, a key frame in each second. Made once for each checkout.
+/// The demo clip with two small rungs, for tests that come to a job while it encodes: four segments, a key
+/// frame in each second. Made once for each checkout.
 pub(crate) fn small_clip() -> PathBuf {
     static CLIP: OnceLock<PathBuf> = OnceLock::new();
-    CLIP.get_or_init(make_small_clip).clone()
+    CLIP.get_or_init(|| make_small_clip(24)).clone()
 }
 
-fn make_small_clip() -> PathBuf {
-    let clip = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sintel-20s-360p.mp4");
+/// The same with a third of its frames, for tests that only need it encoded: a job on it takes half of the
+/// processor time.
+pub(crate) fn light_clip() -> PathBuf {
+    static CLIP: OnceLock<PathBuf> = OnceLock::new();
+    CLIP.get_or_init(|| make_small_clip(8)).clone()
+}
+
+/// Of so many frames in each second.
+fn make_small_clip(rate: u32) -> PathBuf {
+    let name = format!("sintel-20s-360p-{rate}.mp4");
+    let clip = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !clip.exists() {
+        let (filter, rate) = (format!("fps={rate},scale=-2:360"), rate.to_string());
         let begun = clip.with_extension(format!("{}.mp4", std::process::id()));
         let (from, to) = (demo_clip(), begun.to_str().expect("a path in UTF-8"));
         let from = from.to_str().expect("a path in UTF-8");
-        let small = ["-i", from, "-vf", "scale=-2:360", "-c:v", "libx264"];
-        let fast = ["-preset", "ultrafast", "-g", "24", "-c:a", "copy", to];
+        let small = ["-i", from, "-vf", &filter, "-c:v", "libx264"];
+        let fast = ["-preset", "ultrafast", "-g", &rate, "-c:a", "copy", to];
         ffmpeg::ffmpeg(&[&small[..], &fast].concat());
         std::fs::rename(&begun, &clip).expect("the clip is in its place");
     }
@@ -161,6 +174,28 @@ pub(crate) fn succeed(command: Command) -> Value {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+}
+
+/// What has happened to the newest job of a workplace; nothing before there is one.
+pub(crate) fn events(place: &Workplace) -> Vec<RecordedEvent> {
+    if !place.data().join("telecine.db").exists() {
+        return Vec::new();
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let events = runtime.block_on(async {
+        let store = SqliteStore::open(&place.data()).await;
+        let store = store.expect("the store opens");
+        let newest = RunFilter {
+            limit: 1,
+            ..RunFilter::default()
+        };
+        let runs = store.list_runs(&newest).await;
+        match runs.expect("runs can be listed").runs.first() {
+            Some(run) => store.events(&run.id, 0, 100_000).await,
+            None => Ok(Vec::new()),
+        }
+    });
+    events.expect("events can be read")
 }
 
 /// The media playlists of a set, by path, with the eight hex digits of segment names removed.

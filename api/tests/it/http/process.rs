@@ -124,6 +124,16 @@ pub(crate) fn clip(place: &Workplace, (directory, name): (&str, &str), seconds: 
     let file = directory.join(name);
     let file = file.to_str().expect("a path in UTF-8");
     ffmpeg::ffmpeg(&[
-        "-f", "lavfi", "-i", &picture, "-c:v", "libx264", "-g", "25", file,
+        "-f",
+        "lavfi",
+        "-i",
+        &picture,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-g",
+        "25",
+        file,
     ]);
 }

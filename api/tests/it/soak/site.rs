@@ -156,6 +156,8 @@ impl Site {
             "sine=frequency=440:duration=12",
             "-c:v",
             "libx264",
+            "-preset",
+            "ultrafast",
             "-g",
             "25",
             "-c:a",
