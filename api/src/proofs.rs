@@ -92,12 +92,7 @@ impl Proofs {
         let made = tokio::time::timeout(PATIENCE, going_on.wait_for(Option::is_some)).await;
         let made = match made {
             Ok(Ok(made)) => made.clone(),
-            // It panicked: whoever asks again begins anew.
-            Ok(Err(_)) => {
-                self.going_on().remove(&key);
-                None
-            }
-            Err(_) => None,
+            Ok(Err(_)) | Err(_) => None,
         };
         match made {
             Some(made) => {
@@ -116,7 +111,11 @@ impl Proofs {
     ) -> Option<watch::Receiver<Option<Made>>> {
         let key = wanted.key();
         let mut going_on = self.going_on();
-        going_on.retain(|_, it| it.ended.is_none_or(|ended| ended.elapsed() < KEPT));
+        going_on.retain(|_, it| match it.ended {
+            Some(ended) => ended.elapsed() < KEPT,
+            // Whoever was at it has panicked if nobody can tell any more: begin anew.
+            None => it.made.has_changed().is_ok(),
+        });
         if let Some(known) = going_on.get(&key) {
             return Some(known.made.clone());
         }

@@ -151,6 +151,8 @@ enum Answer {
     Created(Created),
     Claimed(Vec<Claim>),
     Planned(Option<Box<RetryPlan>>),
+    /// Whether the session was there.
+    Ended(bool),
 }
 
 type Answered = Result<Answer, CommitError>;
@@ -340,30 +342,31 @@ impl Committer {
         let _ = self.requests.send(Request::Look).await;
     }
 
-    /// Ends the session of this process: whatever it ran is lost and can be claimed again.
+    /// Ends a session, of this process or of one that is known to be gone: whatever it ran is lost and can be
+    /// claimed again. Answers whether it was there.
     ///
     /// # Errors
     /// [`CommitError`].
-    pub async fn end_session(&self, session: &SessionId) -> Result<(), CommitError> {
-        let (session, only_if_dead) = (session.clone(), false);
-        self.alone(Chore::EndSession {
-            session,
-            only_if_dead,
-        })
-        .await
+    pub async fn end_session(&self, session: &SessionId) -> Result<bool, CommitError> {
+        self.end(session, false).await
     }
 
-    /// Ends another process's session, unless it turns out to live.
+    /// Ends another process's session, unless it turns out to live. Answers whether it has ended it.
     ///
     /// # Errors
     /// [`CommitError`].
-    pub async fn end_dead_session(&self, session: &SessionId) -> Result<(), CommitError> {
-        let (session, only_if_dead) = (session.clone(), true);
-        self.alone(Chore::EndSession {
+    pub async fn end_dead_session(&self, session: &SessionId) -> Result<bool, CommitError> {
+        self.end(session, true).await
+    }
+
+    async fn end(&self, session: &SessionId, only_if_dead: bool) -> Result<bool, CommitError> {
+        let session = session.clone();
+        let chore = Chore::EndSession {
             session,
             only_if_dead,
-        })
-        .await
+        };
+        let answered = self.send(|reply| Request::Alone(chore, reply)).await?;
+        Ok(matches!(answered, Answer::Ended(true)))
     }
 
     /// Computes the plan of a stopped run anew, and answers it; `None` of a run that has none.
@@ -385,11 +388,6 @@ impl Committer {
 
     async fn batched(&self, work: Work) -> Answered {
         self.send(|reply| Request::Batched(work, reply)).await
-    }
-
-    async fn alone(&self, chore: Chore) -> Result<(), CommitError> {
-        let answered = self.send(|reply| Request::Alone(chore, reply)).await;
-        answered.map(drop)
     }
 
     async fn send(&self, request: impl FnOnce(oneshot::Sender<Answered>) -> Request) -> Answered {
@@ -420,7 +418,7 @@ impl Awaited {
 fn claimed(answer: Answer) -> Vec<Claim> {
     match answer {
         Answer::Claimed(claims) => claims,
-        Answer::Done | Answer::Created(_) | Answer::Planned(_) => Vec::new(),
+        Answer::Done | Answer::Created(_) | Answer::Planned(_) | Answer::Ended(_) => Vec::new(),
     }
 }
 
@@ -806,7 +804,8 @@ impl Writer {
                 if *only_if_dead && !batch.session_is_dead(session).await? {
                     return Ok(Vec::new());
                 }
-                batch.end_session(session).await?;
+                let ended = batch.end_session(session).await?;
+                batch.answers.push(Ok(Answer::Ended(ended)));
             }
             Chore::Replan { run, with } => {
                 let planned = batch.replan(run, with).await?;

@@ -601,8 +601,9 @@ pub trait Transaction: Send {
     /// ended, because it may have been renewed meanwhile.
     async fn session_is_dead(&mut self, session: &SessionId) -> Result<bool, StoreError>;
 
-    /// Removes a session; its running steps must have been released in this transaction.
-    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError>;
+    /// Removes a session, and answers whether it was there; its running steps must have been released in
+    /// this transaction.
+    async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError>;
 
     /// Writes what the machine changed in runs: rows, attempts, artifacts, events. A step without
     /// an input keeps the one it has; so does one without progress, unless it is among those whose

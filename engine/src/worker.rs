@@ -9,6 +9,7 @@ mod board;
 mod contact;
 mod copies;
 mod held;
+mod neighbours;
 mod outage;
 mod port;
 mod reuse;
@@ -40,8 +41,9 @@ use crate::store::{Claim, ClaimRequest, Store, StoreError};
 pub use contact::Contact;
 use copies::{IDLE_BYTES, SourceCopies};
 pub use held::Held;
+pub use neighbours::Neighbours;
 pub use outage::report;
-pub use scratch::{ATTEMPTS, Neighbours};
+pub use scratch::ATTEMPTS;
 pub use session::{LEASE, MISSED, Session};
 use slots::Slots;
 
@@ -200,9 +202,11 @@ impl Worker {
         }
         let ended = match result.is_ok() {
             true => {
-                // Whoever leaves last clears up, and what proves an end is gone then.
+                // The tools of a worker that was killed may have been writing for another moment when
+                // this one began.
                 self.parts.neighbours().bury().await;
-                self.parts.committer.end_session(self.session.id()).await
+                let ended = self.parts.committer.end_session(self.session.id()).await;
+                ended.map(drop)
             }
             false => Ok(()),
         };

@@ -149,7 +149,7 @@ impl From<PlanError> for CliError {
             PlanError::Edits(errors) => {
                 let wrong = errors
                     .iter()
-                    .map(|it| format!("\n  {}: {}", it.pointer, it.message));
+                    .map(|it| format!("\n  {}: {} ({})", it.pointer, it.message, it.code));
                 let wrong: String = wrong.collect();
                 Self::usage(format!("an edit cannot work{wrong}"))
             }

@@ -295,7 +295,7 @@ fn text(document: &RetryPlanDocument, look: Look) -> String {
     }
     let _ = writeln!(text, "\n{}", tree::summary(plan));
     for warning in &plan.warnings {
-        let _ = writeln!(text, "{}", tree::one_line(warning));
+        let _ = writeln!(text, "{}", tree::line(warning));
     }
     let end = match (plan.state, plan.executable) {
         (PlanState::Executed, _) => "this plan was executed".to_owned(),

@@ -428,8 +428,8 @@ impl Batch {
         self.tx.session_is_dead(session).await
     }
 
-    /// Takes from a session what it ran, and ends it.
-    pub(super) async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+    /// Takes from a session what it ran, and ends it; answers whether it was there.
+    pub(super) async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError> {
         let running = self.tx.running_of(session).await?;
         let runs = running.iter().map(|fence| fence.run.clone()).collect();
         self.lock(runs, |_| true).await?;

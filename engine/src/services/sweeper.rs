@@ -60,7 +60,9 @@ async fn end(parts: &ServiceParts, session: &Session) -> bool {
     tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps go on here");
     let ended = parts.committer.end_dead_session(&session.id).await;
     match &ended {
-        Ok(()) => counter!(metrics::SESSIONS_ENDED.name).increment(1),
+        Ok(true) => counter!(metrics::SESSIONS_ENDED.name).increment(1),
+        // Somebody else was quicker, or it lives after all.
+        Ok(false) => {}
         // The others must not wait for this one.
         Err(error) => {
             tracing::error!(%error, session.id = %session.id, "a dead session could not be ended");

@@ -3,26 +3,22 @@
 //! A worker has a directory of its own, `attempts/SESSION`, and beside it a file that it holds locked for
 //! as long as it lives. Taking that lock proves that it is gone: the kernel releases it with the process,
 //! also where two containers share a volume, whose processes have the same numbers and do not see each
-//! other. So whoever shares the directory ends the session of a worker that was killed at once, whatever its
-//! lease says: the next process of a service that is started again, or another one beside it.
+//! other. What is in the file says on which start of which machine it was held: where two machines share the
+//! directory and not the locks, one proves nothing of the other.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::metrics::counter;
 use rustix::fs::{FlockOperation, flock};
-use tokio::sync::mpsc;
 
 use crate::activity::ActivityError;
-use crate::committer::Committer;
 use crate::id::SessionId;
-use crate::metrics;
 use crate::store::Fence;
 
 /// The directory below the scratch root that is ours: the root itself may be shared with others.
@@ -34,10 +30,6 @@ const LOCK: &str = "lock";
 const TRIES: usize = 10;
 /// How long after a try the next one is. Who sweeps holds a lock that it finds for some 50 us.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often a worker looks after those that share its directory; a look takes some 50 us.
-const LOOK: Duration = Duration::from_secs(1);
-/// What is in a lock that was held: one that is just being made proves nothing.
-const HELD: &[u8] = b"held\n";
 
 /// The directory of one worker; made when it is needed, and removed in the end if nothing is left in it.
 #[derive(Debug)]
@@ -73,8 +65,8 @@ impl Room {
             let path = lock_of(&self.path);
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             let mut file = take(&path)?;
-            // On a full disk it stays empty, and its end will prove nothing.
-            let _ = file.write_all(HELD);
+            // Where it stays empty, as on a full disk, its end will prove nothing.
+            let _ = file.write_all(boot().unwrap_or_default().as_bytes());
             *lock = Some(file);
         }
         Ok(())
@@ -109,10 +101,9 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // The tools of a worker that was killed may have been writing for another moment when this one
-        // began. While the lock is held, what is ours is left alone.
+        // While the lock is held, what is ours is left alone.
         if let Some(attempts) = self.path.parent() {
-            sweep(attempts, &|_| ());
+            sweep(attempts);
         }
         // What an activity writes after its end stays for the next sweep.
         let _ = std::fs::remove_dir(&self.path);
@@ -137,9 +128,8 @@ fn take(path: &Path) -> io::Result<File> {
             .truncate(false)
             .open(path)?;
         let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        let there = std::fs::metadata(path).map(|there| there.ino());
         match taken {
-            Ok(()) if there.ok() == Some(file.metadata()?.ino()) => return Ok(file),
+            Ok(()) if is_at(&file, path) => return Ok(file),
             Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error.into()),
         }
@@ -169,103 +159,92 @@ impl Drop for Scratch {
     }
 }
 
-/// Looks after the workers that share a scratch directory.
+/// A worker that left something and whose lock is free: held here, so that nobody else looks at it meanwhile.
 #[derive(Debug)]
-pub struct Neighbours {
-    attempts: PathBuf,
-    committer: Committer,
-    /// Those that were found dead: what they left may not go at once.
-    ended: HashSet<SessionId>,
+pub(super) struct Dead {
+    /// Its session, if there is proof that its process is gone and nobody has ended it yet.
+    pub(super) session: Option<SessionId>,
+    directory: PathBuf,
+    lock: Option<File>,
 }
 
-impl Neighbours {
-    /// Those of a scratch directory, whose sessions the committer ends.
-    #[must_use]
-    pub fn of(scratch: &Path, committer: Committer) -> Self {
-        Self {
-            attempts: scratch.join(ATTEMPTS),
-            committer,
-            ended: HashSet::new(),
+impl Dead {
+    /// Its session has ended: there is nothing to prove any more, should it not be possible to remove it.
+    pub(super) fn settle(&self) {
+        if let Some(lock) = &self.lock {
+            let _ = lock.set_len(0);
         }
     }
 
-    /// Ends the sessions of workers that are gone, so that their steps can be claimed, and removes what they
-    /// left.
-    pub async fn bury(&mut self) {
-        let (tell, mut gone) = mpsc::unbounded_channel();
-        let attempts = self.attempts.clone();
-        // Trees of many gigabytes are removed in seconds.
-        let sweeping = tokio::task::spawn_blocking(move || {
-            sweep(&attempts, &|session| drop(tell.send(session)));
-        });
-        while let Some(session) = gone.recv().await {
-            if self.ended.insert(session.clone()) {
-                self.end(&session).await;
-            }
-        }
-        let _ = sweeping.await;
-    }
-
-    /// Does so again and again.
-    pub(super) async fn watch(mut self) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            self.bury().await;
-        }
-    }
-
-    async fn end(&self, session: &SessionId) {
-        match self.committer.end_session(session).await {
-            Ok(()) => {
-                tracing::info!(session.id = %session, "a worker of this machine is gone; its steps go on");
-                counter!(metrics::SESSIONS_ENDED.name).increment(1);
-            }
-            // Its lease is left to tell.
-            Err(error) => {
-                tracing::warn!(%error, session.id = %session, "the session of a dead worker was not ended");
-            }
+    /// Removes its directory and then its lock, which was there before the directory. What cannot be removed
+    /// stays for the next sweep.
+    pub(super) fn remove(self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+        if self.lock.is_some() && !self.directory.exists() {
+            let _ = std::fs::remove_file(lock_of(&self.directory));
         }
     }
 }
 
-/// Removes what workers left that are gone, and nothing else, and tells whose end is proved before that. What
-/// cannot be removed stays; the next worker tries again.
-fn sweep(attempts: &Path, gone: &dyn Fn(SessionId)) {
+/// The workers below a scratch directory that are gone.
+pub(super) fn dead(attempts: &Path) -> Vec<Dead> {
     let Ok(entries) = std::fs::read_dir(attempts) else {
-        return;
+        return Vec::new();
     };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let name = path.file_stem().and_then(OsStr::to_str);
-        if let Some(name) = name.filter(|name| name.starts_with(SessionId::PREFIX)) {
-            remove_dead(&path.with_extension(""), &|| gone(name.to_owned().into()));
-        }
-    }
+    let paths = entries.flatten().map(|entry| entry.path());
+    // A directory and its lock are one worker.
+    let workers: BTreeSet<PathBuf> = paths.map(|path| path.with_extension("")).collect();
+    workers.into_iter().filter_map(dead_one).collect()
 }
 
-/// Removes the directory of a worker and then its lock, if that can be taken or is gone: it was there
-/// before the directory.
-fn remove_dead(directory: &Path, gone: &dyn Fn()) {
-    let lock = lock_of(directory);
-    let taken = match File::open(&lock) {
-        Ok(file) => {
-            let Ok(()) = flock(&file, FlockOperation::NonBlockingLockExclusive) else {
-                return;
-            };
-            Some(file)
+fn dead_one(directory: PathBuf) -> Option<Dead> {
+    let name = directory.file_name().and_then(OsStr::to_str)?;
+    let session = SessionId::from(name.to_owned());
+    if !name.starts_with(SessionId::PREFIX) {
+        return None;
+    }
+    let path = lock_of(&directory);
+    let mut lock = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(Dead {
+                session: None,
+                directory,
+                lock: None,
+            });
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(_) => return,
+        Err(_) => return None,
     };
-    if let Some(file) = &taken
-        && file.metadata().is_ok_and(|file| file.len() > 0)
-    {
-        gone();
-    }
-    let _ = std::fs::remove_dir_all(directory);
-    if taken.is_some() && !directory.exists() {
-        let _ = std::fs::remove_file(&lock);
-    }
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+    // It may have been removed and made anew since it was opened.
+    is_at(&lock, &path).then_some(())?;
+    let mut held_in = String::new();
+    let _ = lock.read_to_string(&mut held_in);
+    let proved = boot().is_some_and(|boot| boot == held_in);
+    Some(Dead {
+        session: proved.then_some(session),
+        directory,
+        lock: Some(lock),
+    })
+}
+
+/// Whether a file is the one that has the name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let there = std::fs::metadata(path).map(|there| there.ino()).ok();
+    there.is_some() && there == file.metadata().map(|file| file.ino()).ok()
+}
+
+/// What tells this start of this machine's kernel from all others. Where nothing does, a lock proves nothing.
+pub(super) fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// Removes what workers left that are gone, but for those whose end somebody has yet to be told.
+fn sweep(attempts: &Path) {
+    let dead = dead(attempts).into_iter();
+    dead.filter(|dead| dead.session.is_none())
+        .for_each(Dead::remove);
 }
 
 #[cfg(test)]
@@ -296,20 +275,18 @@ mod tests {
         }
     }
 
-    /// A worker that looks after the others when it begins.
-    async fn next(root: &Path) -> Arc<Room> {
-        dead(root);
-        Room::open(root, &SessionId::generate()).await
+    /// Looks for dead workers, removes what they left, and answers whose end was proved.
+    fn bury(root: &Path) -> Vec<SessionId> {
+        let mut proved = Vec::new();
+        for mut dead in scratch_of_dead(root) {
+            proved.extend(dead.session.take());
+            dead.remove();
+        }
+        proved
     }
 
-    /// Sweeps, and answers whose end was proved.
-    fn dead(root: &Path) -> Vec<SessionId> {
-        let dead: Mutex<Vec<SessionId>> = Mutex::default();
-        sweep(&root.join(ATTEMPTS), &|session| {
-            let mut dead = dead.lock().unwrap_or_else(PoisonError::into_inner);
-            dead.push(session);
-        });
-        dead.into_inner().unwrap()
+    fn scratch_of_dead(root: &Path) -> Vec<Dead> {
+        dead(&root.join(ATTEMPTS))
     }
 
     fn entries(root: &Path) -> usize {
@@ -320,8 +297,8 @@ mod tests {
     async fn what_a_live_worker_has_stays_whatever_the_number_of_its_process() {
         let root = tempfile::tempdir().unwrap();
         let (room, scratch) = at_work(root.path()).await;
-        assert_eq!(dead(root.path()), []);
-        let other = next(root.path()).await;
+        assert_eq!(bury(root.path()), []);
+        let other = Room::open(root.path(), &SessionId::generate()).await;
         assert!(scratch.path().join("segment").exists());
         drop((scratch, room, other));
         assert_eq!(entries(root.path()), 0, "everybody has cleared up");
@@ -336,7 +313,7 @@ mod tests {
         std::mem::forget(scratch);
         room.lose_lock();
         let session = room.path.file_name().unwrap().to_str().unwrap();
-        assert_eq!(dead(root.path()), [SessionId::from(session.to_owned())]);
+        assert_eq!(bury(root.path()), [SessionId::from(session.to_owned())]);
         std::mem::forget(room);
         assert!(!path.exists());
         assert_eq!(entries(root.path()), 0);
@@ -346,10 +323,15 @@ mod tests {
     async fn what_could_not_be_removed_in_the_beginning_is_removed_in_the_end() {
         let root = tempfile::tempdir().unwrap();
         let (dead, scratch) = at_work(root.path()).await;
-        let next = next(root.path()).await;
+        let next = Room::open(root.path(), &SessionId::generate()).await;
         std::mem::forget(scratch);
         dead.lose_lock();
         std::mem::forget(dead);
+        // Somebody has yet to end its session.
+        drop(next);
+        assert_eq!(entries(root.path()), 2);
+        let next = Room::open(root.path(), &SessionId::generate()).await;
+        scratch_of_dead(root.path()).iter().for_each(Dead::settle);
         drop(next);
         assert_eq!(entries(root.path()), 0);
     }
@@ -363,7 +345,7 @@ mod tests {
         std::fs::create_dir_all(&late).unwrap();
         drop(room);
         assert!(late.exists(), "the conformance kit finds it");
-        dead(root.path());
+        bury(root.path());
         assert_eq!(entries(root.path()), 0);
     }
 
@@ -381,7 +363,7 @@ mod tests {
         // It is just being made.
         let made = lock_of(&ours.with_file_name(SessionId::generate().as_str()));
         std::fs::write(made, "").unwrap();
-        assert_eq!(dead(root.path()), []);
+        assert_eq!(bury(root.path()), []);
         assert!(!ours.exists() && theirs.exists());
     }
 
@@ -398,7 +380,7 @@ mod tests {
         drop(sweeping);
         let scratch = room.attempt(&fence()).await.unwrap();
         std::fs::create_dir_all(scratch.path()).unwrap();
-        assert_eq!(dead(root.path()), []);
+        assert_eq!(bury(root.path()), []);
         assert!(scratch.path().exists());
     }
 }

@@ -150,7 +150,7 @@ impl PostgresTransaction {
         rows.iter().map(|row| cells(row).fence()).collect()
     }
 
-    async fn remove_session(&mut self, session: &SessionId) -> Result<(), Error> {
+    async fn remove_session(&mut self, session: &SessionId) -> Result<bool, Error> {
         self.hold_session(session).await?;
         let busy: bool = sqlx::query_scalar(include_str!("sql/runs_something.sql"))
             .bind(session.as_str())
@@ -160,11 +160,11 @@ impl PostgresTransaction {
             let why = format!("{session} cannot end while it runs something");
             return Err(StoreError::Corrupt(why).into());
         }
-        sqlx::query("delete from session where id = $1")
+        let deleted = sqlx::query("delete from session where id = $1")
             .bind(session.as_str())
             .execute(&mut *self.inner)
             .await?;
-        Ok(())
+        Ok(deleted.rows_affected() > 0)
     }
 }
 
@@ -265,7 +265,7 @@ impl Transaction for PostgresTransaction {
         .await
     }
 
-    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+    async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError> {
         self.part(QUICK, async |it| it.remove_session(session).await)
             .await
     }

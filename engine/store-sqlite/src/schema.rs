@@ -228,7 +228,7 @@ mod tests {
         schema.fetch_all(database).await.unwrap()
     }
 
-    /// Also what they note of themselves, and nothing that is no table.
+    /// With its settings and its notes of migrations, and without a row anywhere else.
     #[tokio::test]
     async fn a_new_database_is_what_the_migrations_make() {
         let (made, migrated) = (in_memory().await, migrated().await);

@@ -104,13 +104,13 @@ impl Writing<'_> {
     }
 
     /// What an older release made ready and leaves behind is for the others now.
-    pub(crate) async fn end_session(&mut self, id: &SessionId) -> Result<(), Error> {
+    pub(crate) async fn end_session(&mut self, id: &SessionId) -> Result<bool, Error> {
         schema::give_tickets(self.connection).await?;
-        sqlx::query("delete from session where id = $1")
+        let deleted = sqlx::query("delete from session where id = $1")
             .bind(id.as_str())
             .execute(&mut *self.connection)
             .await?;
-        Ok(())
+        Ok(deleted.rows_affected() > 0)
     }
 }
 

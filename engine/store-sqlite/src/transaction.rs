@@ -211,11 +211,11 @@ impl Transaction for SqliteTransaction {
             .any(|(other, life)| other.id == *session && !matches!(life, Life::Leased(_))))
     }
 
-    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+    async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError> {
         let ended = self.writing().end_session(session).await;
-        self.named(ended)?;
+        let was_there = self.named(ended)?;
         self.ended.push(session.clone());
-        Ok(())
+        Ok(was_there)
     }
 
     async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {

@@ -883,14 +883,14 @@ impl Transaction for MemoryTransaction {
         Ok(self.store.shared.lives(session) == Some(false))
     }
 
-    async fn end_session(&mut self, session: &SessionId) -> Result<(), StoreError> {
+    async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError> {
         let mut runs = self.state.runs.values();
         if runs.any(|rows| !rows.running_of(session).is_empty()) {
             let why = format!("{session} cannot end while it runs something");
             return Err(StoreError::Corrupt(why));
         }
         self.ended.push(session.clone());
-        Ok(())
+        Ok(lock(&self.store.shared.sessions).contains_key(session))
     }
 
     async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {

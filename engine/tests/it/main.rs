@@ -6,6 +6,7 @@ mod cost;
 mod dispatch;
 mod edits;
 mod held;
+#[cfg(target_os = "linux")]
 mod neighbours;
 mod outage;
 mod plans;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use telecine_engine::queue::{Free, Machine};
-use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot};
+use telecine_engine::run::{AttemptOutcome, Snapshot};
 use telecine_engine::store::ClaimRequest;
-use telecine_engine::worker::{ATTEMPTS, Session};
+use telecine_engine::worker::{ATTEMPTS, Session, Worker, WorkerOptions};
 
 use crate::stage::{Home, Stage, on_every_store};
 
@@ -36,12 +36,13 @@ async fn claimed(stage: &Stage) -> Session {
     session
 }
 
-/// What is left of the lock of a process that was killed: nobody holds it.
+/// What is left of the lock of a process of this machine that was killed: nobody holds it.
 fn leave_lock(stage: &Stage, session: &Session) {
     let attempts = stage.parts.scratch.join(ATTEMPTS);
     std::fs::create_dir_all(&attempts).unwrap();
     let lock = attempts.join(session.id().as_str()).with_extension("lock");
-    std::fs::write(lock, "held\n").unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    std::fs::write(lock, boot.trim()).unwrap();
 }
 
 fn outcomes(snapshot: &Snapshot) -> Vec<Option<AttemptOutcome>> {
@@ -57,15 +58,18 @@ async fn a_worker_that_begins_takes_over_what_a_killed_one_ran_before_it(home: H
     let run = stage.submit(STEP).await;
     let killed = claimed(&stage).await;
     leave_lock(&stage, &killed);
-    let worker = stage.work().await;
-    let ended = tokio::time::timeout(SOON, stage.stopped(&run))
-        .await
-        .unwrap();
-    assert_eq!(ended.run.status, RunStatus::Succeeded);
-    assert_eq!(outcomes(&ended), TAKEN_OVER);
+    let options = WorkerOptions {
+        machine: Machine::with_slots(1),
+        run: None,
+        grace: SOON,
+    };
+    // It has claimed nothing yet.
+    let opened = Worker::open(stage.parts.clone(), options).await;
+    let snapshot = stage.coordinator.store.snapshot(&run).await.unwrap();
+    assert_eq!(outcomes(&snapshot), TAKEN_OVER[..1]);
     // Had it lived after all, it would stop.
     tokio::time::timeout(SOON, killed.lost()).await.unwrap();
-    worker.stop().await;
+    drop(opened);
 }
 
 async fn a_worker_that_runs_notices_that_one_beside_it_was_killed(home: Home) {

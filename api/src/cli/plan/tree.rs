@@ -308,14 +308,19 @@ fn causes(step: &PlannedStep) -> Option<String> {
     (!named.is_empty()).then(|| format!("{}{more}", named.join(", ")))
 }
 
-/// A text that may come from a media file, made fit for one line.
+/// A text that may come from a media file, made fit for one line of a table.
 pub(super) fn one_line(text: &str) -> String {
-    let text = text.replace('\n', " ");
-    let text = printable(&text);
+    let text = line(text);
     match text.chars().count() > NOTE_CHARS {
         true => text.chars().take(NOTE_CHARS).chain("...".chars()).collect(),
-        false => text.into_owned(),
+        false => text,
     }
+}
+
+/// The same for a line of its own: it ends with what to do.
+pub(super) fn line(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    printable(&text).into_owned()
 }
 
 /// What a plan comes to, in a sentence.
@@ -335,6 +340,11 @@ pub(super) fn summary(plan: &RetryPlan) -> String {
             text,
             "; takes about {half}, nine times in ten less than {most}"
         );
+        let _ = match estimate.basis.unknown {
+            0 => Ok(()),
+            1 => write!(text, ", and one step of which nothing is known"),
+            more => write!(text, ", and {more} steps of which nothing is known"),
+        };
     }
     text
 }

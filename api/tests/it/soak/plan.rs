@@ -7,8 +7,10 @@ use std::time::Duration;
 /// Something that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// A worker and its children are killed, and another one is started.
+    /// A worker and its children are killed, and another one is started in its place.
     Kill,
+    /// A worker and its children are killed, and another one is started on another machine.
+    Replace,
     /// A worker is told to stop, and another one is started.
     Stop,
     /// A worker stands still for longer than its lease, and then goes on.
@@ -35,6 +37,7 @@ impl FromStr for Trouble {
     fn from_str(text: &str) -> Result<Self, String> {
         Ok(match text {
             "kill" => Self::Kill,
+            "replace" => Self::Replace,
             "stop" => Self::Stop,
             "pause" => Self::Pause,
             "busy-store" => Self::BusyStore,
@@ -50,7 +53,7 @@ impl FromStr for Trouble {
 }
 
 /// Those that need no database and no Redis of their own.
-const TROUBLES: &str = "kill,stop,pause,busy-store,slow-store,lost-store";
+const TROUBLES: &str = "kill,replace,stop,pause,busy-store,slow-store,lost-store";
 
 /// Each member is set by a variable.
 #[derive(Debug)]

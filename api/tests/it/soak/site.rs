@@ -303,6 +303,12 @@ impl Site {
                 // As whoever keeps a service running does.
                 self.start_worker_at(victim.scratch);
             }
+            Trouble::Replace => {
+                let victim = self.workers.remove(dice.below(self.workers.len()));
+                self.lose(&victim.process, trouble);
+                drop(victim);
+                self.start_worker();
+            }
             Trouble::Stop => {
                 let victim = self.workers.remove(dice.below(self.workers.len()));
                 self.lose(&victim.process, trouble);

@@ -256,6 +256,8 @@ pub(super) struct Planner<'a> {
     fates: BTreeMap<&'a str, Fate>,
     /// Nodes that are out by a condition.
     shut: BTreeSet<&'a str>,
+    /// Nodes that led to what is published.
+    pub(super) led: BTreeSet<&'a str>,
     pub(super) unmet: Vec<Unmet>,
 }
 
@@ -263,7 +265,7 @@ impl<'a> Planner<'a> {
     fn new(given: Given<'a>, adoption: Option<&'a Adoption>) -> Self {
         let records = given.snapshot.by_node();
         let nodes = given.snapshot.nodes.iter();
-        Self {
+        let mut planner = Self {
             given,
             adoption,
             nodes: nodes.map(|node| (node.name.as_str(), node)).collect(),
@@ -271,8 +273,11 @@ impl<'a> Planner<'a> {
             wanted: Wanted::by(given.edits),
             fates: BTreeMap::new(),
             shut: BTreeSet::new(),
+            led: BTreeSet::new(),
             unmet: Vec::new(),
-        }
+        };
+        planner.led = planner.led();
+        planner
     }
 
     fn plan_node(&mut self, name: &'a str, definition: &'a StepDef) -> Vec<PlannedStep> {
@@ -384,8 +389,12 @@ impl<'a> Planner<'a> {
             return Fate::Blocked;
         }
         if is_out(steps) {
+            // Those that could do without it have done so already.
+            let on_failure = self.given.definition.steps.get(&node.name);
+            let tolerated = on_failure.is_some_and(|it| it.on_failure == OnFailure::Continue);
             return match node.status {
                 StepStatus::Skipped => Fate::Absent,
+                StepStatus::Failed if tolerated => Fate::Absent,
                 _ => Fate::Out,
             };
         }
@@ -609,7 +618,9 @@ impl<'a> Planner<'a> {
                 (Action::Skip, Reason::SkippedByOperator)
             }
             StepStatus::Skipped => (Action::Skip, Reason::ConditionFalse),
-            StepStatus::Failed if is_permanent(error) => permanent(definition),
+            StepStatus::Failed if is_permanent(error) || self.led.contains(&*step.id.node) => {
+                permanent(definition)
+            }
             StepStatus::Failed => (Action::Rerun, Reason::FailedRetryable),
             StepStatus::Held if is_permanent(error) => (Action::Blocked, Reason::FailedPermanent),
             StepStatus::Held if is_lost(error) => (Action::Rerun, Reason::Lost),

@@ -124,7 +124,7 @@ fn obstacle(step: &PlannedStep) -> String {
     match &step.error {
         Some(error) if error.code == SOURCE_CHANGED => format!("{}: {}", step.id, error.message),
         Some(error) if error.class == ErrorClass::Input => format!(
-            "{} cannot succeed with this source ({}): submit a corrected one as a new job",
+            "{} cannot succeed with this source ({}): put a corrected one in its place, or submit one as a new job",
             step.id, error.message
         ),
         Some(error) => format!(

@@ -52,6 +52,15 @@ pub struct PlannedReport {
     pub kept_as_published: u32,
 }
 
+/// What a step has published.
+#[derive(Debug)]
+struct Publication {
+    /// Nodes that it came from, and those that it was made without.
+    led: BTreeSet<String>,
+    /// What was executed then.
+    definition: Arc<Definition>,
+}
+
 /// One run, its objects, and the chance that drives both.
 #[derive(Debug)]
 pub struct Planned {
@@ -63,8 +72,11 @@ pub struct Planned {
     /// Version of the tools.
     tools: u32,
     mends: bool,
-    /// Steps that have published what led to them.
-    published: BTreeSet<StepId>,
+    /// Steps that have published, and what led to them.
+    published: BTreeMap<StepId, Publication>,
+    /// Nodes that may run again: an object of theirs is gone or damaged, they are given what they have, or they
+    /// publish the same once more.
+    again: BTreeSet<String>,
     /// What the plan that is executed says; none in the first round.
     plan: Option<RetryPlan>,
     /// Steps that ran in this round.
@@ -109,7 +121,8 @@ impl Planned {
             objects: BTreeMap::new(),
             source: Source::Same,
             tools: 1,
-            published: BTreeSet::new(),
+            published: BTreeMap::new(),
+            again: BTreeSet::new(),
             plan: None,
             ran: BTreeSet::new(),
             report: PlannedReport {
@@ -191,6 +204,11 @@ impl Planned {
     fn claim(&mut self, id: &StepId) {
         if let Some(plan) = &self.plan {
             check::claim(plan, id, &self.model);
+            let publishes = self.published.keys().any(|by| by.node == id.node);
+            for publication in self.published.iter().filter(|_| !publishes) {
+                let now = (self.model.definition().as_ref(), &self.again);
+                check::claim_leaves_what_is_published(publication, id, now);
+            }
         }
         self.ran.insert(id.clone());
         self.model.claim(id);
@@ -271,7 +289,7 @@ impl Planned {
         let damaged = self.model.damaged(id);
         self.report.mended += u32::from(!damaged.is_empty());
         if self.random.chance(3) {
-            self.published.insert(id.clone());
+            self.publish(id);
         }
         let made = damaged.len().max(1);
         let items = self.random.below(4);
@@ -284,6 +302,17 @@ impl Planned {
                 ..Outcome::default()
             },
         }
+    }
+
+    /// Publishes what has led to a step.
+    fn publish(&mut self, by: &StepId) {
+        let definition = self.model.definition().clone();
+        let led = check::above(&definition, &by.node).into_iter();
+        let publication = Publication {
+            led: led.map(str::to_owned).collect(),
+            definition: definition.clone(),
+        };
+        self.published.entry(by.clone()).or_insert(publication);
     }
 
     /// Something happens outside of the run.
@@ -338,7 +367,7 @@ impl Planned {
                 ("test.step@1".to_owned(), installed.clone()),
                 ("test.step@2".to_owned(), installed),
             ]),
-            published: self.published.clone(),
+            published: self.published.keys().cloned().collect(),
             ..World::default()
         }
     }
@@ -438,6 +467,16 @@ impl Planned {
             self.source = Source::Same;
             shown = self.compute(asked);
         }
+        let bad = |artifact: &Artifact| self.objects[&artifact.key] != Verdict::Present;
+        let made = self.model.artifacts.iter();
+        let made = made.filter(|(_, artifacts)| artifacts.iter().any(bad));
+        let supplied = edits.iter().filter_map(|edit| match &edit.edit {
+            Edit::Supply { step, .. } => Some(step),
+            _ => None,
+        });
+        let again = made.map(|(step, _)| step).chain(supplied);
+        let again = again.chain(self.published.keys());
+        self.again = again.map(|step| step.node.clone()).collect();
         let before = self.model.clone();
         self.model.offer(onto.clone());
         let reopened = self.model.fold(&Command::Reopen {

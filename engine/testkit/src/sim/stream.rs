@@ -212,7 +212,7 @@ impl Subject {
                 answer(moved.map(|moved| format!("{moved:?}")))
             }
             Deed::Replace(old, new) => {
-                let ended = self.committer.end_session(old).await;
+                let ended = self.committer.end_session(old).await.map(drop);
                 self.open(new).await;
                 outcome(ended.map(|()| Value::Null))
             }

@@ -16,6 +16,8 @@ use crate::stage::{Home, Stage, on_every_store};
 on_every_store! {
     nothing_that_led_to_a_publication_is_made_otherwise
     what_is_published_is_mended_and_what_comes_after_it_changes
+    what_it_was_published_without_stays_out_of_it
+    what_somebody_supplied_is_not_made_by_itself_later
     another_definition_does_not_change_what_is_published
     another_source_does_not_change_what_is_published
     before_it_is_published_everything_can_change
@@ -102,6 +104,9 @@ async fn nothing_that_led_to_a_publication_is_made_otherwise(home: Home) {
         (skip("make"), "/skip/0"),
         (supply, "/supply/make"),
         (set("show", "/of", json!("other.txt")), "/set/show/~1of"),
+        // It was published without it.
+        (set("cut", "/value", json!(3)), "/set/cut/~1value"),
+        (force("cut"), "/force/0"),
     ];
     for (edits, place) in cases {
         let expected = told(&[(place, "already_published")]);
@@ -113,15 +118,59 @@ async fn what_is_published_is_mended_and_what_comes_after_it_changes(home: Home)
     let (stage, run) = published(home).await;
     std::fs::remove_file(stage.directory().join("made.txt")).unwrap();
     let mut edits = set("tell", "/value", json!(2));
-    edits.set.extend(set("cut", "/value", json!(3)).set);
     edits.force = vec!["show".to_owned()];
     let (plan, ended) = round(&stage, &run, &edits).await;
     let does = |id: &str| (step(&plan, id).action, step(&plan, id).reason);
     assert_eq!(does("make"), (Action::Rerun, Reason::ArtifactMissing));
-    assert_eq!(does("cut"), (Action::Rerun, Reason::ParamsChanged));
+    assert_eq!(does("cut"), (Action::Skip, Reason::FailedPermanent));
     assert_eq!(does("show"), (Action::Rerun, Reason::Forced));
     assert_eq!(ended.run.status, RunStatus::Succeeded, "{ended:#?}");
     assert!(stage.directory().join("made.txt").exists());
+}
+
+/// What failed, and what was made without it and published.
+const WITHOUT: &str = "  cut: {activity: test.act@1, retry: {max_attempts: 1}, on_failure: continue, with: {what: fail, times: 1, value: 1}}\n\
+     \x20 made: {activity: test.act@1, needs: {cut: any}, with: {what: succeed, value: \"${{ steps.cut.output }}\"}}\n\
+     \x20 show: {activity: test.publish@1, with: {name: film, of: \"${{ steps.made.output }}\"}}\n\
+     \x20 tell: {activity: test.act@1, needs: [show], retry: {max_attempts: 1}, with: {what: fail, times: 1}}";
+
+async fn what_it_was_published_without_stays_out_of_it(home: Home) {
+    let (stage, run) = stopped(home, WITHOUT, "{}").await;
+    let expected = [
+        (Action::Skip, Reason::FailedPermanent),
+        (Action::Reuse, Reason::Succeeded),
+        (Action::Reuse, Reason::Succeeded),
+        (Action::Rerun, Reason::FailedRetryable),
+    ];
+    let shown = plan(&stage, &run, &Edits::default()).await.unwrap();
+    assert_eq!(super::does(&shown), expected);
+    let left_out = plan(&stage, &run, &skip("cut")).await.unwrap();
+    let out = (Action::Skip, Reason::SkippedByOperator);
+    assert_eq!(super::does(&left_out), [&[out], &expected[1..]].concat());
+    let refused = refused(&stage, &run, &force("cut")).await;
+    assert_eq!(refused, told(&[("/force/0", "already_published")]));
+    let (_, ended) = round(&stage, &run, &Edits::default()).await;
+    assert_eq!(ended.run.status, RunStatus::Succeeded, "{ended:#?}");
+}
+
+async fn what_somebody_supplied_is_not_made_by_itself_later(home: Home) {
+    let steps = "  list: {activity: test.act@1, with: {what: store, value: list.txt}}\n\
+                 \x20 made: {activity: test.act@1, needs: [list], retry: {max_attempts: 1}, with: {what: fail, times: 9, value: 1}}\n\
+                 \x20 show: {activity: test.publish@1, with: {name: film, of: \"${{ steps.made.output }}\"}}\n\
+                 \x20 tell: {activity: test.act@1, needs: [show], retry: {max_attempts: 1}, with: {what: fail, times: 1}}";
+    let (stage, run) = stopped(home, steps, "{}").await;
+    let supply = |output| Edits {
+        supply: [("made".to_owned(), output)].into(),
+        ..Edits::default()
+    };
+    round(&stage, &run, &supply(json!(7))).await;
+    std::fs::remove_file(stage.directory().join("list.txt")).unwrap();
+    let by_itself = plan(&stage, &run, &Edits::default()).await.unwrap();
+    assert!(!by_itself.executable, "{by_itself:#?}");
+    let expected = told(&[("/supply/made", "already_published")]);
+    assert_eq!(refused(&stage, &run, &supply(json!(8))).await, expected);
+    let (_, ended) = round(&stage, &run, &supply(json!(7))).await;
+    assert_eq!(ended.run.status, RunStatus::Succeeded, "{ended:#?}");
 }
 
 async fn another_definition_does_not_change_what_is_published(home: Home) {
@@ -129,14 +178,25 @@ async fn another_definition_does_not_change_what_is_published(home: Home) {
     install(&mut stage, 2, &steps("other.txt", ""));
     let expected = told(&[("/definition", "already_published")]);
     assert_eq!(refused(&stage, &run, &onto("test:act@2")).await, expected);
-    // Also one that does not publish any more.
-    install(
-        &mut stage,
-        2,
-        "  make: {activity: test.act@1, with: {what: store, value: other.txt}}",
-    );
-    assert_eq!(refused(&stage, &run, &onto("test:act@2")).await, expected);
-    let later = steps("made.txt", "").replace("value: 1}}\n", "value: 7}}\n");
+    let same = || steps("made.txt", "");
+    let more = "\x20 more: {activity: test.act@1, with: {what: store, value: more.txt}}";
+    let others = [
+        // One that would not know later what led to it, or who has published it.
+        same().replace("${{ steps.make.output }}", "made.txt"),
+        same().replace("show", "shown"),
+        // One that makes more of what is published.
+        same().replace("{cut: any}", "{cut: any, more: succeeded}") + "\n" + more,
+    ];
+    for other in others {
+        install(&mut stage, 2, &other);
+        assert_eq!(
+            refused(&stage, &run, &onto("test:act@2")).await,
+            expected,
+            "{other}"
+        );
+    }
+    let tell = "with: {what: fail, times: 1, value: 1}}";
+    let later = same().trim_end_matches(tell).to_owned() + "with: {what: succeed, value: 7}}";
     install(&mut stage, 2, &later);
     let (_, ended) = round(&stage, &run, &onto("test:act@2")).await;
     assert_eq!(ended.run.status, RunStatus::Succeeded, "{ended:#?}");

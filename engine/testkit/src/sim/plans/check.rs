@@ -9,6 +9,7 @@ use telecine_engine::retry::plan::{Action, Given, PlannedStep, Reason, RetryPlan
 use telecine_engine::retry::world::{Source, Verdict, World};
 use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, Step, StepRecord, StepStatus};
 
+use super::Publication;
 use crate::sim::Model;
 
 /// Of a plan as it is shown.
@@ -23,7 +24,6 @@ pub(super) fn plan(plan: &RetryPlan, given: Given<'_>) {
     nothing_is_kept_whose_proof_fails(plan, (snapshot, world));
     every_cause_moves(plan, snapshot);
     what_somebody_left_out_stays_out(plan, snapshot);
-    what_is_published_stays_as_it_is(plan, given);
     let blocked = plan.steps.iter().any(|step| step.action == Action::Blocked);
     assert!(
         !(plan.executable && blocked),
@@ -32,69 +32,10 @@ pub(super) fn plan(plan: &RetryPlan, given: Given<'_>) {
     looking_changes_nothing(plan, given);
 }
 
-/// Whether a plan says that it would change what is published.
+/// Whether a plan says that it cannot be executed because it would change what is published.
 pub(super) fn changes_what_is_published(plan: &RetryPlan) -> bool {
     let mut warnings = plan.warnings.iter();
     warnings.any(|warning| warning.contains("has published what"))
-}
-
-/// A plan can be executed only if nothing that led to a publication, by what is executed now or would be then,
-/// is made otherwise; and only for such a step it says that it cannot be.
-fn what_is_published_stays_as_it_is(plan: &RetryPlan, given: Given<'_>) {
-    let steps = &given.snapshot.steps;
-    let succeeded = |of: &StepId| {
-        let mut records = steps.iter();
-        records.any(|it| {
-            let meant = it.step.id == *of || (of.item.is_none() && it.step.id.node == of.node);
-            meant && it.step.status == StepStatus::Succeeded
-        })
-    };
-    let otherwise = |step: &&PlannedStep| {
-        use Reason::{
-            ConditionFalse, Forced, InputChanged, ParamsChanged, SkippedByOperator,
-            SuppliedByOperator,
-        };
-        let by_itself = [
-            ConditionFalse,
-            Forced,
-            InputChanged,
-            ParamsChanged,
-            SkippedByOperator,
-            SuppliedByOperator,
-        ];
-        by_itself.contains(&step.reason) && step.action != Action::Blocked && succeeded(&step.id)
-    };
-    let next = given.onto.unwrap_or(given.definition);
-    let leads = |node: &str, to: &str| {
-        [given.definition, next]
-            .iter()
-            .any(|definition| needs(definition, to, node))
-    };
-    let found = plan.steps.iter().find(|step| {
-        let mut published = given.world.published.iter();
-        published.any(|by| {
-            let itself = by.node == step.id.node
-                && (step.id.item.is_none() || step.id == *by)
-                && step.runs()
-                && matches!(step.reason, Reason::ParamsChanged | Reason::InputChanged);
-            itself || (otherwise(step) && leads(&step.id.node, &by.node))
-        })
-    });
-    assert_eq!(
-        changes_what_is_published(plan),
-        found.is_some(),
-        "{found:?}: {plan:#?}"
-    );
-    assert!(!plan.executable || found.is_none(), "{found:?}: {plan:#?}");
-}
-
-/// Whether a node needs another one, by itself or through others.
-fn needs(definition: &Definition, node: &str, other: &str) -> bool {
-    let Some(step) = definition.steps.get(node) else {
-        return false;
-    };
-    let mut direct = step.needs.iter();
-    direct.any(|need| need.step == other || needs(definition, &need.step, other))
 }
 
 fn every_step_has_one_entry(plan: &RetryPlan, (snapshot, definition): (&Snapshot, &Definition)) {
@@ -299,6 +240,39 @@ pub(super) fn claim(plan: &RetryPlan, id: &StepId, model: &Model) {
     let step = &model.steps[id];
     let definition = &model.definition().steps[&id.node];
     assert_eq!(step.activity, definition.activity.to_string(), "{id}");
+}
+
+/// Of a step that runs after another one has published: it did not lead to that, unless it makes again what is
+/// gone, or something above it does.
+pub(super) fn claim_leaves_what_is_published(
+    (by, publication): (&StepId, &Publication),
+    id: &StepId,
+    (definition, again): (&Definition, &BTreeSet<String>),
+) {
+    if !publication.definition.steps.contains_key(&id.node) {
+        let leads = above(definition, &by.node).contains(id.node.as_str());
+        assert!(!leads, "{id} is new, and leads to what {by} has published");
+    }
+    let mut nodes = above(&publication.definition, &id.node);
+    nodes.insert(&id.node);
+    let led = publication.led.contains(&id.node);
+    let mends = nodes.iter().any(|node| again.contains(*node));
+    assert!(
+        !led || mends,
+        "{id} runs again, and {by} has published what it made"
+    );
+}
+
+/// The nodes that a node needs, by itself or through others.
+pub(super) fn above<'d>(definition: &'d Definition, node: &str) -> BTreeSet<&'d str> {
+    let mut above = BTreeSet::new();
+    if let Some(step) = definition.steps.get(node) {
+        for need in &step.needs {
+            above.insert(need.step.as_str());
+            above.extend(self::above(definition, &need.step));
+        }
+    }
+    above
 }
 
 /// Of a run that was reopened: what is kept, or stays out, is as it was.
