@@ -65,7 +65,15 @@ pub async fn identify(
     objects: &dyn ObjectStores,
     submission: &Submission,
 ) -> Result<Identity, SubmitError> {
-    let definition = submission.definition.digest();
+    identify_as(objects, submission, submission.definition.digest()).await
+}
+
+/// The same where the digest of the definition is known.
+async fn identify_as(
+    objects: &dyn ObjectStores,
+    submission: &Submission,
+    definition: String,
+) -> Result<Identity, SubmitError> {
     let input = submission
         .definition
         .check_input(submission.input.clone())
@@ -208,7 +216,8 @@ impl Coordinator {
         submission: Submission,
         key: Option<RequestKey>,
     ) -> Result<Submitted, SubmitError> {
-        let identity = identify(self.objects.as_ref(), &submission).await?;
+        let digest = self.definitions.digest(&submission.definition);
+        let identity = identify_as(self.objects.as_ref(), &submission, digest).await?;
         let definition = submission.definition;
         self.definitions.save(&definition).await?;
         let now = Utc::now();

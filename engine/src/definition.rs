@@ -28,7 +28,7 @@ pub use canonical::InvalidDefinition;
 pub use diagnostic::Diagnostic;
 pub use expr::{Expr, ExprError, Reference, Scope};
 pub(crate) use input::Checker;
-pub use input::{InputError, misfits};
+pub use input::{InputError, InputSchema, misfits};
 pub use preview::{Foreseen, StepPreview};
 pub use schema::schema;
 pub use template::Template;
@@ -49,7 +49,7 @@ pub struct Definition {
     pub description: Option<String>,
     /// JSON Schema of the input. Members that an object schema with `properties` does not name
     /// are refused unless it says otherwise.
-    pub input: Value,
+    pub input: InputSchema,
     /// The steps in an order that respects every need, equal ones by name: the same for every
     /// way to write the same definition.
     pub steps: IndexMap<String, StepDef>,

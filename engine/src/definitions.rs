@@ -1,7 +1,7 @@
 //! Definitions by digest: read from the store once, then kept.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::definition::Definition;
 use crate::store::{DefinitionRecord, Store, StoreError};
@@ -11,7 +11,15 @@ use crate::store::{DefinitionRecord, Store, StoreError};
 #[derive(Debug)]
 pub struct Definitions {
     store: Arc<dyn Store>,
-    known: Mutex<HashMap<String, Arc<Definition>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_digest: HashMap<String, Arc<Definition>>,
+    /// Of the same, by where each is: there is no other as long as it is kept. A digest takes longer than
+    /// everything else that a submission needs.
+    digests: HashMap<usize, String>,
 }
 
 impl Definitions {
@@ -24,14 +32,29 @@ impl Definitions {
         }
     }
 
+    /// The digest of a definition.
+    #[must_use]
+    pub fn digest(&self, definition: &Arc<Definition>) -> String {
+        self.known_digest(definition)
+            .unwrap_or_else(|| definition.digest())
+    }
+
+    fn known_digest(&self, definition: &Arc<Definition>) -> Option<String> {
+        self.lock().digests.get(&place(definition)).cloned()
+    }
+
     /// Keeps a definition in the store and returns its digest.
     ///
     /// # Errors
     /// What the store says.
     pub async fn save(&self, definition: &Arc<Definition>) -> Result<String, StoreError> {
+        if let Some(digest) = self.known_digest(definition) {
+            return Ok(digest);
+        }
         let digest = definition.digest();
-        if self.lock().contains_key(&digest) {
+        if self.lock().by_digest.contains_key(&digest) {
             // It was read from the store, or written to it.
+            self.remember(&digest, definition.clone());
             return Ok(digest);
         }
         let record = DefinitionRecord {
@@ -59,7 +82,7 @@ impl Definitions {
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be read.
     pub async fn find(&self, digest: &str) -> Result<Option<Arc<Definition>>, StoreError> {
-        let known = self.lock().get(digest).cloned();
+        let known = self.lock().by_digest.get(digest).cloned();
         if known.is_some() {
             return Ok(known);
         }
@@ -73,11 +96,22 @@ impl Definitions {
         Ok(Some(definition))
     }
 
+    /// Of equal ones, the last is kept: it is the one that is submitted.
     fn remember(&self, digest: &str, definition: Arc<Definition>) {
-        self.lock().insert(digest.to_owned(), definition);
+        let mut known = self.lock();
+        let at = place(&definition);
+        if let Some(before) = known.by_digest.insert(digest.to_owned(), definition) {
+            known.digests.remove(&place(&before));
+        }
+        known.digests.insert(at, digest.to_owned());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Definition>>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a definition is.
+fn place(definition: &Arc<Definition>) -> usize {
+    Arc::as_ptr(definition).addr()
 }

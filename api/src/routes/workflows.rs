@@ -104,7 +104,7 @@ pub(crate) async fn get(
         version,
         digest,
         description,
-        input: definition.input.clone(),
+        input: definition.input.json().clone(),
         definition: canonical,
     }))
 }

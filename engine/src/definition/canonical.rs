@@ -118,7 +118,7 @@ fn to_json(definition: &Definition) -> Value {
         json!({
             "workflow": definition.name,
             "version": definition.version,
-            "input": definition.input,
+            "input": definition.input.json(),
             "steps": steps,
             "output": definition.output.to_json(),
         }),

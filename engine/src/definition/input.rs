@@ -1,6 +1,7 @@
 //! The input of a run, checked against the schema of its definition.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -27,6 +28,51 @@ impl fmt::Display for InputError {
     }
 }
 
+/// The JSON Schema of the input of a workflow. Cheap to check values against: it is compiled once, when
+/// the first one is checked, which takes longer than everything else that a submission needs.
+#[derive(Clone)]
+pub struct InputSchema {
+    json: Value,
+    /// Clones that are made afterwards share it.
+    compiled: OnceLock<Arc<Result<Schema, Vec<Mismatch>>>>,
+}
+
+impl InputSchema {
+    /// The schema as it is written.
+    #[must_use]
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
+    /// How a value does not fit; nothing if it does.
+    fn check(&self, value: &Value) -> Vec<Mismatch> {
+        let compile = || Arc::new(compile(&self.json));
+        match self.compiled.get_or_init(compile).as_ref() {
+            Ok(schema) => schema.check(value),
+            Err(found) => found.clone(),
+        }
+    }
+}
+
+impl From<Value> for InputSchema {
+    fn from(json: Value) -> Self {
+        let compiled = OnceLock::new();
+        Self { json, compiled }
+    }
+}
+
+impl PartialEq for InputSchema {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl fmt::Debug for InputSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.json.fmt(f)
+    }
+}
+
 impl Definition {
     /// The input with its defaults filled in. A map that is absent is made if its schema requires
     /// nothing of it and has defaults for it. Members that a schema with `properties` does not
@@ -35,9 +81,8 @@ impl Definition {
     /// # Errors
     /// Everything that does not fit.
     pub fn check_input(&self, mut input: Value) -> Result<Value, Vec<InputError>> {
-        fill_defaults(&self.input, &self.input, &mut input);
-        let schema = compile(&self.input).map_err(|found| errors(&found))?;
-        let found = schema.check(&input);
+        fill_defaults(self.input.json(), self.input.json(), &mut input);
+        let found = self.input.check(&input);
         if found.is_empty() {
             Ok(input)
         } else {

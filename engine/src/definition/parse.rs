@@ -67,7 +67,7 @@ pub(super) fn definition(
         description: fields
             .get("description")
             .and_then(|node| cx.description(node)),
-        input: cx.input.clone(),
+        input: cx.input.clone().into(),
         steps: cx.steps(fields.get("steps").unwrap_or(&nothing)),
         output: fields
             .get("output")

@@ -416,7 +416,7 @@ async fn a_definition_that_a_job_cannot_go_on_with_is_refused(home: Home) {
         .unwrap();
     assert_eq!(code(&stage, &current.definition).await, "same_definition");
     let mut other = stage.define(2, "  a: {activity: test.act@1, with: {what: succeed}}");
-    other.input = json!({"type": "object", "required": ["size"]});
+    other.input = json!({"type": "object", "required": ["size"]}).into();
     stage.coordinator.workflows = [Arc::new(other.clone())].into();
     assert_eq!(code(&stage, "test:act@2").await, "input_refused");
     other.name = "test:other".to_owned();

@@ -3,6 +3,7 @@
 mod beats;
 mod committer;
 mod cost;
+mod definitions;
 mod dispatch;
 mod edits;
 mod held;

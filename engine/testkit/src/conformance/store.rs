@@ -385,7 +385,7 @@ fn workflow(steps: impl IntoIterator<Item = (&'static str, StepDef)>) -> Definit
         name: "test:workflow".to_owned(),
         version: 1,
         description: None,
-        input: json!({"type": "object"}),
+        input: json!({"type": "object"}).into(),
         steps: steps
             .into_iter()
             .map(|(name, step)| (name.to_owned(), step))

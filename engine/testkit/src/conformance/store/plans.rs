@@ -331,7 +331,9 @@ fn versions() -> (Definition, Definition) {
     };
     let second = Definition {
         version: 2,
-        input: json!({"type": "object", "properties": {"depth": {"type": "integer", "default": 3}}}),
+        input:
+            json!({"type": "object", "properties": {"depth": {"type": "integer", "default": 3}}})
+                .into(),
         ..workflow([("new", step(&[])), ("fails", other), ("keep", step(&[]))])
     };
     (first, second)
