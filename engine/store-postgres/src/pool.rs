@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use telecine_engine::store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -165,9 +165,9 @@ impl Lease {
     /// Begins a transaction; answers the time of its beginning.
     pub(crate) async fn begin(&mut self) -> Result<DateTime<Utc>, StoreError> {
         let begun = async {
-            self.execute("begin").await?;
-            let now = sqlx::query_scalar("select now()");
-            Ok(now.fetch_one(&mut **self).await?)
+            // Both in one round trip.
+            let begin = sqlx::raw_sql("begin; select now()");
+            Ok(begin.fetch_one(&mut **self).await?.try_get(0)?)
         };
         let begun = within(QUICK, begun).await;
         self.in_transaction = begun.is_ok();
