@@ -49,6 +49,8 @@ pub struct Changes {
     pub nodes: Vec<Node>,
     /// Steps that changed or are new.
     pub steps: Vec<Step>,
+    /// Those of `steps` that are ready in the store.
+    pub waited: BTreeSet<StepId>,
     /// What steps wait with that are ready in `steps`, by their node: each with that [of it](Ticket::of).
     pub tickets: BTreeMap<String, Ticket>,
     /// Nodes none of whose steps was touched: each of their pending steps takes the node's status
@@ -215,7 +217,9 @@ impl View {
             .steps
             .get_mut(id)
             .ok_or_else(|| Rejected::Conflict(format!("the job has no step {id}")))?;
-        self.dirty_steps.insert(id.clone());
+        if self.dirty_steps.insert(id.clone()) && step.status == StepStatus::Ready {
+            self.changes.waited.insert(id.clone());
+        }
         step.round = self.run.round;
         Ok(step)
     }

@@ -24,8 +24,25 @@ pub(crate) struct Writing<'c> {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// A step about to be written, with the place of its node.
-type Placed<'a> = (&'a RunId, i32, &'a Step);
+/// A step about to be written.
+struct Placed<'a> {
+    run: &'a RunId,
+    /// Of its node.
+    place: i32,
+    step: &'a Step,
+    /// Its run is.
+    is_new: bool,
+    /// It could be claimed before.
+    waited: bool,
+}
+
+impl Placed<'_> {
+    /// Whether it has been written before, as far as it shows. A step without an item is there from the
+    /// beginning of its run, unless a plan adds one.
+    fn is_known(&self) -> bool {
+        !self.is_new && (self.step.id.item.is_none() || self.step.attempts > 0)
+    }
+}
 
 impl Writing<'_> {
     /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
@@ -126,17 +143,25 @@ impl Writing<'_> {
         Ok(())
     }
 
+    /// Most steps that are written are there already: those are updated, which costs half of an upsert. If
+    /// one turns out to be new after all, the upsert puts all of them right.
     async fn steps(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
         if steps.is_empty() {
             return Ok(());
         }
         let made_before = self.made_before(steps).await?;
-        for part in steps.chunks(STEPS_AT_ONCE) {
-            let mut columns = StepColumns::default();
-            for placed in part {
-                columns.push(placed, &made_before)?;
+        let (known, mut new): (Vec<_>, Vec<_>) = steps.iter().partition(|placed| placed.is_known());
+        for part in known.chunks(STEPS_AT_ONCE) {
+            let columns = StepColumns::of(part, &made_before)?;
+            let update = include_str!("sql/update_steps.sql");
+            if columns.write(update, self.connection).await? < part.len() as u64 {
+                new.extend(part);
             }
-            columns.write(self.connection).await?;
+        }
+        for part in new.chunks(STEPS_AT_ONCE) {
+            let columns = StepColumns::of(part, &made_before)?;
+            let save = include_str!("sql/save_steps.sql");
+            columns.write(save, self.connection).await?;
         }
         self.ready(steps, tickets).await
     }
@@ -146,11 +171,11 @@ impl Writing<'_> {
         &mut self,
         steps: &[Placed<'_>],
     ) -> Result<HashMap<(String, String, i32), i32>, Error> {
-        let anew = |(_, _, step): &&Placed<'_>| step.round > 1 && step.attempts == 0;
+        let anew = |it: &&Placed<'_>| it.step.round > 1 && it.step.attempts == 0;
         let keys: StepKeys<'_> = steps
             .iter()
             .filter(anew)
-            .map(|(run, _, step)| (*run, &step.id))
+            .map(|it| (it.run, &it.step.id))
             .collect();
         if keys.is_empty() {
             return Ok(HashMap::new());
@@ -168,12 +193,12 @@ impl Writing<'_> {
             .collect())
     }
 
-    /// Keeps the table of what can be claimed in step. Which of the steps that cannot be claimed could be
-    /// before is not known: looking for a row that is not there costs less than keeping account.
+    /// Keeps the table of what can be claimed in step.
     async fn ready(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
         let (mut opened, mut closed) = (ReadyColumns::default(), ReadyColumns::default());
         let (mut kinds, mut ranks) = (Vec::new(), Vec::new());
-        for placed @ (run, _, step) in steps {
+        for placed in steps {
+            let Placed { run, step, .. } = placed;
             match step.status {
                 StepStatus::Ready => {
                     let ticket = tickets.get(run, step);
@@ -184,8 +209,8 @@ impl Writing<'_> {
                     ranks.push(rank);
                     opened.push(placed);
                 }
-                StepStatus::Pending => {}
-                _ => closed.push(placed),
+                _ if placed.waited => closed.push(placed),
+                _ => {}
             }
         }
         if !closed.keys.is_empty() {
@@ -562,7 +587,13 @@ fn placed(changes: &[(RunId, Changes)]) -> Result<Vec<Placed<'_>>, Error> {
             let place = place.ok_or_else(|| {
                 StoreError::Corrupt(format!("{run} has no node for the step {}", step.id))
             })?;
-            placed.push((run, place, step));
+            placed.push(Placed {
+                run,
+                place,
+                step,
+                is_new: changes.created,
+                waited: changes.waited.contains(&step.id),
+            });
         }
     }
     Ok(placed)
@@ -577,14 +608,14 @@ struct ReadyColumns<'a> {
 }
 
 impl<'a> ReadyColumns<'a> {
-    fn push(&mut self, (run, position, step): &Placed<'a>) {
-        self.keys.push(run, &step.id);
-        self.positions.push(*position);
-        self.activities.push(&step.activity);
+    fn push(&mut self, placed: &Placed<'a>) {
+        self.keys.push(placed.run, &placed.step.id);
+        self.positions.push(placed.place);
+        self.activities.push(&placed.step.activity);
     }
 }
 
-/// Steps as `save_steps.sql` takes them.
+/// Steps as `save_steps.sql` and `update_steps.sql` take them.
 #[derive(Default)]
 struct StepColumns<'a> {
     keys: StepKeys<'a>,
@@ -611,16 +642,28 @@ struct StepColumns<'a> {
 }
 
 impl<'a> StepColumns<'a> {
+    fn of(
+        steps: &[&Placed<'a>],
+        made_before: &HashMap<(String, String, i32), i32>,
+    ) -> Result<Self, Error> {
+        let mut columns = Self::default();
+        for placed in steps {
+            columns.push(placed, made_before)?;
+        }
+        Ok(columns)
+    }
+
     fn push(
         &mut self,
-        (run, position, step): &Placed<'a>,
+        placed: &Placed<'a>,
         made_before: &HashMap<(String, String, i32), i32>,
     ) -> Result<(), Error> {
+        let Placed { run, step, .. } = *placed;
         let attempts = narrow_count(step.attempts);
         let key = (run.to_string(), step.id.node.clone(), item(&step.id));
         let before = made_before.get(&key).copied().unwrap_or_default();
         self.keys.push(run, &step.id);
-        self.positions.push(*position);
+        self.positions.push(placed.place);
         self.activities.push(&step.activity);
         self.status.push(step.status.as_str());
         self.inputs.push(json(step.input.as_ref())?);
@@ -649,8 +692,9 @@ impl<'a> StepColumns<'a> {
         Ok(())
     }
 
-    async fn write(self, db: &mut PgConnection) -> Result<(), Error> {
-        sqlx::query(include_str!("sql/save_steps.sql"))
+    /// By `save_steps.sql` or `update_steps.sql`; answers how many it wrote.
+    async fn write(self, sql: &'static str, db: &mut PgConnection) -> Result<u64, Error> {
+        let written = sqlx::query(sql)
             .bind(self.keys.runs)
             .bind(self.keys.nodes)
             .bind(self.keys.items)
@@ -676,6 +720,6 @@ impl<'a> StepColumns<'a> {
             .bind(self.ended)
             .execute(db)
             .await?;
-        Ok(())
+        Ok(written.rows_affected())
     }
 }
