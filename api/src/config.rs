@@ -181,7 +181,9 @@ pub(crate) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "scratch_dir",
         default: "`scratch` in `data_dir`",
-        help: "Directory for what steps write while they run; emptied as they end.",
+        help: "Directory for what steps write while they run; emptied as they end. It is of one machine; \
+               its workers may share it, and a process that is started where another one was killed \
+               should have the same.",
     },
     Setting {
         name: "large_worker_concurrency",
