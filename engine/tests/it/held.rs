@@ -18,12 +18,13 @@ on_every_store! {
 
 const STEP: &str = "  only: {activity: test.act@1, with: {what: succeed}}";
 
-async fn session(stage: &Stage) -> Session {
+pub(crate) async fn session(stage: &Stage) -> Session {
     let opened = Session::open(stage.parts.store.clone(), &stage.parts.committer).await;
     opened.unwrap()
 }
 
-async fn claim(stage: &Stage, session: &Session) -> Vec<Claim> {
+/// What a session with one slot can claim.
+pub(crate) async fn claim(stage: &Stage, session: &Session) -> Vec<Claim> {
     let machine = Machine::with_slots(1);
     let request = ClaimRequest {
         session: session.id().clone(),

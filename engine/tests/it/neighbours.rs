@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use telecine_engine::queue::{Free, Machine};
+use telecine_engine::queue::Machine;
 use telecine_engine::run::{AttemptOutcome, Snapshot};
-use telecine_engine::store::ClaimRequest;
 use telecine_engine::worker::{ATTEMPTS, Session, Worker, WorkerOptions};
 
+use crate::held;
 use crate::stage::{Home, Stage, on_every_store};
 
 on_every_store! {
@@ -21,17 +21,8 @@ const SOON: Duration = Duration::from_secs(3);
 
 /// The session of another process that has claimed the step, and is renewed as long as this is there.
 async fn claimed(stage: &Stage) -> Session {
-    let opened = Session::open(stage.parts.store.clone(), &stage.parts.committer).await;
-    let session = opened.unwrap();
-    let machine = Machine::with_slots(1);
-    let request = ClaimRequest {
-        session: session.id().clone(),
-        run: None,
-        machine,
-        free: Free::new(machine.room()),
-        activities: vec!["test.act@1".to_owned()],
-    };
-    let claims = stage.parts.committer.claim(request).await.unwrap();
+    let session = held::session(stage).await;
+    let claims = held::claim(stage, &session).await;
     assert_eq!(claims.len(), 1);
     session
 }
