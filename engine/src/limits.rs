@@ -73,12 +73,12 @@ pub const DURATION_DAYS: u64 = 366;
 
 /// Attempts that end `lost` one after the other beside others. A step that loses its worker again and again
 /// is likely to be what kills it, and what ran beside it is under the same suspicion: after so many, each
-/// attempt gets a worker for itself.
-pub const LOSSES_IN_A_ROW: u32 = 3;
+/// attempt gets a worker for itself, which it has to wait for.
+pub const LOSSES_IN_A_ROW: u32 = 4;
 
 /// Attempts that end `lost` after that, with a worker for themselves, until the step is held. With one of four
 /// workers killed every ten seconds, a single such attempt was lost by chance in one of twenty jobs.
-pub const LOSSES_ALONE: u32 = 3;
+pub const LOSSES_ALONE: u32 = 2;
 
 /// Failures of class `bug`, `stalled` or `timeout` that may follow the same checkpoint before it is
 /// dropped: whatever fails twice from the same place is likely to fail because of that place.

@@ -10,7 +10,7 @@ on_every_store! {
 }
 
 const STEPS: &str = "  culprit: {activity: test.act@1, with: {what: hang, times: 9}}\n\
-                     \x20 neighbour: {activity: test.act@1, with: {what: hang, times: 3}}";
+                     \x20 neighbour: {activity: test.act@1, with: {what: hang, times: 4}}";
 
 fn record<'s>(snapshot: &'s Snapshot, step: &str) -> &'s StepRecord {
     let mut records = snapshot.steps.iter();
@@ -26,20 +26,20 @@ fn runs(snapshot: &Snapshot, step: &str, n: u32) -> bool {
 async fn a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_held(home: Home) {
     let stage = Stage::on(home).await;
     let run = stage.submit(STEPS).await;
-    for n in 1..=3 {
+    for n in 1..=4 {
         let worker = stage.work().await;
         let both = |seen: &Snapshot| runs(seen, "culprit", n) && runs(seen, "neighbour", n);
         stage.until(&run, both).await;
         worker.kill(&stage).await;
     }
     // Nobody knows which of them it was, and one that runs alone may lose its worker by chance.
-    for n in 4..=6 {
+    for n in 5..=6 {
         let worker = stage.work().await;
         let alone = stage.until(&run, |seen| runs(seen, "culprit", n)).await;
         let neighbour = &record(&alone, "neighbour").step;
         assert_eq!(
             (neighbour.status, neighbour.attempts),
-            (StepStatus::Ready, 3)
+            (StepStatus::Ready, 4)
         );
         worker.kill(&stage).await;
     }
@@ -54,6 +54,6 @@ async fn a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_he
     assert!(error.message.contains("6 workers in a row"), "{error:?}");
     let neighbour = record(&held, "neighbour");
     let last = neighbour.attempts.last().unwrap();
-    assert_eq!((last.n, last.outcome), (4, Some(AttemptOutcome::Succeeded)));
+    assert_eq!((last.n, last.outcome), (5, Some(AttemptOutcome::Succeeded)));
     worker.stop().await;
 }

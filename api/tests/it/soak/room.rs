@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 use telecine_engine::definition::{Definition, Requires};
+use telecine_engine::limits::LOSSES_IN_A_ROW;
 use telecine_engine::queue::{Capability, Kind, Machine, Queue, Room};
 
 use super::site::Site;
@@ -114,9 +115,13 @@ impl Workers {
         }
     }
 
-    /// For how many seconds of a time no worker had room for a step.
+    /// For how many seconds of a time no worker had room for a step. One that lost too many workers in a row
+    /// has room where nothing else runs.
     pub(super) fn without_room(&self, step: &Value, (from, to): Span) -> f64 {
-        let kind = self.kind(step);
+        let kind = Kind {
+            alone: losses(step, from) >= LOSSES_IN_A_ROW && step["checkpoint"].is_null(),
+            ..self.kind(step)
+        };
         let changes = self.by_session.values().flat_map(Worker::changes);
         let mut moments: Vec<Time> = changes.filter(|at| from < *at && *at < to).collect();
         moments.extend([from, to]);
@@ -146,6 +151,17 @@ impl Worker {
         let free = running.fold(self.machine.room(), |free, (_, cost)| free - *cost);
         is_there && self.machine.cost(kind).is_some_and(|cost| free.holds(cost))
     }
+}
+
+/// How many attempts of a step were lost one after the other until then.
+fn losses(step: &Value, until: Time) -> u32 {
+    let attempts = step["attempts"].as_array().into_iter().flatten();
+    attempts
+        .filter(|attempt| time(&attempt["ended_at"]) <= until)
+        .fold(0, |losses, attempt| match attempt["outcome"] == "lost" {
+            true => losses + 1,
+            false => 0,
+        })
 }
 
 /// A time of a document.
