@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    /// `failed`, unless given: or `held`, or `cancelled`.
+    /// `failed`, or `held`, or `cancelled`. Unless given, those that failed, and with a code also those that
+    /// are held with it: a step of a later round waits for a decision where it failed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^(failed|held|cancelled)$")]
     pub(crate) status: Option<RunStatus>,
@@ -56,14 +57,23 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// How the jobs stopped.
+    fn statuses(&self) -> Vec<RunStatus> {
+        match (self.status, &self.code) {
+            (Some(status), _) => vec![status],
+            (None, Some(_)) => vec![RunStatus::Failed, RunStatus::Held],
+            (None, None) => vec![RunStatus::Failed],
+        }
+    }
+
     /// What a store can look for of it.
-    fn of_store(&self, before: Option<RunId>, limit: usize) -> RunFilter {
+    fn of_store(&self, status: RunStatus, before: Option<RunId>, limit: usize) -> RunFilter {
         let label = self
             .label
             .as_deref()
             .and_then(|label| label.split_once('='));
         RunFilter {
-            status: Some(self.status.unwrap_or(RunStatus::Failed)),
+            status: Some(status),
             workflow: self.r#type.clone(),
             label: label.map(|(name, value)| (name.to_owned(), value.to_owned())),
             before,
@@ -308,19 +318,9 @@ pub(crate) async fn plan(
     app: &App,
     request: &Request,
 ) -> Result<(Page, Option<RunId>), StoreError> {
-    let listed = app
-        .store()
-        .list_runs(
-            &request
-                .filter
-                .of_store(request.before.clone(), request.limit),
-        )
-        .await?;
-    let runs: Vec<Run> = listed
-        .runs
-        .into_iter()
-        .filter(|run| request.filter.fits(run))
-        .collect();
+    let (listed, next) = list(app, request).await?;
+    let runs = listed.into_iter();
+    let runs: Vec<Run> = runs.filter(|run| request.filter.fits(run)).collect();
     let plans: Vec<_> = runs.iter().map(|run| make(app, run, request)).collect();
     let plans: Vec<_> = stream::iter(plans).buffered(AT_ONCE).collect().await;
     let mut page = Page::default();
@@ -328,7 +328,27 @@ pub(crate) async fn plan(
         page.items.push(planned);
         page.rollup.add(&sum);
     }
-    Ok((page, listed.before))
+    Ok((page, next))
+}
+
+/// Jobs that stopped as they are to have, newest first, and behind which of them the next page begins.
+async fn list(app: &App, request: &Request) -> Result<(Vec<Run>, Option<RunId>), StoreError> {
+    let (mut runs, mut next) = (Vec::new(), None);
+    for status in request.filter.statuses() {
+        let (before, limit) = (request.before.clone(), request.limit);
+        let filter = request.filter.of_store(status, before, limit);
+        let listed = app.store().list_runs(&filter).await?;
+        runs.extend(listed.runs);
+        // What is older may lie between jobs that the store has not told yet.
+        next = next.max(listed.before);
+    }
+    runs.sort_unstable_by(|a: &Run, b: &Run| b.id.cmp(&a.id));
+    runs.retain(|run| next.as_ref().is_none_or(|next| run.id >= *next));
+    if runs.len() > request.limit {
+        runs.truncate(request.limit);
+        next = runs.last().map(|run| run.id.clone());
+    }
+    Ok((runs, next))
 }
 
 /// The plan of one of many, of which no more is kept than is told: it may have 100,000 steps.

@@ -132,7 +132,13 @@ pub(super) async fn run(command: PlanCommand, session: &Session) -> Result<Exit,
             None => bulk::plan(&desk, (&of.filter, &edits, verify), session).await,
             Some(job) => {
                 let job = desk.find(&job).await?;
-                let plan = desk.plan(&job, &edits, verify.into()).await?;
+                let plan = match desk.plan(&job, &edits, verify.into()).await {
+                    Ok(plan) => plan,
+                    Err(error) => {
+                        note_what_stays(&desk, &job, session).await;
+                        return Err(error);
+                    }
+                };
                 print(&plan, session)?;
                 Ok(Exit::Success)
             }
@@ -161,6 +167,19 @@ pub(super) async fn run(command: PlanCommand, session: &Session) -> Result<Exit,
                 .await
             }
         },
+    }
+}
+
+/// Says that an earlier plan with edits is still the one that would be executed, where there is one.
+async fn note_what_stays(desk: &Desk<'_>, job: &RunId, session: &Session) {
+    let Ok(RetryPlanDocument { plan, .. }) = desk.current(job).await else {
+        return;
+    };
+    if plan.state == PlanState::Proposed && !plan.edits.is_empty() {
+        let (id, edits) = (&plan.id, plan.edits.len());
+        session.console.note(&format!(
+            "no new plan was made: the one of the job is still {id}, with its own edits ({edits})"
+        ));
     }
 }
 

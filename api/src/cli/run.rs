@@ -28,6 +28,7 @@ use super::output::Format;
 use super::remote::Server;
 use super::{jobs, stores, summary, workflow};
 use crate::app::App;
+use crate::document::{ErrorDocument, PlanDocument};
 use work::Ended;
 
 /// What to do when this process cannot go on.
@@ -387,10 +388,11 @@ async fn interrupted(
 async fn conclude(app: &App, job: &RunId, session: &Session) -> Result<Exit, CliError> {
     let document = jobs::document(app, job).await?.abridged();
     summary::print(session.format, &document)?;
-    if document
-        .retry_plan
-        .as_ref()
-        .is_some_and(|plan| plan.executable)
+    let executable = |plan: &PlanDocument| plan.executable;
+    // With another source, the same command begins another job.
+    let other_source = |error: &ErrorDocument| error.code == "source_changed";
+    if document.retry_plan.as_ref().is_some_and(executable)
+        && !document.error.as_ref().is_some_and(other_source)
     {
         let command = again(std::env::args());
         session.console.note(&format!("to try again: {command}"));

@@ -159,20 +159,19 @@ fn plan_text(plan: &PlanDocument, text: &mut String) {
 }
 
 /// What becomes of a plan, and who does it.
-fn what_to_do(document: &JobDocument, plan: &PlanDocument) -> &'static str {
+fn what_to_do(document: &JobDocument, plan: &PlanDocument) -> String {
     let error = document.error.as_ref();
     let failed_of = |code: &str| error.is_some_and(|error| error.code == code);
     let in_no_step = error.is_some_and(|error| error.step.is_none());
     match plan.executable {
-        // The same command finds no job that had this source before, and begins one.
-        true if failed_of("source_changed") => "`telecine plan show` tells more",
-        true => {
-            "`telecine plan show` tells more, and the `telecine run` command that began the job executes this plan"
-        }
+        true => format!(
+            "`telecine plan show {id}` tells more, and `telecine plan execute {id}` executes this plan",
+            id = document.id
+        ),
         false if in_no_step && failed_of("bad_expression") => {
-            "correct the output of the definition or the input, and run it again: that begins a new job"
+            "correct the output of the definition or the input, and run it again: that begins a new job".to_owned()
         }
-        false => "this plan cannot be executed as it is",
+        false => "this plan cannot be executed as it is".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use telecine_engine::definition::units;
+use telecine_engine::run::RunStatus;
 
 use super::desk::Desk;
 use super::edits::EditFlags;
@@ -27,10 +28,10 @@ pub(super) struct FilterFlags {
     /// All jobs that fit, instead of one
     #[arg(long)]
     all: bool,
-    /// Of all: those that stopped so
-    #[arg(long, value_enum, requires = "all", default_value = "failed")]
-    status: StoppedStatus,
-    /// Of all: those whose error has this code
+    /// Of all: those that stopped so; `failed` unless given
+    #[arg(long, value_enum, requires = "all")]
+    status: Option<StoppedStatus>,
+    /// Of all: those whose error has this code, also if they are held with it
     #[arg(long, value_name = "CODE", requires = "all")]
     failed_with: Option<String>,
     /// Of all: those that stopped since: `2h` ago, or `2026-01-31T12:00:00Z`
@@ -67,7 +68,7 @@ fn label(text: &str) -> Result<String, String> {
 impl FilterFlags {
     fn filter(&self) -> Filter {
         Filter {
-            status: Some(self.status.into()),
+            status: self.status.map(RunStatus::from),
             r#type: self.workflow.clone(),
             label: self.label.clone(),
             code: self.failed_with.clone(),
