@@ -10,6 +10,7 @@ mod root;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{Activity, ActivityError, Context, Progress};
+use telecine_engine::objects::Artifact;
 
 use crate::allocate::Allocation;
 use crate::keys;
@@ -121,14 +122,14 @@ const PREVIEW: &str = "preview";
 /// A picture of the set under the name that readers know.
 struct Named<'a> {
     stem: &'static str,
-    object_key: &'a str,
+    object: &'a Artifact,
 }
 
 fn pictures(input: &Input) -> Vec<Named<'_>> {
     let pictures = [(COVER, &input.cover), (PREVIEW, &input.preview)];
     let named = pictures.into_iter().filter_map(|(stem, picture)| {
-        let object_key = picture.as_ref()?.object.key.as_str();
-        Some(Named { stem, object_key })
+        let object = &picture.as_ref()?.object;
+        Some(Named { stem, object })
     });
     named.collect()
 }
@@ -136,7 +137,7 @@ fn pictures(input: &Input) -> Vec<Named<'_>> {
 impl Named<'_> {
     /// `{directory}/cover.jpg`: the extension is that of the object.
     fn key(&self, directory: &str) -> String {
-        let name = self.object_key.rsplit('/').next().unwrap_or_default();
+        let name = self.object.key.rsplit('/').next().unwrap_or_default();
         let extension = name
             .rsplit_once('.')
             .map_or("bin", |(_, extension)| extension);
@@ -145,7 +146,7 @@ impl Named<'_> {
 
     async fn copy_to(&self, ctx: &Context, directory: &str) -> Result<(), ActivityError> {
         let to = self.key(directory);
-        ctx.media().copy(self.object_key, &to).await?;
+        ctx.copy(self.object, &to).await?;
         Ok(())
     }
 }

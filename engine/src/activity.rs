@@ -51,6 +51,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use checkpoint::differs_in_objects;
 pub use checkpoint::{Checkpoint, MediaSpan, compat};
 pub(crate) use context::hex;
 pub use context::{AttemptPort, Context, ContextParts, PublicationMove, Witness};

@@ -54,7 +54,8 @@ pub(super) enum ActivityCommand {
 
 pub(super) async fn run(command: ActivityCommand, session: &Session) -> Result<Exit, CliError> {
     let installed = session.program.registry.iter();
-    let infos: Vec<_> = installed.map(|activity| activity.info()).collect();
+    let infos = installed.map(|activity| activity.info().as_ref().clone());
+    let infos: Vec<ActivityInfo> = infos.collect();
     match command {
         ActivityCommand::Check {
             activity,

@@ -27,14 +27,14 @@ pub(crate) struct ActivityDocument {
     mends: bool,
 }
 
-impl From<ActivityInfo> for ActivityDocument {
-    fn from(info: ActivityInfo) -> Self {
+impl From<&ActivityInfo> for ActivityDocument {
+    fn from(info: &ActivityInfo) -> Self {
         Self {
             name: info.name,
             version: info.version,
             description: info.description,
-            input_schema: info.input_schema,
-            output_schema: info.output_schema,
+            input_schema: info.input_schema.clone(),
+            output_schema: info.output_schema.clone(),
             mends: info.mends,
         }
     }
@@ -58,7 +58,8 @@ pub(crate) async fn list(
     State(site): State<Arc<Site>>,
     _: Reader,
 ) -> Result<Json<ActivityList>, Problem> {
-    let items = site.registry.iter().map(|activity| activity.info().into());
+    let installed = site.registry.iter();
+    let items = installed.map(|activity| ActivityDocument::from(activity.info().as_ref()));
     Ok(Json(ActivityList {
         items: items.collect(),
     }))

@@ -472,6 +472,21 @@ impl Context {
         })
     }
 
+    /// Copies an object that a step made to another key of the media store, and lists the copy as an
+    /// artifact of this step.
+    ///
+    /// # Errors
+    /// `input` `object_missing` if it is gone, else as [`Context::put_file`].
+    pub async fn copy(&self, made: &Artifact, key: &str) -> Result<Artifact, ActivityError> {
+        self.media().copy(&made.key, key).await?;
+        let copy = Artifact {
+            key: key.to_owned(),
+            ..made.clone()
+        };
+        self.list(copy.clone());
+        Ok(copy)
+    }
+
     /// Stores bytes in the media store and lists them as an artifact of this step.
     ///
     /// # Errors

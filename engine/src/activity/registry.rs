@@ -30,7 +30,7 @@ pub struct ActivityInfo {
 /// An activity whose types are erased to JSON. Implemented for every [`Activity`].
 pub trait DynActivity: Debug + Send + Sync {
     /// Name, version and schemas.
-    fn info(&self) -> ActivityInfo;
+    fn info(&self) -> Arc<ActivityInfo>;
     /// See [`Activity::tool_fingerprint`].
     fn tool_fingerprint(&self) -> String;
     /// Runs one attempt on JSON.
@@ -42,15 +42,15 @@ pub trait DynActivity: Debug + Send + Sync {
 }
 
 impl<A: Activity> DynActivity for A {
-    fn info(&self) -> ActivityInfo {
-        ActivityInfo {
+    fn info(&self) -> Arc<ActivityInfo> {
+        Arc::new(ActivityInfo {
             name: A::NAME,
             version: A::VERSION,
             description: A::DESCRIPTION,
             input_schema: schemars::schema_for!(A::Input).to_value(),
             output_schema: schemars::schema_for!(A::Output).to_value(),
             mends: A::MENDS,
-        }
+        })
     }
 
     fn tool_fingerprint(&self) -> String {
@@ -75,13 +75,15 @@ impl<A: Activity> DynActivity for A {
 /// An activity that is only given what its schema allows.
 struct Checked<A> {
     activity: A,
+    /// Made when it is first asked for: every attempt asks.
+    info: OnceLock<Arc<ActivityInfo>>,
     /// Compiled when it is first needed; `None` if it is no schema.
     schema: OnceLock<Option<Checker>>,
 }
 
 impl<A: Activity> Checked<A> {
     fn check(&self, input: &Value) -> Result<(), ActivityError> {
-        let compile = || Checker::new(&self.activity.info().input_schema);
+        let compile = || Checker::new(&self.info().input_schema);
         let schema = self.schema.get_or_init(compile);
         let misfits = schema.as_ref().map(|schema| schema.check(input));
         let misfits: Vec<_> = misfits.iter().flatten().map(ToString::to_string).collect();
@@ -96,8 +98,8 @@ impl<A: Activity> Checked<A> {
 }
 
 impl<A: Activity> DynActivity for Checked<A> {
-    fn info(&self) -> ActivityInfo {
-        self.activity.info()
+    fn info(&self) -> Arc<ActivityInfo> {
+        self.info.get_or_init(|| self.activity.info()).clone()
     }
 
     fn tool_fingerprint(&self) -> String {
@@ -169,6 +171,7 @@ impl Registry {
         }
         let checked = Checked {
             activity,
+            info: OnceLock::new(),
             schema: OnceLock::new(),
         };
         self.activities.insert(key, Arc::new(checked));
@@ -200,11 +203,11 @@ impl Registry {
 
 impl ActivityCatalog for Registry {
     fn input_schema(&self, name: &str, version: u32) -> Option<Value> {
-        Some(self.get(name, version)?.info().input_schema)
+        Some(self.get(name, version)?.info().input_schema.clone())
     }
 
     fn output_schema(&self, name: &str, version: u32) -> Option<Value> {
-        Some(self.get(name, version)?.info().output_schema)
+        Some(self.get(name, version)?.info().output_schema.clone())
     }
 
     fn names(&self) -> Vec<String> {

@@ -1,17 +1,20 @@
 //! What has become of the objects that a run stands on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::source_key;
 use crate::activity::hex;
-use crate::objects::{Artifact, ObjectError, ObjectStore, ObjectStores};
-use crate::retry::reuse::SourceIdentity;
-use crate::retry::world::{Identity, Source, Verdict, Verdicts, Verification, fingerprint};
-use crate::run::{Run, Snapshot};
+use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectMeta, ObjectStore, ObjectStores};
+use crate::retry::reuse::{self, Beside, SourceIdentity};
+use crate::retry::world::{
+    Identity, Installed, Source, Verdict, Verdicts, Verification, fingerprint,
+};
+use crate::run::{Run, Snapshot, StepRecord};
 
 /// How many artifacts are looked at at a time. A service far away takes some 20 ms for each: within the
 /// 30 s that a request over HTTP may take, that is 96,000 of them instead of 1,500.
@@ -84,6 +87,48 @@ pub(super) async fn source(
         etag: Some(found.etag.clone()),
     };
     Ok((Source::Replaced(identity), Some(found)))
+}
+
+/// What the objects are like that steps name as sources beside the run's own. One that cannot be looked at
+/// is left out: a step that reads it looks at it itself.
+pub(super) async fn beside(
+    objects: &dyn ObjectStores,
+    snapshot: &Snapshot,
+    activities: &BTreeMap<String, Installed>,
+) -> Beside {
+    let run = &snapshot.run;
+    let own = source_key(&run.input);
+    let named = |record: &'_ StepRecord| -> BTreeSet<String> {
+        let (Some(input), Some(installed)) =
+            (&record.step.input, activities.get(&record.step.activity))
+        else {
+            return BTreeSet::new();
+        };
+        let named = reuse::beside(&installed.input, input, own).into_iter();
+        named.map(str::to_owned).collect()
+    };
+    let names: BTreeSet<String> = snapshot.steps.iter().flat_map(named).collect();
+    let looks = names.into_iter().map(async |name| {
+        let found = match name.strip_prefix(MEDIA_SCHEME) {
+            Some(key) => head(objects.open(&run.stores.media), key).await,
+            None => head(objects.open_source(&run.stores.source), &name).await,
+        };
+        let why = |error: &ObjectError| {
+            tracing::warn!(%error, run.id = %run.id, "{name} could not be looked at for a plan");
+        };
+        let found = found.inspect_err(why).ok()?;
+        Some((name, found.as_ref().map(SourceIdentity::from)))
+    });
+    let looks: Vec<_> = looks.collect();
+    let found = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
+    found.filter_map(std::future::ready).collect().await
+}
+
+async fn head(
+    store: Result<Arc<dyn ObjectStore>, ObjectError>,
+    key: &str,
+) -> Result<Option<ObjectMeta>, ObjectError> {
+    store?.head(key).await
 }
 
 /// What has become of an artifact, and its key.

@@ -300,6 +300,8 @@ impl Coordinator {
             tracing::warn!(%error, run.id = %snapshot.run.id, "the source of a plan could not be looked at");
             (Source::Unknown, None)
         });
+        let activities = installed(&self.registry, snapshot);
+        let beside = look::beside(objects, snapshot, &activities).await;
         let verified = Verified {
             how,
             at: Utc::now(),
@@ -310,7 +312,8 @@ impl Coordinator {
             verified: Some(verified),
             source,
             found,
-            activities: installed(&self.registry, snapshot),
+            beside,
+            activities,
             published: self.store.published_by(&snapshot.run.id).await?,
             history: history::history(self.store.as_ref(), snapshot).await?,
         })
@@ -421,17 +424,17 @@ fn not_stopped(snapshot: &Snapshot) -> PlanError {
     }
 }
 
-/// The activities of steps that have a checkpoint, or were made with tools, as they are installed here.
+/// The activities of steps that were reached, as they are installed here.
 fn installed(registry: &Registry, snapshot: &Snapshot) -> BTreeMap<String, Installed> {
-    let records = snapshot.steps.iter();
-    let known = records.filter(|it| it.step.checkpoint.is_some() || it.made.is_some());
-    let names: BTreeSet<&str> = known.map(|it| it.step.activity.as_str()).collect();
+    let reached = snapshot.steps.iter().filter(|it| it.step.input.is_some());
+    let names: BTreeSet<&str> = reached.map(|it| it.step.activity.as_str()).collect();
     let installed = names.into_iter().filter_map(|name| {
         let reference = ActivityRef::parse(name)?;
         let activity = registry.get(&reference.name, reference.version)?;
         let installed = Installed {
             fingerprint: activity.tool_fingerprint(),
             mends: activity.info().mends,
+            input: activity.info().input_schema.clone(),
         };
         Some((name.to_owned(), installed))
     });

@@ -74,6 +74,13 @@ impl fmt::Debug for InputSchema {
 }
 
 impl Definition {
+    /// What an input is filled in with that has no member.
+    pub(crate) fn defaults(&self) -> Value {
+        let mut input = Value::Object(Map::new());
+        fill_defaults(self.input.json(), self.input.json(), &mut input);
+        input
+    }
+
     /// The input with its defaults filled in. A map that is absent is made if its schema requires
     /// nothing of it and has defaults for it. Members that a schema with `properties` does not
     /// name are refused unless it says `additionalProperties`.

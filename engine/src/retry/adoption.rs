@@ -117,6 +117,9 @@ pub(crate) struct Adoption {
     pub(crate) snapshot: Snapshot,
     /// What is told of it.
     pub(crate) changes: DefinitionChanges,
+    /// Members of the job's input that are as the former defaults filled them in, or as somebody wanted them,
+    /// and that the new defaults would fill in otherwise.
+    pub(crate) filled_before: Vec<String>,
     differs: BTreeMap<String, Differs>,
 }
 
@@ -150,6 +153,7 @@ impl Adoption {
         Ok(Self {
             snapshot: reordered(snapshot, (run, to)),
             changes,
+            filled_before: filled_before(&snapshot.run.input, (from, to)),
             differs,
         })
     }
@@ -242,6 +246,17 @@ fn moved(before: &Value, now: &Value) -> BTreeSet<String> {
     let names = before.keys().chain(now.keys());
     let names = names.filter(|name| before.get(*name) != now.get(*name));
     names.cloned().collect()
+}
+
+/// Members of an input that have the default of one definition where another has a different one.
+fn filled_before(input: &Value, (from, to): (&Definition, &Definition)) -> Vec<String> {
+    let (before, now) = (from.defaults(), to.defaults());
+    let members = input.as_object().into_iter().flatten();
+    let outdated = members.filter(|(name, value)| {
+        let other = now.get(*name).is_some_and(|now| now != *value);
+        other && before.get(*name) == Some(*value)
+    });
+    outdated.map(|(name, _)| name.clone()).collect()
 }
 
 /// What has to be found out of a step that is written like this now, when these members of the job's input

@@ -3,6 +3,7 @@
 //! the world has moved; executing it is bound to its digest.
 
 mod adopted;
+mod beside;
 mod compute;
 mod digest;
 mod edited;
@@ -70,7 +71,7 @@ pub enum Reason {
     ArtifactMissing,
     /// An object that it made has other bytes.
     ArtifactCorrupt,
-    /// The source has been replaced by another one.
+    /// The source, or another object that it reads, has been replaced by another one.
     InputChanged,
     /// Its parameters are others: somebody set them, or another definition gives it others.
     ParamsChanged,
@@ -161,8 +162,8 @@ pub struct PlannedStep {
     /// Where a resume continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointHead>,
-    /// The first thing that it would be made from otherwise than it was, of one that the definition of the
-    /// plan gives another activity or other parameters.
+    /// The first thing that it would be made from otherwise than it was: an object that is another one now, or
+    /// what the definition of the plan gives it otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Difference>,
     /// Objects that a resume makes again, by key.

@@ -233,6 +233,19 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// What objects are like that an input names as sources beside the job's own: a watermark, a subtitle. By
+/// name; `None` for one that is not there.
+pub type Beside = BTreeMap<String, Option<SourceIdentity>>;
+
+/// The names that an input has where the schema of its activity marks a [`SOURCE`], but for that of the
+/// job's `own`.
+#[must_use]
+pub fn beside<'a>(schema: &Value, input: &'a Value, own: Option<&str>) -> BTreeSet<&'a str> {
+    let marks = Marks::of(schema, input).sources.into_iter();
+    let named = marks.filter_map(|pointer| input.pointer(&pointer)?.as_str());
+    named.filter(|name| Some(*name) != own).collect()
+}
+
 /// What the schema of an activity marks in an input: pointers to its members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::activity::hex;
 use crate::id::StepId;
 use crate::retry::history::History;
-use crate::retry::reuse::SourceIdentity;
+use crate::retry::reuse::{Beside, SourceIdentity};
 use crate::run::StoreUrls;
 
 /// What a check of an object found.
@@ -103,6 +103,8 @@ pub struct Installed {
     pub fingerprint: String,
     /// Whether it can make damaged objects again by themselves.
     pub mends: bool,
+    /// JSON Schema of its input.
+    pub input: Value,
 }
 
 /// What is known of the world when a plan is computed.
@@ -116,6 +118,9 @@ pub struct World {
     pub source: Source,
     /// The source as it was found.
     pub found: Option<SourceIdentity>,
+    /// The other objects that steps name as sources, as they were found; one that is not here has not been
+    /// looked at.
+    pub beside: Beside,
     /// By `name@version`; what is not here may be installed elsewhere.
     pub activities: BTreeMap<String, Installed>,
     /// Steps of the run that have published what earlier ones made.
@@ -131,6 +136,7 @@ impl World {
         verified: None,
         source: Source::Unknown,
         found: None,
+        beside: Beside::new(),
         activities: BTreeMap::new(),
         published: BTreeSet::new(),
         history: History::NONE,

@@ -28,7 +28,9 @@ use crate::definition::{Cache, Timeouts};
 use crate::limits;
 use crate::machine::Command;
 use crate::metrics;
+use crate::objects::ObjectError;
 use crate::retry::policy::DISK_FULL;
+use crate::retry::reuse::Beside;
 use crate::run::Failure;
 use crate::store::{Claim, Fence, Outcome, StoreError};
 
@@ -245,8 +247,19 @@ impl Attempt {
         let scratch = signals.scratch.attempt(&claim.fence).await?;
         let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
-        let compat = compat(&claim.activity, &activity.tool_fingerprint(), &claim.input);
-        let checkpoint = usable(parts, &claim, (&compat, &signals.cancelled)).await?;
+        let source = SubmittedSource::new(parts, &claim, (&signals.copies, &cancelled))?;
+        let source = Arc::new(source);
+        let media = parts.objects.open(&claim.stores.media)?;
+        let info = activity.info();
+        let beside = source.beside(media.as_ref(), (&info, &claim.input));
+        let beside = beside.await?;
+        let compat = compat(
+            &claim.activity,
+            &activity.tool_fingerprint(),
+            &claim.input,
+            &beside,
+        );
+        let checkpoint = usable(parts, &claim, (&compat, &beside), &signals.cancelled).await?;
         let port = FencedPort {
             store: parts.store.clone(),
             fence: claim.fence.clone(),
@@ -254,9 +267,6 @@ impl Attempt {
             cancelled: cancelled.clone(),
             latest: latest(checkpoint.as_ref()),
         };
-        let source = SubmittedSource::new(parts, &claim, (&signals.copies, &cancelled))?;
-        let source = Arc::new(source);
-        let media = parts.objects.open(&claim.stores.media)?;
         let stores = (parts.store.clone(), media.clone());
         let sharing = Sharing::new(stores, &claim, (cache, checkpoint.is_some()));
         let context = Arc::new(Context::new(ContextParts {
@@ -466,13 +476,19 @@ fn attempt_limit(timeouts: &Timeouts, age: Duration) -> Option<Duration> {
 }
 
 /// The checkpoint that the attempt goes on from; one that it cannot use is forgotten, so that nothing
-/// says that it resumed.
+/// says that it resumed. An object that is not there is not another one: it may come back.
 async fn usable(
     parts: &WorkerParts,
     claim: &Claim,
-    (compat, unwanted): (&str, &CancellationToken),
+    (compat, beside): (&str, &Beside),
+    unwanted: &CancellationToken,
 ) -> Result<Option<Checkpoint>, ActivityError> {
+    let gone = beside.iter().find(|(_, found)| found.is_none());
     match &claim.checkpoint {
+        Some(_) if gone.is_some() => {
+            let key = gone.map(|(name, _)| name.clone()).unwrap_or_default();
+            Err(ObjectError::NotFound { key }.into())
+        }
         Some(checkpoint) if checkpoint.compat != compat => {
             let refuse = || parts.store.refuse_checkpoint(&claim.fence);
             let refused = wait_out(unwanted, refuse).await;

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::WorkerParts;
 use super::copies::{SourceCopies, Wanted};
 use super::outage::wait_out;
-use crate::activity::{ActivityError, ErrorClass};
+use crate::activity::{ActivityError, ActivityInfo, ErrorClass};
 use crate::coordinator::{is_source_of, source_key};
 use crate::id::RunId;
-use crate::objects::{Access, ObjectError, ObjectMeta, ObjectStore, ObjectStream};
+use crate::objects::{Access, MEDIA_SCHEME, ObjectError, ObjectMeta, ObjectStore, ObjectStream};
 use crate::retry::policy::SOURCE_CHANGED;
+use crate::retry::reuse::{self, Beside, SourceIdentity};
 use crate::run::Run;
 use crate::store::{Claim, Store, StoreError};
 
@@ -56,6 +58,34 @@ impl SubmittedSource {
             cancelled: cancelled.clone(),
             used: Mutex::default(),
         })
+    }
+
+    /// What the objects are like that an input names as sources beside that of the run.
+    ///
+    /// # Errors
+    /// What the stores say; one that is not there is no error.
+    pub(super) async fn beside(
+        &self,
+        media: &dyn ObjectStore,
+        (activity, input): (&ActivityInfo, &Value),
+    ) -> Result<Beside, ObjectError> {
+        let mut beside = Beside::new();
+        let mut named = reuse::beside(&activity.input_schema, input, None);
+        if named.is_empty() {
+            return Ok(beside);
+        }
+        let run = self.submitted().await?;
+        if let Some(own) = run.as_ref().and_then(|run| source_key(&run.input)) {
+            named.remove(own);
+        }
+        for name in named {
+            let found = match name.strip_prefix(MEDIA_SCHEME) {
+                Some(key) => media.head(key).await?,
+                None => self.objects.head(name).await?,
+            };
+            beside.insert(name.to_owned(), found.as_ref().map(SourceIdentity::from));
+        }
+        Ok(beside)
     }
 
     /// What came of an attempt, unless its source was another one at its end: then neither what it

@@ -30,6 +30,7 @@ on_every_store! {
     a_plan_is_proved_soon_after_its_run_stopped
     a_job_goes_on_with_another_definition_and_keeps_what_is_the_same
     a_definition_that_a_job_cannot_go_on_with_is_refused
+    a_default_that_was_corrected_is_told_where_it_has_no_effect
 }
 
 const FAILS: &str = "activity: test.act@1, retry: {max_attempts: 1}";
@@ -388,6 +389,31 @@ async fn history_tells(stage: &Stage, (run, from): (&RunId, &str), to: &str) {
     );
     let reopened = of("run.reopened").unwrap();
     assert_eq!(reopened["definition"], json!({"from": from, "to": to}));
+}
+
+async fn a_default_that_was_corrected_is_told_where_it_has_no_effect(home: Home) {
+    let mut stage = Stage::on(home).await;
+    let of_version = |stage: &Stage, version: u32, crf: u32| {
+        let steps = format!("  b: {{{FAILS}, with: {{what: fail, times: 1}}}}");
+        let mut definition = stage.define(version, &steps);
+        let crf = json!({"type": "integer", "default": crf});
+        let input = json!({"type": "object", "properties": {"crf": crf, "same": {"default": 1}}});
+        definition.input = input.into();
+        Arc::new(definition)
+    };
+    let (first, second) = (of_version(&stage, 1, 23), of_version(&stage, 2, 28));
+    stage.coordinator.workflows = [second].into();
+    let worker = stage.work().await;
+    let run = stage.submit_definition((*first).clone(), json!({})).await;
+    stage.stopped(&run).await;
+    worker.stop().await;
+    let shown = plan(&stage, &run, &onto("test:act@2")).await.unwrap();
+    let told = "the job keeps crf as its input was filled in, although the default of test:act@2 is another one";
+    assert!(
+        shown.warnings.iter().any(|it| it.starts_with(told)),
+        "{:?}",
+        shown.warnings
+    );
 }
 
 async fn a_definition_that_a_job_cannot_go_on_with_is_refused(home: Home) {

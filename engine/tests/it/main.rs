@@ -1,6 +1,7 @@
 //! Integration tests of the engine, on real databases and real directories.
 
 mod beats;
+mod beside;
 mod committer;
 mod cost;
 mod definitions;

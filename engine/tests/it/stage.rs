@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::beside::Blend;
 use crate::edits::published::Publish;
 use crate::edits::rounds::Place;
 use crate::reuse::Page;
@@ -426,6 +427,7 @@ impl Stage {
         let mut registry = Registry::default();
         registry.register(Act(tool)).expect("registered once");
         registry.register(Page(tool)).expect("registered once");
+        registry.register(Blend).expect("registered once");
         registry.register(Place).expect("registered once");
         registry.register(Publish).expect("registered once");
         let parts = WorkerParts {
@@ -531,7 +533,8 @@ impl Stage {
         self.submit_definition(definition, json!({})).await
     }
 
-    async fn submit_definition(&self, definition: Definition, input: Value) -> RunId {
+    /// Submits a definition.
+    pub(crate) async fn submit_definition(&self, definition: Definition, input: Value) -> RunId {
         let url = format!("file://{}", self.home.root.path().display());
         let submission = Submission {
             definition: Arc::new(definition),

@@ -57,7 +57,7 @@ const MEANINGS: [(&str, &str); 18] = [
     ),
     (
         "input_changed",
-        "the source is not the one any more that it worked on",
+        "the source, or another object that it reads, is not the one any more that it worked on",
     ),
     (
         "params_changed",

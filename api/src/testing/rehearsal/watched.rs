@@ -90,7 +90,7 @@ struct Watched {
 }
 
 impl DynActivity for Watched {
-    fn info(&self) -> ActivityInfo {
+    fn info(&self) -> Arc<ActivityInfo> {
         self.activity.info()
     }
 

@@ -171,6 +171,10 @@ impl<'a> Checker<'a> {
 
     fn skip(&mut self, edits: &Edits) {
         for (n, skip) in edits.skip.iter().enumerate() {
+            // Said twice, it is still one wish.
+            if edits.skip[..n].contains(skip) {
+                continue;
+            }
             let place = format!("/skip/{n}");
             let why = skip.why.trim();
             if why.is_empty() {

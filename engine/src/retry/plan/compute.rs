@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::beside::Fit;
 use super::digest::Essence;
 use super::edited::{Asked, Wanted};
 use super::{
     Action, ArtifactProof, Attempts, Basis, PlanState, PlannedStep, Proof, Reason, RetryPlan,
     prospect, warnings,
 };
-use crate::activity::{ErrorClass, compat};
+use crate::activity::ErrorClass;
 use crate::definition::{Definition, OnFailure, StepDef};
 use crate::id::{PlanId, StepId};
 use crate::machine::reading::Reading;
@@ -132,6 +133,7 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
     let republished = planner.republished(&steps, given.definition);
     planner.blame_for(&republished);
     let told = planner.told(&steps);
+    let missing = planner.missing(&steps);
     let unmet = planner.unmet;
     let run = &given.snapshot.run;
     let basis = Basis {
@@ -160,7 +162,7 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
         warnings: warnings::warnings(
             (&steps, executable),
             (&seen, stranded),
-            (&unmade, &republished),
+            (&unmade, &republished, &missing),
             (&unmet, &told),
         ),
         basis,
@@ -561,7 +563,10 @@ impl<'a> Planner<'a> {
             error: step.error.clone().filter(|_| action != Action::Reuse),
             proof: self.stands_on(&decision).then(|| self.proof(record)),
             checkpoint: step.checkpoint.filter(|_| action == Action::Resume),
-            differs: None,
+            differs: match decision.reason {
+                Reason::InputChanged => self.replaced(record),
+                _ => None,
+            },
             damaged: decision.damaged,
             attempts: None,
             schedule: Vec::new(),
@@ -590,6 +595,9 @@ impl<'a> Planner<'a> {
             {
                 Decision::of(Action::Rerun, self.of_input(record))
             }
+            _ if step.status == StepStatus::Succeeded && self.may_be_made_otherwise(record) => {
+                Decision::of(Action::Rerun, Reason::InputChanged)
+            }
             _ => self.by_status(record, definition),
         };
         let runs = matches!(decision.action, Action::Resume | Action::Rerun);
@@ -598,6 +606,11 @@ impl<'a> Planner<'a> {
             return Decision::of(Action::Blocked, Reason::InputChanged);
         }
         decision
+    }
+
+    /// Whether a step was made of an object that is another one now, and players cannot have what it made.
+    fn may_be_made_otherwise(&self, record: &StepRecord) -> bool {
+        !self.led.contains(&*record.step.id.node) && self.replaced(record).is_some()
     }
 
     /// Why a step runs whose source is another one now.
@@ -642,6 +655,10 @@ impl<'a> Planner<'a> {
             .find(|(_, verdict)| *verdict != Verdict::Present)
         {
             None => return Decision::of(Action::Reuse, Reason::Succeeded),
+            // It would be made again of something else.
+            Some(_) if self.replaced(record).is_some() => {
+                return Decision::of(Action::Rerun, Reason::InputChanged);
+            }
             Some((_, Verdict::Corrupt)) => Reason::ArtifactCorrupt,
             Some(_) => Reason::ArtifactMissing,
         };
@@ -666,8 +683,10 @@ impl<'a> Planner<'a> {
         if record.step.checkpoint.is_none() {
             return Decision::of(Action::Rerun, reason);
         }
-        if !self.is_usable(record) {
-            return Decision::of(Action::Rerun, Reason::ActivityChanged);
+        match self.fit(record) {
+            Fit::Fits => {}
+            Fit::OtherActivity => return Decision::of(Action::Rerun, Reason::ActivityChanged),
+            Fit::OtherObject => return Decision::of(Action::Rerun, Reason::InputChanged),
         }
         let damaged = self.damaged(record);
         if damaged.is_empty() || self.mends(record) {
@@ -678,18 +697,6 @@ impl<'a> Planner<'a> {
             };
         }
         Decision::of(Action::Rerun, reason)
-    }
-
-    /// Whether the activity that is installed here could go on from the checkpoint; taken for granted of
-    /// one that is not.
-    fn is_usable(&self, record: &StepRecord) -> bool {
-        let step = &record.step;
-        let installed = self.given.world.activities.get(&step.activity);
-        let (Some(installed), Some(made_by)) = (installed, &record.compat) else {
-            return true;
-        };
-        let input = step.input.as_ref().unwrap_or(&Value::Null);
-        *made_by == compat(&step.activity, &installed.fingerprint, input)
     }
 
     fn mends(&self, record: &StepRecord) -> bool {
@@ -774,10 +781,14 @@ impl<'a> Planner<'a> {
         single.next().map_or(0, |record| record.step.attempts)
     }
 
+    /// What the run calls its source.
+    pub(super) fn own_source(&self) -> Option<&'a str> {
+        self.given.snapshot.run.input.get("source")?.as_str()
+    }
+
     /// Whether what a step was given names the source.
-    fn names_source(&self, record: &StepRecord) -> bool {
-        let key = self.given.snapshot.run.input.get("source");
-        let (Some(key), Some(input)) = (key.and_then(Value::as_str), &record.step.input) else {
+    pub(super) fn names_source(&self, record: &StepRecord) -> bool {
+        let (Some(key), Some(input)) = (self.own_source(), &record.step.input) else {
             return false;
         };
         names(input, key)

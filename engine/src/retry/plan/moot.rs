@@ -39,7 +39,20 @@ impl Planner<'_> {
         let mut told: Vec<String> = self.moot(steps).iter().map(Moot::sentence).collect();
         told.extend(self.left_out_before(steps));
         told.extend(self.set_of_others(steps));
+        told.extend(self.filled_before());
         told
+    }
+
+    /// Defaults that were corrected, and that the job does not take.
+    fn filled_before(&self) -> Option<String> {
+        let adoption = self.adoption?;
+        let names = adoption.filled_before.join(", ");
+        (!names.is_empty()).then(|| {
+            format!(
+                "the job keeps {names} as its input was filled in, although the default of {} is another one:                  set it in the steps that read it, or submit a new job",
+                adoption.changes.definition
+            )
+        })
     }
 
     /// Edits that come to nothing, those alike together.

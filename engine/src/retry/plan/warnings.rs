@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::beside::Missing;
 use super::compute::Unmet;
 use super::output::Unmade;
 use super::published::Republished;
@@ -20,7 +21,7 @@ const OBSTACLES: usize = 20;
 pub(super) fn warnings(
     (steps, executable): (&[PlannedStep], bool),
     (given, stranded): (&Given<'_>, bool),
-    (unmade, republished): (&Unmade<'_>, &Republished<'_>),
+    (unmade, republished, missing): (&Unmade<'_>, &Republished<'_>, &Missing<'_>),
     (unmet, told): (&[Unmet], &[String]),
 ) -> Vec<String> {
     let mut warnings = obstacles(steps);
@@ -40,7 +41,8 @@ pub(super) fn warnings(
     {
         warnings.push(format!("no step has to run again, but {}", error.message));
     }
-    warnings.extend(to_do_first(steps));
+    warnings.extend(put_back(missing));
+    warnings.extend(to_do_first(steps, missing));
     warnings.extend(made_by_others(steps, given));
     let unmet = unmet.iter();
     warnings.extend(unmet.map(|it| format!("{}: {}", it.edit.pointer(), it.why)));
@@ -79,13 +81,31 @@ fn made_by_others(steps: &[PlannedStep], given: &Given<'_>) -> Option<String> {
     ))
 }
 
+/// The objects that steps read and that are gone; of many, the first stand for all.
+fn put_back(missing: &Missing<'_>) -> Option<String> {
+    let gone = &missing.gone;
+    if gone.is_empty() {
+        return None;
+    }
+    let named = gone.iter().take(OBSTACLES);
+    let named = named.map(|(name, step)| format!("{name} ({step} reads it)"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    Some(match gone.len().saturating_sub(OBSTACLES) {
+        0 => format!("put back first what is gone: {named}"),
+        more => format!("put back first what is gone: {named} and {more} more"),
+    })
+}
+
 /// What to do before the plan can help: of several steps that need the same, the first stands for
 /// all.
-fn to_do_first(steps: &[PlannedStep]) -> Vec<String> {
-    let errors = steps
-        .iter()
-        .filter(|step| step.runs())
-        .filter_map(|step| step.error.as_ref());
+fn to_do_first(steps: &[PlannedStep], missing: &Missing<'_>) -> Vec<String> {
+    let is_told = |step: &PlannedStep, error: &Failure| {
+        error.code == OBJECT_MISSING && missing.known.contains(&step.id)
+    };
+    let errors = steps.iter().filter(|step| step.runs()).filter_map(|step| {
+        let error = step.error.as_ref();
+        error.filter(|error| !is_told(step, error))
+    });
     let mut told = BTreeSet::new();
     let first = errors.filter(|error| told.insert(error.code.as_str()));
     let needs = first.filter_map(|error| Some(format!("{}: {}", need(error)?, error.message)));

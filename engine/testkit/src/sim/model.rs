@@ -9,6 +9,7 @@ use telecine_engine::id::{PlanId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
 use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{self, Given, RetryPlan};
+use telecine_engine::retry::reuse::Beside;
 use telecine_engine::run::{
     Amendments, Attempt, AttemptOutcome, CheckpointHead, Event, Node, Run, Snapshot, Step,
     StepRecord, StepStatus,
@@ -288,7 +289,7 @@ impl Model {
         });
         step.losses = 0;
         let input = step.input.clone().unwrap_or_default();
-        let compat = compat(&step.activity, fingerprint, &input);
+        let compat = compat(&step.activity, fingerprint, &input, &Beside::new());
         self.compats.insert(id.clone(), compat);
         self.artifacts.entry(id.clone()).or_default().push(object);
         self.run.revision += 1;
