@@ -343,6 +343,8 @@ async fn list(app: &App, request: &Request) -> Result<(Vec<Run>, Option<RunId>),
         next = next.max(listed.before);
     }
     runs.sort_unstable_by(|a: &Run, b: &Run| b.id.cmp(&a.id));
+    // One may have stopped once more between the two looks.
+    runs.dedup_by(|a, b| a.id == b.id);
     runs.retain(|run| next.as_ref().is_none_or(|next| run.id >= *next));
     if runs.len() > request.limit {
         runs.truncate(request.limit);

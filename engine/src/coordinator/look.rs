@@ -98,13 +98,13 @@ pub(super) async fn beside(
 ) -> Beside {
     let run = &snapshot.run;
     let own = source_key(&run.input);
-    let named = |record: &'_ StepRecord| -> BTreeSet<String> {
-        let (Some(input), Some(installed)) =
-            (&record.step.input, activities.get(&record.step.activity))
-        else {
+    let named = |record: &StepRecord| -> BTreeSet<String> {
+        let installed = activities.get(&record.step.activity);
+        let schema = installed.and_then(|installed| installed.names_sources.as_ref());
+        let (Some(input), Some(schema)) = (&record.step.input, schema) else {
             return BTreeSet::new();
         };
-        let named = reuse::beside(&installed.input, input, own).into_iter();
+        let named = reuse::beside(schema, input, own).into_iter();
         named.map(str::to_owned).collect()
     };
     let names: BTreeSet<String> = snapshot.steps.iter().flat_map(named).collect();

@@ -17,6 +17,7 @@ use crate::retry::edits::{Checked, Edit, EditError, Edits, RecordedEdit, check};
 use crate::retry::plan::{
     Computed, Given, PlanState, RetryPlan, Seen, Unmet, Verdict, compute_checked,
 };
+use crate::retry::reuse;
 use crate::retry::world::{Installed, Source, Verification, Verified, World};
 use crate::run::{RunStatus, Snapshot};
 use crate::store::StoreError;
@@ -431,10 +432,12 @@ fn installed(registry: &Registry, snapshot: &Snapshot) -> BTreeMap<String, Insta
     let installed = names.into_iter().filter_map(|name| {
         let reference = ActivityRef::parse(name)?;
         let activity = registry.get(&reference.name, reference.version)?;
+        let info = activity.info();
+        let names_sources = reuse::marks_sources(&info.input_schema);
         let installed = Installed {
             fingerprint: activity.tool_fingerprint(),
-            mends: activity.info().mends,
-            input: activity.info().input_schema.clone(),
+            mends: info.mends,
+            names_sources: names_sources.then(|| info.input_schema.clone()),
         };
         Some((name.to_owned(), installed))
     });

@@ -246,6 +246,18 @@ pub fn beside<'a>(schema: &Value, input: &'a Value, own: Option<&str>) -> BTreeS
     named.filter(|name| Some(*name) != own).collect()
 }
 
+/// Whether a schema marks a [`SOURCE`] anywhere.
+#[must_use]
+pub fn marks_sources(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            members.get(SOURCE) == Some(&true.into()) || members.values().any(marks_sources)
+        }
+        Value::Array(items) => items.iter().any(marks_sources),
+        _ => false,
+    }
+}
+
 /// What the schema of an activity marks in an input: pointers to its members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {

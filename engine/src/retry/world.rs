@@ -103,8 +103,8 @@ pub struct Installed {
     pub fingerprint: String,
     /// Whether it can make damaged objects again by themselves.
     pub mends: bool,
-    /// JSON Schema of its input.
-    pub input: Value,
+    /// JSON Schema of its input, if it [marks](crate::retry::reuse::SOURCE) what names objects.
+    pub names_sources: Option<Value>,
 }
 
 /// What is known of the world when a plan is computed.

@@ -222,6 +222,8 @@ struct Attempt {
     timeouts: Timeouts,
     context: Arc<Context>,
     source: Arc<SubmittedSource>,
+    /// What it reads beside the source, as it was at the beginning.
+    beside: Beside,
     sharing: Sharing,
     progress: Arc<ProgressCell>,
     place: Place,
@@ -236,6 +238,16 @@ impl Attempt {
         signals: &Signals,
     ) -> Result<Self, ActivityError> {
         let activity = find_activity(parts, &claim)?;
+        let cancelled = signals.cancelled.child_token();
+        let source = SubmittedSource::new(parts, &claim, (&signals.copies, &cancelled))?;
+        let source = Arc::new(source);
+        let media = parts.objects.open(&claim.stores.media)?;
+        let info = activity.info();
+        // However many there are, looking at them is no part of the time that the attempt has.
+        let beside = tokio::select! {
+            beside = source.beside(media.as_ref(), (&info, &claim.input)) => beside?,
+            () = cancelled.cancelled() => return Err(ActivityError::cancelled()),
+        };
         let asked = wait_out(&signals.cancelled, || asked(parts, &claim)).await;
         let (timeouts, cache) = asked.map_err(store_error)?;
         if let Some(limit) = attempt_limit(&timeouts, claim.age) {
@@ -245,14 +257,7 @@ impl Attempt {
             set.map_err(store_error)?;
         }
         let scratch = signals.scratch.attempt(&claim.fence).await?;
-        let cancelled = signals.cancelled.child_token();
         let progress = Arc::new(ProgressCell::default());
-        let source = SubmittedSource::new(parts, &claim, (&signals.copies, &cancelled))?;
-        let source = Arc::new(source);
-        let media = parts.objects.open(&claim.stores.media)?;
-        let info = activity.info();
-        let beside = source.beside(media.as_ref(), (&info, &claim.input));
-        let beside = beside.await?;
         let compat = compat(
             &claim.activity,
             &activity.tool_fingerprint(),
@@ -294,6 +299,7 @@ impl Attempt {
             timeouts,
             context,
             source,
+            beside,
             sharing,
             progress,
             cancelled,
@@ -305,9 +311,14 @@ impl Attempt {
         let (activity, context) = (self.activity.clone(), self.context.clone());
         let (sharing, source) = (self.sharing.clone(), self.source.clone());
         let root = self.parts.scratch.clone();
+        let (beside, input) = (self.beside.clone(), self.claim.input.clone());
         // A task of its own: a panic ends the attempt, not the worker.
         let mut task = tokio::spawn(async move {
             let ended = sharing.perform(activity.as_ref(), &context, &source).await;
+            let info = activity.info();
+            let read = (info.as_ref(), &input, &beside);
+            let media = context.media().as_ref();
+            let ended = source.judge_beside(media, read, ended).await;
             ended.map_err(|error| name_disk(context.scratch_error().unwrap_or(error), &root))
         });
         let ending = tokio::select! {
@@ -483,18 +494,16 @@ async fn usable(
     (compat, beside): (&str, &Beside),
     unwanted: &CancellationToken,
 ) -> Result<Option<Checkpoint>, ActivityError> {
-    let gone = beside.iter().find(|(_, found)| found.is_none());
-    match &claim.checkpoint {
-        Some(_) if gone.is_some() => {
-            let key = gone.map(|(name, _)| name.clone()).unwrap_or_default();
-            Err(ObjectError::NotFound { key }.into())
-        }
-        Some(checkpoint) if checkpoint.compat != compat => {
+    let gone = || beside.iter().find(|(_, found)| found.is_none());
+    match (&claim.checkpoint, gone()) {
+        (Some(checkpoint), _) if checkpoint.compat == compat => Ok(Some(checkpoint.clone())),
+        (Some(_), Some((name, _))) => Err(ObjectError::NotFound { key: name.clone() }.into()),
+        (Some(_), None) => {
             let refuse = || parts.store.refuse_checkpoint(&claim.fence);
             let refused = wait_out(unwanted, refuse).await;
             refused.map_err(store_error).map(|()| None)
         }
-        checkpoint => Ok(checkpoint.clone()),
+        (None, _) => Ok(None),
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::WorkerParts;
@@ -20,6 +22,9 @@ use crate::retry::policy::SOURCE_CHANGED;
 use crate::retry::reuse::{self, Beside, SourceIdentity};
 use crate::run::Run;
 use crate::store::{Claim, Store, StoreError};
+
+/// How many objects are looked at at a time.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Keys of sources that are remembered of one attempt. No input names so many.
 const KEYS: usize = 10_000;
@@ -37,6 +42,7 @@ pub(super) struct SubmittedSource {
     copies: Arc<SourceCopies>,
     runs: Arc<dyn Store>,
     run: RunId,
+    loaded: OnceCell<Option<Run>>,
     /// The attempt is to stop, and waits for the database no longer.
     cancelled: CancellationToken,
     /// Keys that the attempt has looked at.
@@ -55,6 +61,7 @@ impl SubmittedSource {
             objects: parts.objects.open_source(&claim.stores.source)?,
             runs: parts.store.clone(),
             run: claim.fence.run.clone(),
+            loaded: OnceCell::new(),
             cancelled: cancelled.clone(),
             used: Mutex::default(),
         })
@@ -69,23 +76,56 @@ impl SubmittedSource {
         media: &dyn ObjectStore,
         (activity, input): (&ActivityInfo, &Value),
     ) -> Result<Beside, ObjectError> {
-        let mut beside = Beside::new();
         let mut named = reuse::beside(&activity.input_schema, input, None);
         if named.is_empty() {
-            return Ok(beside);
+            return Ok(Beside::new());
         }
         let run = self.submitted().await?;
-        if let Some(own) = run.as_ref().and_then(|run| source_key(&run.input)) {
+        if let Some(own) = run.and_then(|run| source_key(&run.input)) {
             named.remove(own);
         }
-        for name in named {
+        let looks = named.into_iter().map(async |name: &str| {
             let found = match name.strip_prefix(MEDIA_SCHEME) {
                 Some(key) => media.head(key).await?,
                 None => self.objects.head(name).await?,
             };
-            beside.insert(name.to_owned(), found.as_ref().map(SourceIdentity::from));
-        }
+            Ok::<_, ObjectError>((name.to_owned(), found.as_ref().map(SourceIdentity::from)))
+        });
+        let looks: Vec<_> = looks.collect();
+        let beside: Beside = stream::iter(looks)
+            .buffer_unordered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await?;
         Ok(beside)
+    }
+
+    /// Refuses what came of an attempt if an object beside the source is not as it was `before`: it may have
+    /// been made of both.
+    pub(super) async fn judge_beside<T>(
+        &self,
+        media: &dyn ObjectStore,
+        (activity, input, before): (&ActivityInfo, &Value, &Beside),
+        ended: Result<T, ActivityError>,
+    ) -> Result<T, ActivityError> {
+        let stops = |error: &ActivityError| error.class == ErrorClass::Cancelled;
+        if before.is_empty() || ended.as_ref().is_err_and(stops) {
+            return ended;
+        }
+        let now = match (self.beside(media, (activity, input)).await, &ended) {
+            (Ok(now), _) => now,
+            (Err(_), Err(_)) => return ended,
+            (Err(error), Ok(_)) => return Err(error.into()),
+        };
+        match before
+            .iter()
+            .find(|(name, found)| now.get(*name) != Some(found))
+        {
+            None => ended,
+            Some((name, _)) => Err(ActivityError::transient(
+                "object_changed",
+                format!("{name} was replaced while the step was at work"),
+            )),
+        }
     }
 
     /// What came of an attempt, unless its source was another one at its end: then neither what it
@@ -105,17 +145,19 @@ impl SubmittedSource {
     }
 
     /// The run, however long the database is away: what an attempt has made must not be lost to a
-    /// restart of it.
-    async fn submitted(&self) -> Result<Option<Run>, ObjectError> {
+    /// restart of it. It has the same source for as long as it runs.
+    async fn submitted(&self) -> Result<Option<&Run>, ObjectError> {
         let load = || self.runs.load_run(&self.run);
-        wait_out(&self.cancelled, load).await.map_err(unknown)
+        let load = || wait_out(&self.cancelled, load);
+        let run = self.loaded.get_or_try_init(load).await;
+        run.map(Option::as_ref).map_err(unknown)
     }
 
     /// # Errors
     /// `Changed`, or `NotFound` if it is gone.
     async fn confirm(&self) -> Result<(), ObjectError> {
         let run = self.submitted().await?;
-        let Some(key) = run.as_ref().and_then(|run| source_key(&run.input)) else {
+        let Some(key) = run.and_then(|run| source_key(&run.input)) else {
             return Ok(());
         };
         match self.head(key).await? {
@@ -128,8 +170,8 @@ impl SubmittedSource {
 
     async fn check(&self, key: &str, found: &ObjectMeta) -> Result<(), ObjectError> {
         let run = self.submitted().await?;
-        let other = run
-            .is_some_and(|run| source_key(&run.input) == Some(key) && !is_source_of(&run, found));
+        let other =
+            run.is_some_and(|run| source_key(&run.input) == Some(key) && !is_source_of(run, found));
         if other {
             return Err(ObjectError::Changed {
                 key: key.to_owned(),

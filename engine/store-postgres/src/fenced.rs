@@ -16,8 +16,7 @@ use crate::rows::{self, StepKeys, cells, count, micros};
 use crate::save::Writing;
 
 /// Why an attempt begins at the start although there is a checkpoint.
-const REFUSED: &str =
-    "it was made with other parameters, or another version of the activity or its tools";
+const REFUSED: &str = "it was made with other parameters, of other objects, or by another version of the activity or its tools";
 
 pub(crate) async fn set_deadline(
     db: &mut PgConnection,

@@ -19,8 +19,7 @@ use crate::rows::{self, FullKey, ProgressCells, cells, count};
 use crate::save::Writing;
 
 /// Why an attempt begins at the start although there is a checkpoint.
-const REFUSED: &str =
-    "it was made with other parameters, or another version of the activity or its tools";
+const REFUSED: &str = "it was made with other parameters, of other objects, or by another version of the activity or its tools";
 
 impl Writing<'_> {
     pub(crate) async fn set_deadline(

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use telecine_engine::activity::{Activity, ActivityError, Context};
 use telecine_engine::id::RunId;
+use telecine_engine::retry::edits::Edits;
 use telecine_engine::retry::plan::{Action, PlannedStep, Reason, RetryPlan};
+use telecine_engine::retry::world::Verification;
 use telecine_engine::run::{RunStatus, Snapshot};
 
 use crate::stage::{Home, Stage, on_every_store};
@@ -18,6 +20,8 @@ on_every_store! {
     what_was_made_of_an_object_that_was_replaced_is_made_again
     what_is_gone_is_named_and_wanted_back
     what_is_published_stays_as_it_is_whatever_it_was_made_of
+    an_object_that_nobody_can_read_is_corrected_and_the_step_forced
+    what_is_missing_and_not_known_to_be_read_is_named_by_the_step
 }
 
 /// Writes pages, a checkpoint after each, all of which bear a mark.
@@ -32,7 +36,7 @@ pub(crate) struct Input {
     /// Attempts that fail after the second page.
     #[serde(default)]
     fails: u32,
-    /// What takes the place of the mark before that.
+    /// What takes the place of the mark then, once.
     #[serde(default)]
     by: Option<String>,
 }
@@ -54,11 +58,14 @@ impl Activity for Blend {
         let from = ctx.checkpoint::<u32>()?.unwrap_or(0);
         let file = ctx.source_file(&input.mark).await?;
         let mark = std::fs::read_to_string(&file).expect("a mark");
+        if mark == "bad" {
+            return Err(ActivityError::input("bad_mark", "nobody can read the mark"));
+        }
         for page in from + 1..=PAGES {
+            if let (PAGES, 1, Some(by)) = (page, ctx.attempt(), &input.by) {
+                std::fs::rename(file.with_file_name(by), &file).expect("another mark");
+            }
             if page == PAGES && ctx.attempt() <= input.fails {
-                if let Some(by) = &input.by {
-                    std::fs::rename(file.with_file_name(by), &file).expect("another mark");
-                }
                 return Err(ActivityError::transient("wanted", "the test wants it"));
             }
             let key = format!("page{page}.txt");
@@ -139,15 +146,22 @@ async fn a_resumed_step_goes_on_while_what_it_reads_is_the_same(home: Home) {
 }
 
 async fn an_attempt_begins_anew_when_what_it_reads_was_replaced(home: Home) {
-    let stage = Stage::on(home).await;
-    write(&stage, "mark.txt", "one");
-    write(&stage, "other.txt", "two");
-    let steps = "  blend: {activity: test.blend@1, retry: {max_attempts: 2, backoff: {initial: 1ms}}, \
-                 with: {mark: mark.txt, fails: 1, by: other.txt}}";
-    let snapshot = run(&stage, steps).await;
-    assert_eq!(snapshot.run.status, RunStatus::Succeeded, "{snapshot:#?}");
-    assert_eq!(snapshot.steps[0].step.output, Some(json!({"from": 0})));
-    assert_eq!(pages(&stage), ["two", "two", "two"]);
+    // In the middle of an attempt that fails, and of one that does not.
+    for fails in [1, 0] {
+        let stage = Stage::on(home.clone()).await;
+        write(&stage, "mark.txt", "one");
+        write(&stage, "other.txt", "two");
+        let retry = "retry: {max_attempts: 2, backoff: {initial: 1ms}}";
+        let with = format!("with: {{mark: mark.txt, fails: {fails}, by: other.txt}}");
+        let steps = format!("  blend: {{activity: test.blend@1, {retry}, {with}}}");
+        let snapshot = run(&stage, &steps).await;
+        assert_eq!(snapshot.run.status, RunStatus::Succeeded, "{snapshot:#?}");
+        let record = &snapshot.steps[0];
+        let first = record.attempts[0].error.as_ref().unwrap();
+        assert_eq!(first.code, "object_changed");
+        assert_eq!(record.step.output, Some(json!({"from": 0})));
+        assert_eq!(pages(&stage), ["two", "two", "two"]);
+    }
 }
 
 async fn what_was_made_of_an_object_that_was_replaced_is_made_again(home: Home) {
@@ -233,4 +247,60 @@ async fn what_is_published_stays_as_it_is_whatever_it_was_made_of(home: Home) {
         "{:?}",
         damaged.warnings
     );
+
+    // Nor without what it was made of.
+    std::fs::remove_file(stage.directory().join("mark.txt")).unwrap();
+    let without = plan(&stage, &run).await;
+    assert_eq!(
+        does(&without, "blend"),
+        (Action::Blocked, Reason::InputChanged)
+    );
+    let needs = "blend needs mark.txt, which is gone: put it back as it was";
+    assert!(
+        without.warnings.iter().any(|it| it == needs),
+        "{:?}",
+        without.warnings
+    );
+}
+
+async fn an_object_that_nobody_can_read_is_corrected_and_the_step_forced(home: Home) {
+    let stage = Stage::on(home).await;
+    write(&stage, "mark.txt", "bad");
+    let id = run(&stage, STOPS).await.run.id;
+    let blocked = plan(&stage, &id).await;
+    assert_eq!(
+        does(&blocked, "blend"),
+        (Action::Blocked, Reason::FailedPermanent)
+    );
+    let wants = "put a corrected one in its place and force the step";
+    assert!(
+        blocked.warnings[0].ends_with(wants),
+        "{:?}",
+        blocked.warnings
+    );
+    write(&stage, "mark.txt", "good");
+    let edits = Edits {
+        force: vec!["blend".to_owned()],
+        ..Edits::default()
+    };
+    let by = (&edits, "anna");
+    let forced = stage.coordinator.plan(&id, by, Verification::Heads).await;
+    execute(&stage, &forced.unwrap()).await;
+    assert_eq!(pages(&stage), ["good", "good", "good"]);
+}
+
+async fn what_is_missing_and_not_known_to_be_read_is_named_by_the_step(home: Home) {
+    let stage = Stage::on(home).await;
+    write(&stage, "film.txt", "a film");
+    let worker = stage.work().await;
+    let read = "what: read, value: {source: nowhere.txt, of: '${{ input.source }}'}";
+    let steps = format!("  a: {{activity: test.act@1, with: {{{read}}}}}");
+    let id = stage
+        .submit_with(&steps, json!({"source": "film.txt"}))
+        .await;
+    stage.stopped(&id).await;
+    worker.stop().await;
+    let shown = plan(&stage, &id).await;
+    let told = "put it back first: there is no object nowhere.txt in the store";
+    assert_eq!(shown.warnings, [told]);
 }

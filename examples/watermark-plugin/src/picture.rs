@@ -25,8 +25,10 @@ pub struct WatermarkPicture {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// The picture: a key of the store of sources, or `media://` and the key of a result.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// The watermark, named in the same way.
+    #[schemars(extend("x-telecine-source" = true))]
     watermark: String,
     /// How it is put on the picture.
     #[serde(default)]
@@ -53,6 +55,10 @@ impl Activity for WatermarkPicture {
     const DESCRIPTION: &'static str = "Puts a watermark on a picture.";
     type Input = Input;
     type Output = Output;
+
+    fn tool_fingerprint(&self) -> String {
+        stamp::VERSION.to_owned()
+    }
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Output, ActivityError> {
         let extension = input.format.extension();

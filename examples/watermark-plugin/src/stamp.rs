@@ -9,6 +9,9 @@ use telecine::activity::{ActivityError, Context, ErrorClass};
 use telecine::media::{Size, Still, VideoFormat, VideoFrame};
 use telecine::tool::ToolError;
 
+/// What results depend on beside their input: it grows whenever the same input looks otherwise.
+pub const VERSION: &str = "stamp 1";
+
 /// Bytes of a watermark. A logo has some kilobytes.
 const MAX_BYTES: u64 = 8 << 20;
 

@@ -29,8 +29,10 @@ pub struct WatermarkVideo {
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// The video: a key of the store of sources, or `media://` and the key of a result.
+    #[schemars(extend("x-telecine-source" = true))]
     source: String,
     /// The watermark, named in the same way.
+    #[schemars(extend("x-telecine-source" = true))]
     watermark: String,
     /// How it is put on the video.
     #[serde(default)]
@@ -60,6 +62,10 @@ impl Activity for WatermarkVideo {
     const DESCRIPTION: &'static str = "Puts a watermark on one chunk of a video.";
     type Input = Input;
     type Output = Output;
+
+    fn tool_fingerprint(&self) -> String {
+        stamp::VERSION.to_owned()
+    }
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Output, ActivityError> {
         // An earlier attempt may have died between the last line of this function and the moment

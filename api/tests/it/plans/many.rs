@@ -73,6 +73,11 @@ fn all_jobs_of_one_trouble_are_planned_and_executed_together() {
         json(&place, &again)["rollup"]["actions"],
         json!({"rerun": 6})
     );
+    // One that was tried again for nothing waits for a decision, and is of the same trouble.
+    let tried = planned["items"][0]["job"].as_str().expect("a job");
+    let ended = product::output(place.telecine(&["plan", "execute", tried]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(json(&place, &["jobs", "get", tried])["status"], "held");
     deliver(&place);
     let executed = json(&place, &[&["plan", "execute"], &missing[..]].concat());
     let stages: Vec<_> = executed

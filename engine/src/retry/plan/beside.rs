@@ -1,18 +1,19 @@
 //! The objects that steps read beside the job's own source, such as a watermark: what was made of one is kept
 //! for as long as that one is there under its name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compute::Planner;
-use super::{PlannedStep, Reason};
-use crate::activity::{compat, differs_in_objects};
+use super::{Action, PlannedStep, Reason};
+use crate::activity::{ErrorClass, compat, differs_in_objects};
 use crate::id::StepId;
+use crate::objects::MEDIA_SCHEME;
 use crate::retry::policy::OBJECT_MISSING;
 use crate::retry::reuse::{self, Beside, Difference, difference};
-use crate::retry::world::{Installed, Source};
-use crate::run::StepRecord;
+use crate::retry::world::Source;
+use crate::run::{Failure, StepRecord};
 
 /// What a checkpoint is worth to the activity that is installed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +26,19 @@ pub(super) enum Fit {
     OtherObject,
 }
 
-/// What steps that are to run need back.
+/// What steps lack, or need otherwise than it is.
 #[derive(Debug, Default)]
-pub(super) struct Missing<'p> {
-    /// Names of objects, each with the first step that reads it.
-    pub(super) gone: BTreeMap<&'p str, &'p StepId>,
-    /// Steps that missed an object, and whose objects are all known now: there, or among those that are gone.
+pub(super) struct Lacking<'p> {
+    /// Names of objects that are gone, each with the first step that reads it.
+    pub(super) gone: BTreeMap<String, &'p StepId>,
+    /// Steps that missed an object of which is known what has become of it: it is there, it is in `gone`, or
+    /// they read another one now.
     pub(super) known: BTreeSet<&'p StepId>,
+    /// Steps that cannot succeed with an object beside the source.
+    pub(super) misfits: BTreeSet<&'p StepId>,
 }
 
-impl<'s> Planner<'s> {
+impl Planner<'_> {
     /// The first object that a step was made of and that is another one now.
     pub(super) fn replaced(&self, record: &StepRecord) -> Option<Difference> {
         let beside = &self.given.world.beside;
@@ -43,10 +47,18 @@ impl<'s> Planner<'s> {
         }
         let (input, made) = (record.step.input.as_ref()?, record.made.as_ref()?);
         made.sources.iter().find_map(|(pointer, before)| {
-            let now = beside.get(input.pointer(pointer)?.as_str()?)?.as_ref()?;
+            let name = input.pointer(pointer)?.as_str()?;
+            let now = beside.get(name)?.as_ref().filter(|_| !self.is_own(name))?;
             let (before, now) = (json!(before), json!(now));
             difference(&format!("/input{pointer}"), Some(&before), Some(&now))
         })
+    }
+
+    /// Whether a step of this run made an object: what has become of it is looked at by its digest, and shows in
+    /// that step.
+    fn is_own(&self, name: &str) -> bool {
+        let key = name.strip_prefix(MEDIA_SCHEME);
+        key.is_some_and(|key| self.given.world.verdicts.contains_key(key))
     }
 
     /// What the checkpoint of a step is worth.
@@ -59,10 +71,10 @@ impl<'s> Planner<'s> {
             let found = self.given.world.beside.get(name)?.clone()?;
             Some((name.to_owned(), Some(found)))
         };
-        let names = self.beside(record, installed);
+        let input = record.step.input.clone().unwrap_or_default();
+        let names = self.beside(&record.step.activity, &input);
         // What is gone, the attempt needs back; what could not be looked at, it looks at itself.
         let beside: Option<Beside> = names.into_iter().map(looked_at).collect();
-        let input = record.step.input.clone().unwrap_or_default();
         let (activity, tools) = (&record.step.activity, &installed.fingerprint);
         let now = compat(activity, tools, &input, &beside.clone().unwrap_or_default());
         match (differs_in_objects(made_by, &now), beside) {
@@ -73,51 +85,109 @@ impl<'s> Planner<'s> {
         }
     }
 
-    fn beside<'r>(&self, record: &'r StepRecord, installed: &Installed) -> BTreeSet<&'r str> {
-        let input = record.step.input.as_ref();
-        let beside = input.map(|input| reuse::beside(&installed.input, input, self.own_source()));
-        beside.unwrap_or_default()
+    /// The names of the objects beside the source that an activity reads of such an input.
+    fn beside<'i>(&self, activity: &str, input: &'i Value) -> BTreeSet<&'i str> {
+        let installed = self.given.world.activities.get(activity);
+        let schema = installed.and_then(|installed| installed.names_sources.as_ref());
+        let names = schema.map(|schema| reuse::beside(schema, input, self.own_source()));
+        names.unwrap_or_default()
     }
 
-    /// What steps need back that are to run.
-    pub(super) fn missing<'p>(&self, steps: &'p [PlannedStep]) -> Missing<'p>
-    where
-        's: 'p,
-    {
-        let world = self.given.world;
-        let mut missing = Missing::default();
-        let missed = |step: &PlannedStep| {
-            let error = step.error.as_ref();
-            error.is_some_and(|error| error.code == OBJECT_MISSING)
+    /// Whether a step reads an object that is gone.
+    pub(super) fn lacks(&self, record: &StepRecord) -> bool {
+        let world = &self.given.world.beside;
+        let Some(input) = record.step.input.as_ref().filter(|_| !world.is_empty()) else {
+            return false;
         };
-        let any_gone = world.beside.values().any(Option::is_none);
-        let runs = steps.iter().filter(|step| step.runs());
-        for step in runs.filter(|step| any_gone || missed(step)) {
-            // It is given something else now.
-            if step.reason == Reason::ParamsChanged {
-                missing.known.insert(&step.id);
-                continue;
+        let names = self.beside(&record.step.activity, input);
+        names.iter().any(|name| world.get(*name) == Some(&None))
+    }
+
+    /// What the steps of a plan lack.
+    pub(super) fn lacking<'p>(&self, steps: &'p [PlannedStep]) -> Lacking<'p> {
+        let mut lacking = Lacking::default();
+        let any_gone = self.given.world.beside.values().any(Option::is_none);
+        let is_asked = |step: &&PlannedStep| {
+            let failed = step.error.is_some() && (step.runs() || step.action == Action::Blocked);
+            failed || (any_gone && (step.runs() || step.reason == Reason::InputChanged))
+        };
+        let asked: Vec<&PlannedStep> = steps.iter().filter(is_asked).collect();
+        if asked.is_empty() {
+            return lacking;
+        }
+        let records = self.given.snapshot.steps.iter();
+        let records: HashMap<&StepId, &StepRecord> =
+            records.map(|record| (&record.step.id, record)).collect();
+        for step in asked {
+            if let Some(record) = records.get(&step.id) {
+                self.ask(step, record, &mut lacking);
             }
-            let mut records = self.steps_of(&step.id.node);
-            let Some(record) = records.find(|record| record.step.id == step.id) else {
-                continue;
+        }
+        lacking
+    }
+
+    /// What one step lacks. What it reads of another step is that one's to make.
+    fn ask<'p>(&self, step: &'p PlannedStep, record: &StepRecord, lacking: &mut Lacking<'p>) {
+        let world = self.given.world;
+        let activity = &record.step.activity;
+        let before = record.step.input.clone().unwrap_or_default();
+        let mut now = before.clone();
+        // An edit that cannot be followed is told as such.
+        let _ = self.wanted.sets.apply(&step.id, &mut now);
+        let (named, names) = (self.beside(activity, &before), self.beside(activity, &now));
+        if let Some(error) = &step.error {
+            let missed = |name: &&str| is_about(error, name);
+            let own = self.own_source().filter(|_| self.names_source(record));
+            let known = match named.iter().copied().find(|name| missed(name)) {
+                Some(name) => !names.contains(name) || world.beside.contains_key(name),
+                None => own.is_some_and(|own| missed(&own)) && world.source == Source::Same,
             };
-            let Some(installed) = world.activities.get(&record.step.activity) else {
-                continue;
-            };
-            let names = self.beside(record, installed);
-            let own = self.names_source(record);
-            let own_is_known = !own || world.source == Source::Same;
-            let all_known = names.iter().all(|name| world.beside.contains_key(*name));
-            if all_known && own_is_known && (own || !names.is_empty()) {
-                missing.known.insert(&step.id);
+            if known {
+                lacking.known.insert(&step.id);
             }
-            for name in names {
-                if world.beside.get(name) == Some(&None) {
-                    missing.gone.entry(name).or_insert(&step.id);
+            let misfit = error.class == ErrorClass::Input && error.code != OBJECT_MISSING;
+            if misfit && !named.is_empty() && own.is_none() {
+                lacking.misfits.insert(&step.id);
+            }
+        }
+        if step.reason == Reason::UpstreamChanged || step.reason == Reason::FailedPermanent {
+            return;
+        }
+        for name in names {
+            if world.beside.get(name) == Some(&None) && !self.is_own(name) {
+                lacking.gone.entry(name.to_owned()).or_insert(&step.id);
+            }
+        }
+    }
+
+    /// What became of the objects in whose place others are now, of the steps that run for that: executing a
+    /// plan is bound to them.
+    pub(super) fn replacements(&self, steps: &[PlannedStep]) -> Beside {
+        let beside = &self.given.world.beside;
+        let changed: BTreeSet<&StepId> = steps
+            .iter()
+            .filter(|step| !beside.is_empty() && step.reason == Reason::InputChanged)
+            .map(|step| &step.id)
+            .collect();
+        let mut found = Beside::new();
+        if changed.is_empty() {
+            return found;
+        }
+        let records = self.given.snapshot.steps.iter();
+        for record in records.filter(|record| changed.contains(&record.step.id)) {
+            let input = record.step.input.clone().unwrap_or_default();
+            for name in self.beside(&record.step.activity, &input) {
+                if let Some(now) = beside.get(name) {
+                    found.insert(name.to_owned(), now.clone());
                 }
             }
         }
-        missing
+        found
     }
+}
+
+/// Whether a step failed because it missed an object of that name.
+fn is_about(error: &Failure, name: &str) -> bool {
+    let key = name.strip_prefix(MEDIA_SCHEME).unwrap_or(name);
+    error.code == OBJECT_MISSING && error.message.contains(key)
 }

@@ -133,7 +133,8 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
     let republished = planner.republished(&steps, given.definition);
     planner.blame_for(&republished);
     let told = planner.told(&steps);
-    let missing = planner.missing(&steps);
+    let lacking = planner.lacking(&steps);
+    let replacements = planner.replacements(&steps);
     let unmet = planner.unmet;
     let run = &given.snapshot.run;
     let basis = Basis {
@@ -150,6 +151,7 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
         && is_executable(&steps, (given.edits, changes.is_some() || goes_out));
     let digest = Essence::of(&basis, &steps)
         .with(given.edits, identity.as_ref())
+        .made_of(&replacements)
         .becoming(changes.as_ref())
         .digest();
     let plan = RetryPlan {
@@ -162,7 +164,7 @@ fn finish(id: PlanId, given: Given<'_>, mut planner: Planner<'_>) -> Computed {
         warnings: warnings::warnings(
             (&steps, executable),
             (&seen, stranded),
-            (&unmade, &republished, &missing),
+            (&unmade, &republished, &lacking),
             (&unmet, &told),
         ),
         basis,
@@ -601,6 +603,10 @@ impl<'a> Planner<'a> {
             _ => self.by_status(record, definition),
         };
         let runs = matches!(decision.action, Action::Resume | Action::Rerun);
+        // What players have is mended with what it was made of, or not at all.
+        if runs && self.led.contains(&*step.id.node) && self.lacks(record) {
+            return Decision::of(Action::Blocked, Reason::InputChanged);
+        }
         let reads = || self.names_source(record) || self.reads_source(definition);
         if runs && self.given.world.source == Source::Gone && reads() {
             return Decision::of(Action::Blocked, Reason::InputChanged);

@@ -8,6 +8,7 @@ use crate::activity::hex;
 use crate::id::StepId;
 use crate::retry::adoption::DefinitionChanges;
 use crate::retry::edits::{Edit, RecordedEdit};
+use crate::retry::reuse::Beside;
 use crate::retry::world::Identity;
 use crate::run::CheckpointHead;
 
@@ -18,6 +19,9 @@ pub(super) struct Essence<'a> {
     steps: Vec<Part<'a>>,
     edits: Vec<&'a Edit>,
     identity: Option<&'a Identity>,
+    /// Objects beside the source that are others now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacements: Option<&'a Beside>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<&'a DefinitionChanges>,
 }
@@ -37,6 +41,7 @@ impl<'a> Essence<'a> {
             steps: steps.iter().map(part).collect(),
             edits: Vec::new(),
             identity: None,
+            replacements: None,
             changes: None,
         }
     }
@@ -45,6 +50,13 @@ impl<'a> Essence<'a> {
         Self {
             edits: edits.iter().map(|recorded| &recorded.edit).collect(),
             identity,
+            ..self
+        }
+    }
+
+    pub(super) fn made_of(self, replacements: &'a Beside) -> Self {
+        Self {
+            replacements: Some(replacements).filter(|it| !it.is_empty()),
             ..self
         }
     }

@@ -49,7 +49,8 @@ impl Planner<'_> {
         let names = adoption.filled_before.join(", ");
         (!names.is_empty()).then(|| {
             format!(
-                "the job keeps {names} as its input was filled in, although the default of {} is another one:                  set it in the steps that read it, or submit a new job",
+                "the job keeps {names} as its input was filled in, although the default of {} is another one: set it in \
+                 the steps that read it, or submit a new job",
                 adoption.changes.definition
             )
         })

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::beside::Lacking;
 use super::warnings::obstacles;
 use super::*;
 use crate::activity::ErrorClass;
@@ -136,7 +137,7 @@ fn of_many_steps_that_cannot_run_the_first_say_why() {
         ..after(ErrorClass::Input, "not_media").steps[0].clone()
     };
     let steps: Vec<PlannedStep> = items.iter().map(blocked).collect();
-    let told = obstacles(&steps);
+    let told = obstacles(&steps, &Lacking::default());
     assert_eq!(told.len(), 21);
     assert!(told[19].starts_with("a[19] cannot succeed"), "{}", told[19]);
     assert_eq!(told[20], "980 more steps cannot succeed either");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::beside::Missing;
+use super::beside::Lacking;
 use super::compute::Unmet;
 use super::output::Unmade;
 use super::published::Republished;
@@ -21,10 +21,10 @@ const OBSTACLES: usize = 20;
 pub(super) fn warnings(
     (steps, executable): (&[PlannedStep], bool),
     (given, stranded): (&Given<'_>, bool),
-    (unmade, republished, missing): (&Unmade<'_>, &Republished<'_>, &Missing<'_>),
+    (unmade, republished, lacking): (&Unmade<'_>, &Republished<'_>, &Lacking<'_>),
     (unmet, told): (&[Unmet], &[String]),
 ) -> Vec<String> {
-    let mut warnings = obstacles(steps);
+    let mut warnings = obstacles(steps, lacking);
     if stranded {
         let why = "the source is gone or cannot be looked at, and the job takes another definition only with it";
         warnings.push(why.to_owned());
@@ -41,8 +41,8 @@ pub(super) fn warnings(
     {
         warnings.push(format!("no step has to run again, but {}", error.message));
     }
-    warnings.extend(put_back(missing));
-    warnings.extend(to_do_first(steps, missing));
+    warnings.extend(put_back(lacking));
+    warnings.extend(to_do_first(steps, lacking));
     warnings.extend(made_by_others(steps, given));
     let unmet = unmet.iter();
     warnings.extend(unmet.map(|it| format!("{}: {}", it.edit.pointer(), it.why)));
@@ -82,8 +82,8 @@ fn made_by_others(steps: &[PlannedStep], given: &Given<'_>) -> Option<String> {
 }
 
 /// The objects that steps read and that are gone; of many, the first stand for all.
-fn put_back(missing: &Missing<'_>) -> Option<String> {
-    let gone = &missing.gone;
+fn put_back(lacking: &Lacking<'_>) -> Option<String> {
+    let gone = &lacking.gone;
     if gone.is_empty() {
         return None;
     }
@@ -98,9 +98,9 @@ fn put_back(missing: &Missing<'_>) -> Option<String> {
 
 /// What to do before the plan can help: of several steps that need the same, the first stands for
 /// all.
-fn to_do_first(steps: &[PlannedStep], missing: &Missing<'_>) -> Vec<String> {
+fn to_do_first(steps: &[PlannedStep], lacking: &Lacking<'_>) -> Vec<String> {
     let is_told = |step: &PlannedStep, error: &Failure| {
-        error.code == OBJECT_MISSING && missing.known.contains(&step.id)
+        error.code == OBJECT_MISSING && lacking.known.contains(&step.id)
     };
     let errors = steps.iter().filter(|step| step.runs()).filter_map(|step| {
         let error = step.error.as_ref();
@@ -125,24 +125,38 @@ fn need(error: &Failure) -> Option<&'static str> {
 }
 
 /// Why steps cannot run; of many, the first stand for all.
-pub(super) fn obstacles(steps: &[PlannedStep]) -> Vec<String> {
+pub(super) fn obstacles(steps: &[PlannedStep], lacking: &Lacking<'_>) -> Vec<String> {
     let blocked = steps
         .iter()
         .filter(|step| step.action == Action::Blocked && step.reason != Reason::UpstreamBlocked);
     let more = blocked.clone().count().saturating_sub(OBSTACLES);
-    let mut told: Vec<String> = blocked.take(OBSTACLES).map(obstacle).collect();
+    let told = blocked.take(OBSTACLES);
+    let mut told: Vec<String> = told.map(|step| obstacle(step, lacking)).collect();
     if more > 0 {
         told.push(format!("{more} more steps cannot succeed either"));
     }
     told
 }
 
-fn obstacle(step: &PlannedStep) -> String {
+fn obstacle(step: &PlannedStep, lacking: &Lacking<'_>) -> String {
+    let mut gone = lacking.gone.iter();
+    if let (Reason::InputChanged, Some((name, _))) =
+        (step.reason, gone.find(|(_, reader)| **reader == &step.id))
+    {
+        return format!(
+            "{} needs {name}, which is gone: put it back as it was",
+            step.id
+        );
+    }
     if step.reason == Reason::InputChanged {
         return format!("{} needs the source, which is gone: put it back", step.id);
     }
     match &step.error {
         Some(error) if error.code == SOURCE_CHANGED => format!("{}: {}", step.id, error.message),
+        Some(error) if lacking.misfits.contains(&step.id) => format!(
+            "{} cannot succeed with what it reads ({}): put a corrected one in its place and force the step",
+            step.id, error.message
+        ),
         Some(error) if error.class == ErrorClass::Input => format!(
             "{} cannot succeed with this source ({}): put a corrected one in its place, or submit one as a new job",
             step.id, error.message

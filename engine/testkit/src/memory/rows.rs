@@ -21,8 +21,7 @@ use telecine_engine::store::{
 use crate::sim::States;
 
 /// Why an attempt begins at the start although there is a checkpoint.
-const REFUSED: &str =
-    "it was made with other parameters, or another version of the activity or its tools";
+const REFUSED: &str = "it was made with other parameters, of other objects, or by another version of the activity or its tools";
 
 /// Everything of one run.
 #[derive(Debug, Clone)]

@@ -350,7 +350,7 @@ impl Planned {
         let installed = Installed {
             fingerprint: self.tools.to_string(),
             mends: self.mends,
-            input: serde_json::Value::Null,
+            names_sources: None,
         };
         World {
             verdicts,
