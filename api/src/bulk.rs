@@ -342,7 +342,7 @@ async fn list(app: &App, request: &Request) -> Result<(Vec<Run>, Option<RunId>),
         // What is older may lie between jobs that the store has not told yet.
         next = next.max(listed.before);
     }
-    runs.sort_unstable_by(|a: &Run, b: &Run| b.id.cmp(&a.id));
+    runs.sort_unstable_by(|a: &Run, b: &Run| (&b.id, b.revision).cmp(&(&a.id, a.revision)));
     // One may have stopped once more between the two looks.
     runs.dedup_by(|a, b| a.id == b.id);
     runs.retain(|run| next.as_ref().is_none_or(|next| run.id >= *next));

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::source_key;
 use crate::activity::hex;
-use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectMeta, ObjectStore, ObjectStores};
+use crate::objects::{Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStores};
 use crate::retry::reuse::{self, Beside, SourceIdentity};
 use crate::retry::world::{
     Identity, Installed, Source, Verdict, Verdicts, Verification, fingerprint,
@@ -109,10 +109,7 @@ pub(super) async fn beside(
     };
     let names: BTreeSet<String> = snapshot.steps.iter().flat_map(named).collect();
     let looks = names.into_iter().map(async |name| {
-        let found = match name.strip_prefix(MEDIA_SCHEME) {
-            Some(key) => head(objects.open(&run.stores.media), key).await,
-            None => head(objects.open_source(&run.stores.source), &name).await,
-        };
+        let found = head(objects.open_source(&run.stores.source), &name).await;
         let why = |error: &ObjectError| {
             tracing::warn!(%error, run.id = %run.id, "{name} could not be looked at for a plan");
         };

@@ -233,17 +233,20 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// What objects are like that an input names as sources beside the job's own: a watermark, a subtitle. By
-/// name; `None` for one that is not there.
+/// What objects of the store of sources are like that an input names beside the job's own source: a watermark, a
+/// subtitle. By key; `None` for one that is not there.
 pub type Beside = BTreeMap<String, Option<SourceIdentity>>;
 
-/// The names that an input has where the schema of its activity marks a [`SOURCE`], but for that of the
-/// job's `own`.
+/// The keys in the store of sources that an input has where the schema of its activity marks a [`SOURCE`], but
+/// for the job's `own`. Results have names that are written once, and those of the job are known by their digests.
 #[must_use]
 pub fn beside<'a>(schema: &Value, input: &'a Value, own: Option<&str>) -> BTreeSet<&'a str> {
     let marks = Marks::of(schema, input).sources.into_iter();
     let named = marks.filter_map(|pointer| input.pointer(&pointer)?.as_str());
-    named.filter(|name| Some(*name) != own).collect()
+    let is_result = |name: &str| name.starts_with(crate::objects::MEDIA_SCHEME);
+    named
+        .filter(|name| Some(*name) != own && !is_result(name))
+        .collect()
 }
 
 /// Whether a schema marks a [`SOURCE`] anywhere.

@@ -36,6 +36,8 @@ use crate::store::{Claim, Fence, Outcome, StoreError};
 
 /// How often time limits are looked at.
 const WATCH: Duration = Duration::from_secs(1);
+/// How long it may take to look at the objects that a step reads, before its own time begins.
+const LOOKS: Duration = Duration::from_secs(60);
 /// How long an activity gets to return after it was told to stop, before it is abandoned.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -242,20 +244,20 @@ impl Attempt {
         let source = SubmittedSource::new(parts, &claim, (&signals.copies, &cancelled))?;
         let source = Arc::new(source);
         let media = parts.objects.open(&claim.stores.media)?;
-        let info = activity.info();
-        // However many there are, looking at them is no part of the time that the attempt has.
-        let beside = tokio::select! {
-            beside = source.beside(media.as_ref(), (&info, &claim.input)) => beside?,
-            () = cancelled.cancelled() => return Err(ActivityError::cancelled()),
-        };
         let asked = wait_out(&signals.cancelled, || asked(parts, &claim)).await;
         let (timeouts, cache) = asked.map_err(store_error)?;
         if let Some(limit) = attempt_limit(&timeouts, claim.age) {
-            let limit = limit + 2 * (WATCH + STOP);
+            let limit = limit + 2 * (WATCH + STOP) + LOOKS;
             let set = || parts.store.set_deadline(&claim.fence, limit);
             let set = wait_out(&signals.cancelled, set).await;
             set.map_err(store_error)?;
         }
+        let info = activity.info();
+        let look = source.beside((&info, &claim.input));
+        let beside = tokio::select! {
+            looked = tokio::time::timeout(LOOKS, look) => looked.map_err(|_| no_answer())??,
+            () = cancelled.cancelled() => return Err(ActivityError::cancelled()),
+        };
         let scratch = signals.scratch.attempt(&claim.fence).await?;
         let progress = Arc::new(ProgressCell::default());
         let compat = compat(
@@ -317,8 +319,7 @@ impl Attempt {
             let ended = sharing.perform(activity.as_ref(), &context, &source).await;
             let info = activity.info();
             let read = (info.as_ref(), &input, &beside);
-            let media = context.media().as_ref();
-            let ended = source.judge_beside(media, read, ended).await;
+            let ended = source.judge_beside(read, ended).await;
             ended.map_err(|error| name_disk(context.scratch_error().unwrap_or(error), &root))
         });
         let ending = tokio::select! {
@@ -537,6 +538,12 @@ fn name_disk(mut error: ActivityError, scratch: &Path) -> ActivityError {
         error.message = format!("{} (scratch is {place})", error.message);
     }
     error
+}
+
+fn no_answer() -> ActivityError {
+    let seconds = LOOKS.as_secs();
+    let why = format!("the store of sources did not say within {seconds} s what the step reads");
+    ActivityError::new(ErrorClass::Dependency, "store_timeout", why)
 }
 
 fn store_error(error: StoreError) -> ActivityError {

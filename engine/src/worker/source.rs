@@ -17,11 +17,14 @@ use super::outage::wait_out;
 use crate::activity::{ActivityError, ActivityInfo, ErrorClass};
 use crate::coordinator::{is_source_of, source_key};
 use crate::id::RunId;
-use crate::objects::{Access, MEDIA_SCHEME, ObjectError, ObjectMeta, ObjectStore, ObjectStream};
+use crate::objects::{Access, ObjectError, ObjectMeta, ObjectStore, ObjectStream};
 use crate::retry::policy::SOURCE_CHANGED;
 use crate::retry::reuse::{self, Beside, SourceIdentity};
 use crate::run::Run;
 use crate::store::{Claim, Store, StoreError};
+
+/// How long the look may take that an attempt ends with.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// How many objects are looked at at a time.
 const LOOKS_AT_ONCE: usize = 16;
@@ -67,13 +70,13 @@ impl SubmittedSource {
         })
     }
 
-    /// What the objects are like that an input names as sources beside that of the run.
+    /// What the objects are like that an input names beside the source of the run. What is no key at all is left
+    /// to the activity.
     ///
     /// # Errors
-    /// What the stores say; one that is not there is no error.
+    /// What the store says; one that is not there is no error.
     pub(super) async fn beside(
         &self,
-        media: &dyn ObjectStore,
         (activity, input): (&ActivityInfo, &Value),
     ) -> Result<Beside, ObjectError> {
         let mut named = reuse::beside(&activity.input_schema, input, None);
@@ -84,46 +87,47 @@ impl SubmittedSource {
         if let Some(own) = run.and_then(|run| source_key(&run.input)) {
             named.remove(own);
         }
-        let looks = named.into_iter().map(async |name: &str| {
-            let found = match name.strip_prefix(MEDIA_SCHEME) {
-                Some(key) => media.head(key).await?,
-                None => self.objects.head(name).await?,
+        let looks = named.into_iter().map(async |key: &str| {
+            let found = match self.objects.head(key).await {
+                Err(ObjectError::BadKey { .. }) => return Ok(None),
+                found => found?,
             };
-            Ok::<_, ObjectError>((name.to_owned(), found.as_ref().map(SourceIdentity::from)))
+            let found = found.as_ref().map(SourceIdentity::from);
+            Ok::<_, ObjectError>(Some((key.to_owned(), found)))
         });
         let looks: Vec<_> = looks.collect();
-        let beside: Beside = stream::iter(looks)
-            .buffer_unordered(LOOKS_AT_ONCE)
-            .try_collect()
-            .await?;
-        Ok(beside)
+        let found = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
+        found.try_filter_map(async |it| Ok(it)).try_collect().await
     }
 
-    /// Refuses what came of an attempt if an object beside the source is not as it was `before`: it may have
-    /// been made of both.
+    /// What came of an attempt, unless an object beside the source is another one than it was `before`: then it may
+    /// have been made of both. A look that fails or takes long changes nothing: plans look again.
     pub(super) async fn judge_beside<T>(
         &self,
-        media: &dyn ObjectStore,
         (activity, input, before): (&ActivityInfo, &Value, &Beside),
         ended: Result<T, ActivityError>,
     ) -> Result<T, ActivityError> {
-        let stops = |error: &ActivityError| error.class == ErrorClass::Cancelled;
-        if before.is_empty() || ended.as_ref().is_err_and(stops) {
+        let about_it = |error: &ActivityError| {
+            matches!(error.class, ErrorClass::Input | ErrorClass::Transient)
+        };
+        if before.is_empty() || !ended.as_ref().err().is_none_or(about_it) {
             return ended;
         }
-        let now = match (self.beside(media, (activity, input)).await, &ended) {
-            (Ok(now), _) => now,
-            (Err(_), Err(_)) => return ended,
-            (Err(error), Ok(_)) => return Err(error.into()),
+        let look = tokio::time::timeout(LAST_LOOK, self.beside((activity, input)));
+        let now = tokio::select! {
+            now = look => now,
+            () = self.cancelled.cancelled() => return ended,
         };
-        match before
-            .iter()
-            .find(|(name, found)| now.get(*name) != Some(found))
-        {
+        let Ok(Ok(now)) = now else { return ended };
+        let replaced = before.iter().find(|(key, found)| {
+            let now = now.get(*key).and_then(Option::as_ref);
+            found.is_some() && now.is_some() && found.as_ref() != now
+        });
+        match replaced {
             None => ended,
-            Some((name, _)) => Err(ActivityError::transient(
+            Some((key, _)) => Err(ActivityError::transient(
                 "object_changed",
-                format!("{name} was replaced while the step was at work"),
+                format!("{key} was replaced while the step was at work"),
             )),
         }
     }

@@ -9,9 +9,8 @@ use super::compute::Planner;
 use super::{Action, PlannedStep, Reason};
 use crate::activity::{ErrorClass, compat, differs_in_objects};
 use crate::id::StepId;
-use crate::objects::MEDIA_SCHEME;
 use crate::retry::policy::OBJECT_MISSING;
-use crate::retry::reuse::{self, Beside, Difference, difference};
+use crate::retry::reuse::{self, Beside, Difference, SourceIdentity, difference};
 use crate::retry::world::Source;
 use crate::run::{Failure, StepRecord};
 
@@ -31,6 +30,8 @@ pub(super) enum Fit {
 pub(super) struct Lacking<'p> {
     /// Names of objects that are gone, each with the first step that reads it.
     pub(super) gone: BTreeMap<String, &'p StepId>,
+    /// The first of them that each step reads.
+    pub(super) of_step: BTreeMap<&'p StepId, String>,
     /// Steps that missed an object of which is known what has become of it: it is there, it is in `gone`, or
     /// they read another one now.
     pub(super) known: BTreeSet<&'p StepId>,
@@ -41,24 +42,30 @@ pub(super) struct Lacking<'p> {
 impl Planner<'_> {
     /// The first object that a step was made of and that is another one now.
     pub(super) fn replaced(&self, record: &StepRecord) -> Option<Difference> {
-        let beside = &self.given.world.beside;
-        if beside.is_empty() {
-            return None;
-        }
-        let (input, made) = (record.step.input.as_ref()?, record.made.as_ref()?);
-        made.sources.iter().find_map(|(pointer, before)| {
-            let name = input.pointer(pointer)?.as_str()?;
-            let now = beside.get(name)?.as_ref().filter(|_| !self.is_own(name))?;
-            let (before, now) = (json!(before), json!(now));
+        self.made_of(record).find_map(|(pointer, before, now)| {
+            let (before, now) = (json!(before), json!(now?));
             difference(&format!("/input{pointer}"), Some(&before), Some(&now))
         })
     }
 
-    /// Whether a step of this run made an object: what has become of it is looked at by its digest, and shows in
-    /// that step.
-    fn is_own(&self, name: &str) -> bool {
-        let key = name.strip_prefix(MEDIA_SCHEME);
-        key.is_some_and(|key| self.given.world.verdicts.contains_key(key))
+    /// Whether an object is gone that a step was made of.
+    pub(super) fn lacks(&self, record: &StepRecord) -> bool {
+        self.made_of(record).any(|(_, _, now)| now.is_none())
+    }
+
+    /// The objects beside the source that a step was made of, as far as they were looked at: where its input names
+    /// them, what they were like, and what is there now.
+    fn made_of<'r>(
+        &self,
+        record: &'r StepRecord,
+    ) -> impl Iterator<Item = (&'r str, &'r SourceIdentity, Option<&SourceIdentity>)> {
+        let beside = &self.given.world.beside;
+        let made = record.made.as_ref().filter(|_| !beside.is_empty());
+        let sources = made.into_iter().flat_map(|made| &made.sources);
+        sources.filter_map(|(pointer, before)| {
+            let name = record.step.input.as_ref()?.pointer(pointer)?.as_str()?;
+            Some((pointer.as_str(), before, beside.get(name)?.as_ref()))
+        })
     }
 
     /// What the checkpoint of a step is worth.
@@ -91,16 +98,6 @@ impl Planner<'_> {
         let schema = installed.and_then(|installed| installed.names_sources.as_ref());
         let names = schema.map(|schema| reuse::beside(schema, input, self.own_source()));
         names.unwrap_or_default()
-    }
-
-    /// Whether a step reads an object that is gone.
-    pub(super) fn lacks(&self, record: &StepRecord) -> bool {
-        let world = &self.given.world.beside;
-        let Some(input) = record.step.input.as_ref().filter(|_| !world.is_empty()) else {
-            return false;
-        };
-        let names = self.beside(&record.step.activity, input);
-        names.iter().any(|name| world.get(*name) == Some(&None))
     }
 
     /// What the steps of a plan lack.
@@ -154,8 +151,10 @@ impl Planner<'_> {
             return;
         }
         for name in names {
-            if world.beside.get(name) == Some(&None) && !self.is_own(name) {
+            if world.beside.get(name) == Some(&None) {
                 lacking.gone.entry(name.to_owned()).or_insert(&step.id);
+                let first = lacking.of_step.entry(&step.id);
+                first.or_insert_with(|| name.to_owned());
             }
         }
     }
@@ -186,8 +185,8 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a step failed because it missed an object of that name.
+/// Whether a step failed because it missed an object of that name: one word of what it said.
 fn is_about(error: &Failure, name: &str) -> bool {
-    let key = name.strip_prefix(MEDIA_SCHEME).unwrap_or(name);
-    error.code == OBJECT_MISSING && error.message.contains(key)
+    let mut words = error.message.split_whitespace();
+    error.code == OBJECT_MISSING && words.any(|word| word.trim_end_matches([',', ':', ';']) == name)
 }

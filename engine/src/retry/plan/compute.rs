@@ -604,7 +604,11 @@ impl<'a> Planner<'a> {
         };
         let runs = matches!(decision.action, Action::Resume | Action::Rerun);
         // What players have is mended with what it was made of, or not at all.
-        if runs && self.led.contains(&*step.id.node) && self.lacks(record) {
+        let mends = matches!(
+            decision.reason,
+            Reason::ArtifactMissing | Reason::ArtifactCorrupt | Reason::InputChanged
+        );
+        if runs && mends && self.led.contains(&*step.id.node) && self.lacks(record) {
             return Decision::of(Action::Blocked, Reason::InputChanged);
         }
         let reads = || self.names_source(record) || self.reads_source(definition);

@@ -139,10 +139,8 @@ pub(super) fn obstacles(steps: &[PlannedStep], lacking: &Lacking<'_>) -> Vec<Str
 }
 
 fn obstacle(step: &PlannedStep, lacking: &Lacking<'_>) -> String {
-    let mut gone = lacking.gone.iter();
-    if let (Reason::InputChanged, Some((name, _))) =
-        (step.reason, gone.find(|(_, reader)| **reader == &step.id))
-    {
+    let lacks = lacking.of_step.get(&step.id);
+    if let (Reason::InputChanged, Some(name)) = (step.reason, lacks) {
         return format!(
             "{} needs {name}, which is gone: put it back as it was",
             step.id
