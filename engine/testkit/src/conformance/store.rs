@@ -599,7 +599,7 @@ macro_rules! store_conformance {
                 the_age_of_a_step_is_counted_from_its_first_claim
                 of_each_kind_the_lowest_ranks_wait_first
                 a_step_waits_until_it_is_claimed_and_again_when_it_is_given_back
-                a_step_that_lost_its_worker_three_times_waits_for_one_of_its_own
+                a_step_that_lost_too_many_workers_in_a_row_waits_for_one_of_its_own
                 queue_and_priority_of_a_run_are_kept
             }
             fences {

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 use telecine_engine::definition::{ActivityRef, StepDef, Template};
 use telecine_engine::id::SessionId;
+use telecine_engine::limits;
 use telecine_engine::machine::Command;
 use telecine_engine::queue::Queue;
 use telecine_engine::run::{Run, RunStatus, StepStatus};
@@ -334,10 +335,10 @@ pub async fn a_step_waits_until_it_is_claimed_and_again_when_it_is_given_back(on
 }
 
 /// Its neighbours wait as before.
-pub async fn a_step_that_lost_its_worker_three_times_waits_for_one_of_its_own(on: Bench) {
+pub async fn a_step_that_lost_too_many_workers_in_a_row_waits_for_one_of_its_own(on: Bench) {
     let job = on.submit(fan_out(2)).await;
     let session = on.session().await;
-    for _ in 0..3 {
+    for _ in 0..limits::LOSSES_IN_A_ROW {
         let claim = on.claim(&session, 1).await.remove(0);
         let (step, fence) = (claim.fence.step, claim.fence.fence);
         on.fold(&job, Command::Lose { step, fence }).await.unwrap();
