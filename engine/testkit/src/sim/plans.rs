@@ -53,7 +53,7 @@ pub struct PlannedReport {
 }
 
 /// What a step has published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Publication {
     /// Nodes that it came from, and those that it was made without.
     led: BTreeSet<String>,
@@ -74,6 +74,9 @@ pub struct Planned {
     mends: bool,
     /// Steps that have published, and what led to them.
     published: BTreeMap<StepId, Publication>,
+    /// Those of them that the plan knew which is being executed. What it says of steps beside one that publishes
+    /// in the same round was seen before that.
+    known: BTreeMap<StepId, Publication>,
     /// Nodes that may run again: an object of theirs is gone or damaged, they are given what they have, or they
     /// publish the same once more.
     again: BTreeSet<String>,
@@ -122,6 +125,7 @@ impl Planned {
             source: Source::Same,
             tools: 1,
             published: BTreeMap::new(),
+            known: BTreeMap::new(),
             again: BTreeSet::new(),
             plan: None,
             ran: BTreeSet::new(),
@@ -204,8 +208,8 @@ impl Planned {
     fn claim(&mut self, id: &StepId) {
         if let Some(plan) = &self.plan {
             check::claim(plan, id, &self.model);
-            let publishes = self.published.keys().any(|by| by.node == id.node);
-            for publication in self.published.iter().filter(|_| !publishes) {
+            let publishes = self.known.keys().any(|by| by.node == id.node);
+            for publication in self.known.iter().filter(|_| !publishes) {
                 let now = (self.model.definition().as_ref(), &self.again);
                 check::claim_leaves_what_is_published(publication, id, now);
             }
@@ -497,6 +501,7 @@ impl Planned {
             self.source = Source::Same;
         }
         check::reopened(&shown, (&before, &self.model));
+        self.known = self.published.clone();
         self.report.executed += 1;
         self.report.moved += u32::from(shown.changes.is_some());
         self.plan = Some(shown);
