@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::source_key;
 use crate::activity::hex;
-use crate::objects::{Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStores};
+use crate::objects::{Artifact, ObjectError, ObjectStore, ObjectStores};
 use crate::retry::reuse::{self, Beside, SourceIdentity};
 use crate::retry::world::{
     Identity, Installed, Source, Verdict, Verdicts, Verification, fingerprint,
@@ -108,24 +107,20 @@ pub(super) async fn beside(
         named.map(str::to_owned).collect()
     };
     let names: BTreeSet<String> = snapshot.steps.iter().flat_map(named).collect();
+    let why = |error: &ObjectError| {
+        tracing::warn!(%error, run.id = %run.id, "what steps read could not be looked at for a plan");
+    };
+    let opened = objects.open_source(&run.stores.source).inspect_err(why);
+    let Ok(store) = opened else {
+        return Beside::new();
+    };
     let looks = names.into_iter().map(async |name| {
-        let found = head(objects.open_source(&run.stores.source), &name).await;
-        let why = |error: &ObjectError| {
-            tracing::warn!(%error, run.id = %run.id, "{name} could not be looked at for a plan");
-        };
-        let found = found.inspect_err(why).ok()?;
+        let found = store.head(&name).await.inspect_err(why).ok()?;
         Some((name, found.as_ref().map(SourceIdentity::from)))
     });
     let looks: Vec<_> = looks.collect();
     let found = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
     found.filter_map(std::future::ready).collect().await
-}
-
-async fn head(
-    store: Result<Arc<dyn ObjectStore>, ObjectError>,
-    key: &str,
-) -> Result<Option<ObjectMeta>, ObjectError> {
-    store?.head(key).await
 }
 
 /// What has become of an artifact, and its key.
