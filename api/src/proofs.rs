@@ -19,8 +19,8 @@ const AT_ONCE: usize = 2;
 const WANTED: usize = 64;
 /// How long a plan that was made is there for whoever was told to ask again.
 const KEPT: Duration = Duration::from_secs(600);
-/// How long a caller waits for one before it is told to ask again. A request may take 30 s.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a caller waits for one at most before it is told to ask again. A request may take 30 s.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 type Made = Arc<Result<RetryPlan, PlanError>>;
 
@@ -83,13 +83,17 @@ impl Default for Proofs {
 }
 
 impl Proofs {
-    /// Makes a plan, or joins those who wait for the same one.
-    pub(crate) async fn make(&self, coordinator: &Coordinator, wanted: Wanted) -> Proof {
+    /// Makes a plan, or joins those who wait for the same one; waits no longer than `patience` for it.
+    pub(crate) async fn make(
+        &self,
+        coordinator: &Coordinator,
+        (wanted, patience): (Wanted, Duration),
+    ) -> Proof {
         let key = wanted.key();
         let Some(mut going_on) = self.join(coordinator, wanted) else {
             return Proof::Busy;
         };
-        let made = tokio::time::timeout(PATIENCE, going_on.wait_for(Option::is_some)).await;
+        let made = tokio::time::timeout(patience, going_on.wait_for(Option::is_some)).await;
         let made = match made {
             Ok(Ok(made)) => made.clone(),
             Ok(Err(_)) | Err(_) => None,

@@ -13,6 +13,8 @@ use telecine_testkit::servers::S3Place;
 use tokio::runtime::Runtime;
 
 use crate::ffmpeg;
+use crate::http::client::Request;
+use crate::http::process::Server;
 use crate::product::{self, Workplace};
 
 /// Key of the source.
@@ -82,6 +84,12 @@ impl Remote {
     /// A job on the source, with both roles set by variables.
     fn run(&self, workflow: &str) -> Command {
         let mut command = self.place.telecine(&["run", workflow, KEY, "-o", "json"]);
+        self.reach(&mut command);
+        command
+    }
+
+    /// Sets both roles by variables.
+    fn reach(&self, command: &mut Command) {
         for (role, place) in [("SOURCE", &self.source), ("MEDIA", &self.media)] {
             let set = [
                 ("URL", place.url()),
@@ -91,7 +99,6 @@ impl Remote {
             ];
             command.envs(set.map(|(name, value)| (format!("TELECINE_{role}_{name}"), value)));
         }
-        command
     }
 }
 
@@ -191,6 +198,89 @@ fn a_busy_and_slow_store_delays_a_job_and_no_more() {
     let document = product::succeed(command);
     assert_eq!(document["status"], "succeeded");
     assert!(remote.keys().iter().any(|key| key.ends_with("/cover.jpg")));
+}
+
+/// A cover, and a step that fails after it.
+const STOPS_SHORT: &str = "
+workflow: test:cover
+version: 1
+input:
+  type: object
+  required: [source]
+  properties: {source: {type: string}}
+steps:
+  probe:
+    activity: media.probe@1
+    with: {source: '${{ input.source }}'}
+  cover:
+    activity: video.cover@1
+    with:
+      source: '${{ input.source }}'
+      video: '${{ steps.probe.output.video }}'
+      exact_seeks: true
+      at_s: 1
+      prefix: test/g1
+  fails:
+    activity: media.probe@1
+    needs: [cover]
+    with: {source: nothing.mov}
+output: {}
+";
+
+#[test]
+fn a_proof_that_takes_longer_than_its_caller_waits_goes_on() {
+    let remote = Remote::new();
+    let definition = remote.place.path().join("cover.yaml");
+    std::fs::write(&definition, STOPS_SHORT).expect("a definition");
+    let failed = product::output(remote.run(definition.to_str().expect("UTF-8")));
+    assert_eq!(failed.status.code(), Some(1), "{failed:#?}");
+    let job: Value = serde_json::from_slice(&failed.stdout).expect("JSON");
+    assert_eq!(job["error"]["step"], "fails", "{job:#}");
+
+    let proxy = FaultProxy::start(&remote.media.endpoint());
+    let mut serve = Server::command(&remote.place, "server");
+    remote.reach(&mut serve);
+    serve.env("TELECINE_MEDIA_S3_ENDPOINT", proxy.url());
+    let server = Server::start(serve);
+    let plans = format!(
+        "/api/jobs/{}/retry-plans?verify=full",
+        job["id"].as_str().expect("an id")
+    );
+    let prove = |prefer: &str| {
+        let request = Request::new("POST", &plans).header("prefer", prefer);
+        request.send(server.address)
+    };
+    let reads = || {
+        let requests = proxy.requests();
+        let of_cover = |line: &&String| line.starts_with("GET") && line.contains("cover");
+        requests.iter().filter(of_cover).count()
+    };
+    // Some seconds for what is read.
+    proxy.next(1000, "GET", Fault::Slow(4_000));
+    let reading = prove("respond-async, wait=0");
+    assert_eq!(reading.status, 202, "{reading:?}");
+    assert_eq!(reading.headers["retry-after"], "1");
+    let (document, job) = (reading.json(), &job["id"]);
+    assert_eq!(
+        (&document["job"], &document["state"]),
+        (job, &Value::from("reading"))
+    );
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let proved = loop {
+        assert!(Instant::now() < deadline, "it comes to its end");
+        let answer = prove("wait=1000");
+        if answer.status != 202 {
+            break answer;
+        }
+    };
+    assert_eq!(proved.status, 201, "{proved:?}");
+    let plan = proved.json();
+    assert_eq!(plan["verified"]["how"], "full", "{plan:#}");
+    assert_eq!(reads(), 1, "{:?}", proxy.requests());
+    // Who asks once more wants it looked at once more.
+    proxy.clear();
+    assert_eq!(prove("wait=20").status, 201);
+    assert_eq!(reads(), 2, "{:?}", proxy.requests());
 }
 
 #[test]

@@ -102,6 +102,11 @@ fn is_out(view: &View, step: &PlannedStep) -> bool {
     status == Some(StepStatus::Skipped)
 }
 
+/// Whether one item of a list runs with another input.
+fn is_made_otherwise(step: &PlannedStep) -> bool {
+    step.id.item.is_some() && step.runs() && step.reason == Reason::ParamsChanged
+}
+
 /// Lists some of whose items are to be given what their definition says again.
 fn renewed_lists(plan: &RetryPlan) -> impl Iterator<Item = &str> {
     let unset = plan
@@ -115,7 +120,7 @@ fn renewed_lists(plan: &RetryPlan) -> impl Iterator<Item = &str> {
     let mut lists: Vec<&str> = plan
         .steps
         .iter()
-        .filter(|step| step.id.item.is_some() && unset.contains(step.id.node.as_str()))
+        .filter(|step| is_made_otherwise(step) && unset.contains(step.id.node.as_str()))
         .map(|step| step.id.node.as_str())
         .collect();
     lists.dedup();
@@ -253,7 +258,7 @@ fn reset(
         step.checkpoint_failures = 0;
     }
     let again = renewed.get(&id.node).zip(id.item);
-    let again = again.filter(|_| planned.reason == Reason::ParamsChanged);
+    let again = again.filter(|_| is_made_otherwise(planned));
     let set = match again.map(|(inputs, item)| inputs.get(item as usize)) {
         Some(Some(input)) => {
             step.input = Some(input.clone());

@@ -20,7 +20,7 @@ use crate::auth::{Reader, Writer};
 use crate::cursor::Cursor;
 use crate::document::{JobHeader, PlannedStepPage, RetryPlanDocument};
 use crate::error::{Code, Problem, ProblemDocument};
-use crate::proofs::{Proof, Wanted};
+use crate::proofs::{self, Proof, Wanted};
 use crate::routes::Site;
 use crate::routes::jobs::{answer, header as job_header, page_size};
 use crate::routes::request::{MaybeJson, NamedJob, NamedPlan, Parameters, invalid_parameter};
@@ -51,11 +51,15 @@ pub(crate) struct PlanParameters {
     path = "/api/jobs/{id}/retry-plans",
     tag = "retry plans",
     security(("api_key" = ["jobs:write"])),
-    params(("id" = String, Path, description = "The job."), PlanParameters),
+    params(
+        ("id" = String, Path, description = "The job."),
+        PlanParameters,
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS` (RFC 7240): how long to wait for `verify=full` before the answer is 202; 20 unless given, and at most."),
+    ),
     request_body(content = Option<EditRequest>, content_type = "application/json"),
     responses(
         (status = 201, description = "The plan; `ETag` is its digest, `Location` its address.", body = RetryPlanDocument),
-        (status = 202, description = "Reading every byte takes longer than a request may: the same request again waits for it.", body = ReadingDocument),
+        (status = 202, description = "Reading every byte takes longer than the caller waits: the same request again waits for it.", body = ReadingDocument),
         (status = "4XX", description = "There is no such job, it has not stopped, or an edit cannot work: `errors` names each.", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
@@ -64,25 +68,25 @@ pub(crate) async fn create(
     Writer(caller): Writer,
     NamedJob(job): NamedJob,
     Parameters(parameters): Parameters<PlanParameters>,
+    headers: HeaderMap,
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Problem> {
     let (coordinator, how) = (&site.app.coordinator, parameters.verify);
     let edits = body.map(|edits| edits::read(edits, "")).transpose()?;
     let by = caller.name();
     let plan = match (how, &edits) {
-        (Verification::Full, _) => match read_fully(
-            &site,
-            Wanted {
-                job: job.clone(),
+        (Verification::Full, _) => {
+            let of_job = job.clone();
+            let wanted = Wanted {
+                job: of_job,
                 edits,
                 by,
-            },
-        )
-        .await?
-        {
-            Some(plan) => plan,
-            None => return Ok(reading(job)),
-        },
+            };
+            match read_fully(&site, (wanted, patience(&headers))).await? {
+                Some(plan) => plan,
+                None => return Ok(reading(job)),
+            }
+        }
         (Verification::Heads, Some(edits)) => coordinator.plan(&job, (edits, &by), how).await?,
         (Verification::Heads, None) => coordinator.verify(&job, how).await?,
     };
@@ -94,9 +98,23 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// A plan that is made once every byte of the job's objects was read; `None` if that takes longer than a
-/// request may.
-async fn read_fully(site: &Site, wanted: Wanted) -> Result<Option<RetryPlan>, Problem> {
+/// How long a caller wants to wait, as far as it may: `Prefer: wait=5`. What nobody knows is left alone, as
+/// RFC 7240 has it.
+fn patience(headers: &HeaderMap) -> Duration {
+    let preferences = headers.get_all("prefer").iter();
+    let preferences = preferences.filter_map(|value| value.to_str().ok());
+    let mut preferences = preferences.flat_map(|value| value.split(','));
+    let wanted = preferences.find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        let seconds = value.trim().trim_matches('"').parse().ok()?;
+        (name.trim().eq_ignore_ascii_case("wait")).then(|| Duration::from_secs(seconds))
+    });
+    wanted.unwrap_or(proofs::PATIENCE).min(proofs::PATIENCE)
+}
+
+/// A plan that is made once every byte of the job's objects was read; `None` if that takes longer than the
+/// caller waits.
+async fn read_fully(site: &Site, wanted: (Wanted, Duration)) -> Result<Option<RetryPlan>, Problem> {
     match site.proofs.make(&site.app.coordinator, wanted).await {
         Proof::Made(made) => match made.as_ref() {
             Ok(plan) => Ok(Some(plan.clone())),

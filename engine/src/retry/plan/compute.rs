@@ -363,9 +363,10 @@ impl<'a> Planner<'a> {
             set: asked.set && (definition.for_each.is_some() || set),
             ..asked
         };
-        // Whoever wants it to run cannot want its condition to be true.
+        // Whoever wants it to run cannot want its condition to be true. It has an output all the same if somebody
+        // supplied it.
         let shut = || matches!(self.read(&node.name, definition), Ok(Reading::Skip));
-        if node.status == StepStatus::Skipped && asked.runs() && shut() {
+        if asked.runs() && shut() {
             return vec![group(
                 node,
                 Decision::of(Action::Skip, Reason::ConditionFalse),
@@ -422,22 +423,35 @@ impl<'a> Planner<'a> {
         now.or_else(|| recorded.map(str::to_owned))
     }
 
-    /// Edits of single items come to nothing where all of them are made anew.
+    /// Edits of single items come to nothing where all of them are made anew, and none of a list that somebody
+    /// supplied runs by itself.
     fn note_unmet(&mut self, name: &str, steps: &[PlannedStep]) {
-        let anew = |step: &PlannedStep| step.id.item.is_none() && step.runs();
-        if !steps.iter().any(anew) || self.wanted.of_items(name).next().is_none() {
+        if self.wanted.of_items(name).next().is_none() {
             return;
         }
+        let anew = |step: &PlannedStep| step.id.item.is_none() && step.runs();
+        let anew = steps.iter().any(anew);
+        let supplied = self.is_supplied_list(name);
+        let is_unmet = |edit: &Edit| match edit {
+            Edit::Force { .. } => supplied && !anew,
+            Edit::Set { .. } | Edit::Unset { .. } => supplied || anew,
+            _ => anew,
+        };
         let edits = self.given.edits.iter().map(|recorded| &recorded.edit);
         let of_item = |edit: &&Edit| {
             let item = edit.step().filter(|step| step.item.is_some());
-            item.is_some_and(|step| step.node == name) && !matches!(edit, Edit::Force { .. })
+            item.is_some_and(|step| step.node == name) && is_unmet(edit)
         };
         let unmet = edits.filter(of_item).filter_map(|edit| {
             let step = edit.step()?;
-            let why = format!(
-                "the list of {name} is read again, so that nobody knows what {step} will be: name {name} instead"
-            );
+            let why = match anew {
+                true => format!(
+                    "the list of {name} is read again, so that nobody knows what {step} will be: name {name} instead"
+                ),
+                false => format!(
+                    "somebody supplied the list of {name}, so that nobody knows what {step} would be made of: name {name} instead"
+                ),
+            };
             let (edit, code) = (edit.clone(), EDIT_IMPOSSIBLE);
             Some(Unmet { edit, code, why })
         });
@@ -520,6 +534,9 @@ impl<'a> Planner<'a> {
     /// can be told apart, and have what is asked of each.
     fn of_all_anew(&self, name: &str) -> Option<Asked> {
         let asked = self.wanted.of_node(name);
+        if self.is_supplied_list(name) {
+            return asked.runs().then_some(asked);
+        }
         let items = || self.wanted.of_items(name).map(|(_, item)| item);
         // What they were given without what was set, they can be given again only by their definition.
         let unset = asked.unset || items().any(|item| item.unset);
@@ -528,6 +545,12 @@ impl<'a> Planner<'a> {
         }
         let each = asked.set || asked.unset || items().any(|item| item != Asked::default());
         (asked.force && !each).then_some(asked)
+    }
+
+    /// Whether somebody supplied the outputs of a list: none of its items was ever given an input.
+    fn is_supplied_list(&self, name: &str) -> bool {
+        let first = self.records_of(name).first();
+        first.is_some_and(|first| first.step.id.item.is_some() && first.step.input.is_none())
     }
 
     /// A fan-out without steps, or one that is to have new ones.
@@ -550,7 +573,10 @@ impl<'a> Planner<'a> {
 
     fn plan_step(&self, record: &StepRecord, definition: &StepDef) -> PlannedStep {
         let step = &record.step;
-        let asked = self.wanted.of_step(&step.id);
+        let asked = match self.is_supplied_list(&step.id.node) {
+            true => self.wanted.of_step(&step.id).as_it_is(),
+            false => self.wanted.of_step(&step.id),
+        };
         let decision = self.decide(record, definition, asked);
         let action = decision.action;
         let planned = PlannedStep {

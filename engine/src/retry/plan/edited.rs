@@ -35,6 +35,16 @@ impl Asked {
         self.force || self.set || self.unset
     }
 
+    /// The same of a step that cannot run.
+    pub(super) fn as_it_is(self) -> Self {
+        Self {
+            force: false,
+            set: false,
+            unset: false,
+            ..self
+        }
+    }
+
     /// What is asked of an item counts for more than what is asked of all of them.
     fn over(self, of_node: Self) -> Self {
         Self {

@@ -7,7 +7,7 @@ use telecine_engine::activity::{Activity, ActivityError, Context};
 use telecine_engine::id::RunId;
 use telecine_engine::retry::edits::{Budget, Edits, Skip};
 use telecine_engine::retry::plan::{Action, PlannedStep, Reason, RetryPlan};
-use telecine_engine::run::{RunStatus, Snapshot};
+use telecine_engine::run::{RunStatus, Snapshot, StepStatus};
 
 use super::{FAILS, does, plan, refused};
 use crate::stage::{Home, Stage, on_every_store};
@@ -18,6 +18,8 @@ on_every_store! {
     what_was_left_out_stays_out_until_somebody_wants_it_back
     what_was_set_can_be_withdrawn
     what_was_set_of_an_item_is_not_set_of_another
+    items_of_a_supplied_list_run_together_or_not_at_all
+    what_was_supplied_stays_out_when_its_condition_is_false
     edits_that_come_to_nothing_are_told
     a_place_is_found_by_the_job_and_by_nobody_else
 }
@@ -292,6 +294,66 @@ async fn what_was_set_of_an_item_is_not_set_of_another(home: Home) {
     let (shown, ended) = round(&stage, &run, &same).await;
     assert_eq!(step(&shown, "l[1]").reason, Reason::Forced);
     assert_eq!(output(&ended, "l[0]"), Some(json!(9)));
+}
+
+/// Nobody knows what the items of a list would be made of that somebody supplied.
+async fn items_of_a_supplied_list_run_together_or_not_at_all(home: Home) {
+    let (stage, run) = stopped(home, &list_and_step_that_fails(9), "{}").await;
+    round(&stage, &run, &set("l", "/value", json!(5))).await;
+    let supply = Edits {
+        supply: [("l".to_owned(), json!([7, 8, 9]))].into(),
+        ..Edits::default()
+    };
+    let (_, ended) = round(&stage, &run, &supply).await;
+    assert_eq!(output(&ended, "l[2]"), Some(json!(9)));
+
+    let mut of_items = force("l[0]");
+    of_items.set.extend(set("l[1]", "/value", json!(1)).set);
+    let places = [
+        ("/force/0", "edit_impossible"),
+        ("/set/l[1]/~1value", "edit_impossible"),
+    ];
+    assert_eq!(refused(&stage, &run, &of_items).await, told(&places));
+    let (shown, ended) = round(&stage, &run, &skip("l[1]")).await;
+    assert_eq!(step(&shown, "l[0]").action, Action::Reuse);
+    assert_eq!(output(&ended, "l[1]"), None);
+
+    let (shown, ended) = round(&stage, &run, &unset("l", "/value")).await;
+    let l = step(&shown, "l");
+    assert_eq!((l.action, l.reason), (Action::Rerun, Reason::ParamsChanged));
+    let items = ["l[0]", "l[1]"].map(|id| output(&ended, id));
+    assert_eq!(items, [Some(json!(1)), Some(json!(2))]);
+    let records = ended.steps.iter().map(|record| &record.step.id);
+    assert_eq!(records.filter(|id| id.node == "l").count(), 2);
+}
+
+async fn what_was_supplied_stays_out_when_its_condition_is_false(home: Home) {
+    let steps = format!(
+        "  a: {{activity: test.act@1, with: {{what: succeed, value: 1}}}}\n\
+         \x20 l: {{activity: test.act@1, needs: [a], when: steps.a.output == 2, for_each: \"[1, 2]\", with: {{what: succeed, value: 1}}}}\n\
+         \x20 s: {{activity: test.act@1, needs: [a], when: steps.a.output == 2, with: {{what: succeed, value: 1}}}}\n\
+         \x20 d: {{{FAILS}, with: {{what: fail, times: 9}}}}"
+    );
+    let (stage, run) = stopped(home, &steps, "{}").await;
+    let supply = Edits {
+        supply: [("l".to_owned(), json!([7])), ("s".to_owned(), json!(8))].into(),
+        ..Edits::default()
+    };
+    let (_, ended) = round(&stage, &run, &supply).await;
+    let outputs = ["l[0]", "s"].map(|id| output(&ended, id));
+    assert_eq!(outputs, [Some(json!(7)), Some(json!(8))]);
+
+    let mut edits = set("l", "/value", json!(3));
+    edits.force.push("s".to_owned());
+    let (shown, ended) = round(&stage, &run, &edits).await;
+    for name in ["l", "s"] {
+        let step = step(&shown, name);
+        let does = (step.action, step.reason);
+        assert_eq!(does, (Action::Skip, Reason::ConditionFalse), "{name}");
+    }
+    let nodes = ended.nodes.iter();
+    let out = nodes.filter(|node| node.status == StepStatus::Skipped);
+    assert_eq!(out.count(), 2, "{:?}", ended.nodes);
 }
 
 async fn edits_that_come_to_nothing_are_told(home: Home) {
