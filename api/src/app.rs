@@ -322,8 +322,11 @@ impl App {
     }
 
     /// Starts the background loops of a process without a worker.
-    pub(crate) fn start_proving(&self) -> Services {
-        Services::proving(&self.coordinator)
+    pub(crate) fn start_services_without_worker(&self) -> Services {
+        let parts = self.service_parts(&SessionId::generate(), Contact::default());
+        let mut services = Services::without_worker(&parts);
+        services.prove_plans(&self.coordinator);
+        services
     }
 
     /// Starts the background loops of a process with that worker.

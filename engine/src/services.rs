@@ -1,6 +1,7 @@
 //! Background loops, each one file, each started and stopped alike: a task that runs until its
 //! handle is dropped.
 
+mod contact;
 mod prover;
 mod sweeper;
 mod timers;
@@ -29,9 +30,9 @@ pub struct ServiceParts {
     pub committer: Committer,
     /// The doorbell.
     pub dispatcher: Arc<dyn Dispatcher>,
-    /// The session of this process.
+    /// The session of the worker of this process; of a process without a worker, one that nobody has.
     pub session: SessionId,
-    /// Since when this process has been able to reach the database: that of its worker.
+    /// Since when this process has been able to reach the database.
     pub contact: Contact,
 }
 
@@ -63,24 +64,28 @@ pub struct Services {
 }
 
 impl Services {
-    /// Starts them all.
+    /// Starts those of a process with a worker, which makes contact with its beats.
     #[must_use]
     pub fn start(parts: &ServiceParts) -> Self {
+        let mut services = Self::of_every_process(parts);
+        services.tasks.spawn(unfit::run(parts.clone()));
+        services
+    }
+
+    /// Starts those of a process without a worker: it ends the sessions of workers that are gone, and attempts past
+    /// their deadline, also when no other process is left to do so.
+    #[must_use]
+    pub fn without_worker(parts: &ServiceParts) -> Self {
+        let mut services = Self::of_every_process(parts);
+        services.tasks.spawn(contact::run(parts.clone()));
+        services
+    }
+
+    fn of_every_process(parts: &ServiceParts) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(sweeper::run(parts.clone()));
         tasks.spawn(timers::run(parts.clone()));
-        tasks.spawn(unfit::run(parts.clone()));
         Self { tasks }
-    }
-
-    /// Only looks at the objects of plans, as this process stops runs short: it has no worker.
-    #[must_use]
-    pub fn proving(coordinator: &Coordinator) -> Self {
-        let mut services = Self {
-            tasks: JoinSet::new(),
-        };
-        services.prove_plans(coordinator);
-        services
     }
 
     /// Looks at the objects of plans besides, as runs stop short.

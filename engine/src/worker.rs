@@ -44,6 +44,7 @@ pub use held::Held;
 pub use neighbours::Neighbours;
 pub use outage::report;
 pub use scratch::ATTEMPTS;
+pub(crate) use session::BEAT;
 pub use session::{LEASE, MISSED, Session};
 use slots::Slots;
 

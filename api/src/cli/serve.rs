@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
 use clap::Args;
 use telecine_engine::coordinator::SubmitError;
 use telecine_engine::run::StoreUrls;
@@ -265,8 +266,8 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         let begun = Shift::begin(workplace(&app, session, &stop)).await;
         shift = Some(begun.map_err(|error| CliError::failed(error.to_string()))?);
     }
-    // Jobs are cancelled here too.
-    let _services = (!plan.mode.works()).then(|| app.start_proving());
+    let without_worker = || app.start_services_without_worker();
+    let _services = (!plan.mode.works()).then(without_worker);
     let parts = SiteParts {
         app,
         registry: session.program.registry.clone(),
@@ -276,14 +277,18 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         measured,
     };
     let site = Arc::new(Site::new(parts, stop.clone()));
-    let serving = listener.map(|listener| begin_serving(listener, plan.mode, &site, session));
+    let closing = CancellationToken::new();
+    let serving = listener.map(|listener| {
+        let router = router_of(plan.mode, &site);
+        begin_serving((listener, &closing), router, session)
+    });
     interrupts.next().await;
     session.console.note(
         "stopping: requests and running steps are brought to an end; a second signal does not wait",
     );
     stop.cancel();
     tokio::select! {
-        () = ended(shift, serving) => {}
+        () = ended(shift, (serving, closing)) => {}
         exit = interrupts.next() => return Ok(exit),
     }
     Ok(Exit::Success)
@@ -319,18 +324,19 @@ fn workplace(app: &App, session: &Session, stop: &CancellationToken) -> Workplac
     }
 }
 
-async fn ended(shift: Option<Shift>, serving: Option<JoinHandle<()>>) {
-    let worked = async {
-        if let Some(shift) = shift {
-            shift.ended().await;
-        }
-    };
-    let served = async {
-        if let Some(serving) = serving {
-            let _ = serving.await;
-        }
-    };
-    tokio::join!(worked, served);
+/// Waits until running steps have come to their end, and then until requests have. Whoever asks how the process is
+/// meanwhile gets an answer.
+async fn ended(
+    shift: Option<Shift>,
+    (serving, closing): (Option<JoinHandle<()>>, CancellationToken),
+) {
+    if let Some(shift) = shift {
+        shift.ended().await;
+    }
+    closing.cancel();
+    if let Some(serving) = serving {
+        let _ = serving.await;
+    }
 }
 
 /// Takes the address of the process before anything is done.
@@ -345,26 +351,23 @@ async fn listener(plan: &Plan, session: &Session) -> Result<Option<TcpListener>,
     listening.map(Some).map_err(CliError::usage)
 }
 
-fn begin_serving(
-    listener: TcpListener,
-    mode: Mode,
-    site: &Arc<Site>,
-    session: &Session,
-) -> JoinHandle<()> {
-    let router = match mode.serves() {
+fn router_of(mode: Mode, site: &Arc<Site>) -> Router {
+    match mode.serves() {
         true => router::server(site).0,
         false => router::worker(site),
-    };
+    }
+}
+
+fn begin_serving(
+    (listener, closing): (TcpListener, &CancellationToken),
+    router: Router,
+    session: &Session,
+) -> JoinHandle<()> {
     if let Ok(address) = listener.local_addr() {
         session
             .console
             .note(&format!("listening on http://{address}"));
     }
     let grace = session.config.server.shutdown_timeout;
-    tokio::spawn(server::serve(
-        listener,
-        router,
-        site.stopping.clone(),
-        grace,
-    ))
+    tokio::spawn(server::serve(listener, router, closing.clone(), grace))
 }

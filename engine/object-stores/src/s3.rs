@@ -56,8 +56,8 @@ struct Inner {
     found: OnceCell<()>,
     /// Whether the service heeds `If-None-Match`.
     conditional: OnceCell<bool>,
-    /// Set once this process has looked for what others left.
-    swept: OnceCell<()>,
+    /// When this process has looked for uploads that others left.
+    looked: unfinished::Looked,
 }
 
 impl S3Store {
@@ -73,7 +73,7 @@ impl S3Store {
                 client: OnceCell::new(),
                 found: OnceCell::new(),
                 conditional: OnceCell::new(),
-                swept: OnceCell::new(),
+                looked: unfinished::Looked::default(),
             }),
         })
     }

@@ -19,7 +19,7 @@ use crate::retry::edits::{self, Edit, RecordedEdit};
 use crate::retry::plan::{self, Given, PlanState, RetryPlan};
 use crate::retry::world::Verification;
 use crate::run::{RunStatus, Snapshot};
-use crate::store::{Created, NewRun, RequestKey, StepSet, StoreError, Transaction};
+use crate::store::{Created, Fence, NewRun, RequestKey, StepSet, StoreError, Transaction};
 
 /// How long it is enough to have looked at the objects of a plan: that they were looked at again is not
 /// written any sooner.
@@ -247,7 +247,7 @@ impl Batch {
             let run = rows.run.id.clone();
             let definition = match self.definitions.get(&rows.run.definition).await {
                 Err(error @ StoreError::Corrupt(_)) if !wanted(&run) => {
-                    tracing::error!(%error, run.id = %run, "the steps of a run cannot be claimed");
+                    tracing::error!(%error, run.id = %run, "a run cannot be read: its steps stay as they are");
                     continue;
                 }
                 definition => definition?,
@@ -428,11 +428,18 @@ impl Batch {
         self.tx.session_is_dead(session).await
     }
 
-    /// Takes from a session what it ran, and ends it; answers whether it was there.
+    /// Takes from a session what it ran, and ends it; answers whether it was there. It stays with what it runs
+    /// of runs that cannot be read: the others go on without them.
     pub(super) async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError> {
         let running = self.tx.running_of(session).await?;
         let runs = running.iter().map(|fence| fence.run.clone()).collect();
-        self.lock(runs, |_| true).await?;
+        self.lock(runs, |_| false).await?;
+        let all = running.len();
+        let running: Vec<Fence> = running
+            .into_iter()
+            .filter(|fence| self.runs.contains_key(&fence.run))
+            .collect();
+        let released = running.len();
         for fence in running {
             let (step, fence, run) = (fence.step, fence.fence, fence.run);
             self.queue(&run, (None, Command::Lose { step, fence }));
@@ -440,7 +447,10 @@ impl Batch {
         self.fold().await?;
         // Its steps must be released before the session goes.
         self.write_all().await?;
-        self.tx.end_session(session).await
+        match released == all {
+            true => self.tx.end_session(session).await,
+            false => Ok(false),
+        }
     }
 
     /// Computes the plan of a stopped run anew.

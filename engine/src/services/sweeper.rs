@@ -57,7 +57,7 @@ pub(super) async fn sweep(parts: &ServiceParts) -> Result<Duration, CommitError>
 
 /// Answers whether it could be done.
 async fn end(parts: &ServiceParts, session: &Session) -> bool {
-    tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps go on here");
+    tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps can be claimed again");
     let ended = parts.committer.end_dead_session(&session.id).await;
     match &ended {
         Ok(true) => counter!(metrics::SESSIONS_ENDED.name).increment(1),

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 /// How long a session lives after the last sign of life that its process gave.
 pub const LEASE: Duration = Duration::from_millis(7500);
 /// How often it is renewed: three beats per lease.
-const BEAT: Duration = Duration::from_millis(2500);
+pub(crate) const BEAT: Duration = Duration::from_millis(2500);
 /// How soon a beat that was not answered is sent again, on another connection: the way of the first may be
 /// gone without a word (an entry that a router dropped). An answer takes some 2 ms.
 const SECOND: Duration = Duration::from_millis(500);

@@ -116,8 +116,10 @@ pub(crate) async fn bring_up_to_date(options: &PgConnectOptions) -> Result<(), E
 
 /// Connects without a pool, which would only say that it took too long.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    // To change a large table takes as long as it takes.
-    let unlimited = options.clone().options([("statement_timeout", "0")]);
+    // To change a large table takes as long as it takes, also for those who wait for the lock meanwhile.
+    let unlimited = options
+        .clone()
+        .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(&unlimited)).await;
     match connecting {
         Ok(connected) => Ok(connected?),
@@ -190,6 +192,7 @@ fn refused(error: sqlx::migrate::MigrateError) -> Error {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use telecine_testkit::servers::PostgresSchema;
 
@@ -256,6 +259,21 @@ mod tests {
             where not g.tgisinternal
         )
         select statement from statements order by relname collate \"C\", name collate \"C\"";
+
+    #[tokio::test]
+    async fn a_second_process_waits_for_migrations_for_as_long_as_they_take() {
+        let place = PostgresSchema::create().await;
+        let impatient = options(place.url())
+            .unwrap()
+            .options([("lock_timeout", "50")]);
+        let mut migrating = connect(&impatient).await.unwrap();
+        migrating.lock().await.unwrap();
+        let second = tokio::spawn(async move { bring_up_to_date(&impatient).await });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!second.is_finished());
+        migrating.unlock().await.unwrap();
+        second.await.unwrap().unwrap();
+    }
 
     #[tokio::test]
     async fn the_dumped_schema_is_what_the_migrations_make() {

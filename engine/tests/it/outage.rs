@@ -19,6 +19,7 @@ const SWEEP: Duration = Duration::from_secs(4);
 
 on_every_store! {
     a_blocked_runtime_loses_its_steps_within_a_lease
+    a_process_without_a_worker_takes_steps_from_one_that_is_blocked
     a_runtime_that_is_busy_for_five_seconds_loses_nothing
     a_blocked_committer_loses_its_steps_within_a_lease
 }
@@ -70,6 +71,20 @@ async fn a_blocked_runtime_loses_its_steps_within_a_lease(home: Home) {
     go_on.send(()).unwrap();
     thread.join().unwrap();
     worker.stop().await;
+}
+
+async fn a_process_without_a_worker_takes_steps_from_one_that_is_blocked(home: Home) {
+    let (run, go_on, thread) = blocked_process(home.clone());
+    let began = Instant::now();
+    let server = Stage::on(home).await;
+    let _services = server.serve();
+    let free = |seen: &Snapshot| seen.steps[0].step.status == StepStatus::Ready;
+    let snapshot = server.until(&run, free).await;
+    let took = began.elapsed();
+    assert!(took < LEASE + SWEEP, "it took {took:?}");
+    assert_eq!(outcomes(&snapshot), [Some(AttemptOutcome::Lost)]);
+    go_on.send(()).unwrap();
+    thread.join().unwrap();
 }
 
 async fn a_runtime_that_is_busy_for_five_seconds_loses_nothing(home: Home) {

@@ -7,6 +7,7 @@ use crate::stage::{Home, Stage, on_every_store};
 
 on_every_store! {
     a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_held
+    a_run_that_cannot_be_read_keeps_no_others_of_a_dead_worker
 }
 
 const STEPS: &str = "  culprit: {activity: test.act@1, with: {what: hang, times: 9}}\n\
@@ -55,5 +56,40 @@ async fn a_step_that_loses_its_worker_again_and_again_is_tried_alone_and_then_he
     let neighbour = record(&held, "neighbour");
     let last = neighbour.attempts.last().unwrap();
     assert_eq!((last.n, last.outcome), (5, Some(AttemptOutcome::Succeeded)));
+    worker.stop().await;
+}
+
+/// As after a way back to a release that does not know what a newer one allows.
+async fn a_run_that_cannot_be_read_keeps_no_others_of_a_dead_worker(home: Home) {
+    let first = Stage::on(home.clone()).await;
+    let hangs =
+        |name: &str| format!("  {name}: {{activity: test.act@1, with: {{what: hang, times: 1}}}}");
+    let (odd, other) = (
+        first.submit(&hangs("odd")).await,
+        first.submit(&hangs("other")).await,
+    );
+    let worker = first.work().await;
+    let dead = worker.session().clone();
+    for (run, step) in [(&odd, "odd"), (&other, "other")] {
+        first.until(run, |seen| runs(seen, step, 1)).await;
+    }
+    let change = |from: &str, to: &str| {
+        format!("update definition set canonical = replace(canonical, '{from}', '{to}')")
+    };
+    home.execute(&change("\"odd\":", "\"odd?\":")).await;
+
+    // Nothing of what the other process keeps in memory helps this one.
+    let stage = Stage::on(home.clone()).await;
+    worker.kill(&stage).await;
+    let worker = stage.work().await;
+    let done = stage.stopped(&other).await;
+    assert_eq!(done.run.status, RunStatus::Succeeded);
+    home.execute(&change("\"odd?\":", "\"odd\":")).await;
+    assert!(stage.parts.committer.end_session(&dead).await.unwrap());
+    let done = stage.stopped(&odd).await;
+    assert_eq!(done.run.status, RunStatus::Succeeded);
+    let outcomes = record(&done, "odd").attempts.iter().map(|it| it.outcome);
+    let expected = [AttemptOutcome::Lost, AttemptOutcome::Succeeded].map(Some);
+    assert_eq!(outcomes.collect::<Vec<_>>(), expected);
     worker.stop().await;
 }

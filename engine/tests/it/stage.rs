@@ -24,7 +24,7 @@ use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, StoreUrls};
 use telecine_engine::services::{ServiceParts, Services};
 use telecine_engine::store::Store;
-use telecine_engine::worker::{Worker, WorkerError, WorkerOptions, WorkerParts};
+use telecine_engine::worker::{Contact, Worker, WorkerError, WorkerOptions, WorkerParts};
 use telecine_object_stores::FsStores;
 use telecine_store_postgres::PostgresStore;
 use telecine_store_sqlite::SqliteStore;
@@ -485,13 +485,7 @@ impl Stage {
         let worker = Worker::open(self.parts.clone(), options)
             .await
             .expect("a session");
-        let services = Services::start(&ServiceParts {
-            store: self.parts.store.clone(),
-            committer: self.parts.committer.clone(),
-            dispatcher: self.parts.dispatcher.clone(),
-            session: worker.session().clone(),
-            contact: worker.contact().clone(),
-        });
+        let services = Services::start(&self.service_parts(worker.session(), worker.contact()));
         let stop = CancellationToken::new();
         let session = worker.session().clone();
         let task = tokio::spawn(worker.run(stop.clone()));
@@ -500,6 +494,22 @@ impl Stage {
             stop,
             task,
             services,
+        }
+    }
+
+    /// Starts the services of a process without a worker.
+    pub(crate) fn serve(&self) -> Services {
+        let parts = self.service_parts(&SessionId::generate(), &Contact::default());
+        Services::without_worker(&parts)
+    }
+
+    fn service_parts(&self, session: &SessionId, contact: &Contact) -> ServiceParts {
+        ServiceParts {
+            store: self.parts.store.clone(),
+            committer: self.parts.committer.clone(),
+            dispatcher: self.parts.dispatcher.clone(),
+            session: session.clone(),
+            contact: contact.clone(),
         }
     }
 

@@ -21,7 +21,12 @@ const TAKE_OVER: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(60);
 
 fn transcode(server: &Server, source: &str) -> String {
-    let request = json!({"type": "video:transcode", "source": source});
+    accepted(server, ("video:transcode", source))
+}
+
+/// Submits a job, and answers its address.
+fn accepted(server: &Server, (workflow, source): (&str, &str)) -> String {
+    let request = json!({"type": workflow, "source": source});
     let accepted = Request::post("/api/jobs", &request).send(server.address);
     assert_eq!(accepted.status, 202, "{}", accepted.text());
     accepted.headers["location"].clone()
@@ -69,6 +74,39 @@ fn a_terminated_server_gives_its_steps_back_and_ends_well() {
         outcomes.iter().all(|outcome| known.contains(outcome)),
         "{outcomes:?}"
     );
+}
+
+#[test]
+fn a_process_that_stops_says_so_for_as_long_as_it_takes() {
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 120);
+    let mut command = Server::command(&place, "all");
+    command.env("TELECINE_WORKER_SHUTDOWN_TIMEOUT", "4s");
+    let server = Server::start(command);
+    let job = accepted(&server, ("video:preview", "film.mp4"));
+    let mut stream = Request::get(&format!("{job}/events")).stream(server.address);
+    let begins = |event: &Value| event["kind"] == "step.claimed" && event["step"] == "preview";
+    assert!(stream.any(|event| begins(&event)), "it makes a preview");
+    // It saves no checkpoint, and has no end.
+    let deadline = Instant::now() + STOP;
+    let mut tools = children_of(server.pid());
+    while tools.is_empty() {
+        assert!(Instant::now() < deadline, "a tool makes it");
+        tools = children_of(server.pid());
+    }
+    for tool in tools {
+        kill_process(tool, Signal::STOP).expect("the tool can be stopped");
+    }
+    server.signal(Signal::TERM);
+    let ask = |path: &str| Request::get(path).send(server.address);
+    while ask("/readyz").status == 200 {
+        assert!(Instant::now() < deadline, "it says that it stops");
+    }
+    ask("/readyz").assert_problem(503, "shutting_down");
+    assert_eq!(ask("/healthz").status, 200);
+    assert_eq!(ask("/metrics").status, 200);
+    assert_eq!(server.ended(STOP).code(), Some(0));
+    place.assert_no_survivors();
 }
 
 /// A server or a worker on Postgres.

@@ -1,4 +1,5 @@
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use telecine_engine::objects::{OWN_PREFIXES, ObjectError};
@@ -8,15 +9,34 @@ use super::{S3Store, listing};
 /// An upload of this age belongs to nobody: one of the largest source takes hours at worst.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Once per process, before its first upload in parts: who leaves such things looks for them. Who may
-/// not do that is not kept from working.
-pub(super) async fn remove_once(store: &S3Store) {
-    let sweep = || async {
-        if let Err(error) = remove(store, STALE_AFTER).await {
-            tracing::debug!(%error, "uploads that never ended were not looked for");
+/// How often a process looks for such uploads: what it finds too young at its start is found later.
+const LOOK_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+/// When a process looked last.
+#[derive(Debug, Default)]
+pub(super) struct Looked(Mutex<Option<Instant>>);
+
+impl Looked {
+    /// Whether it is time to look again, which whoever is told so does.
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now - last >= LOOK_EVERY);
+        if due {
+            *last = Some(now);
         }
-    };
-    store.inner.swept.get_or_init(sweep).await;
+        due
+    }
+}
+
+/// Before an upload in parts, a few times a day: who leaves such things looks for them. Who may not do that is
+/// not kept from working.
+pub(super) async fn remove_now_and_then(store: &S3Store) {
+    if !store.inner.looked.is_due(Instant::now()) {
+        return;
+    }
+    if let Err(error) = remove(store, STALE_AFTER).await {
+        tracing::debug!(%error, "uploads that never ended were not looked for");
+    }
 }
 
 /// Aborts the uploads of what telecine makes below the store's prefix that began longer ago than `grace`;
@@ -81,5 +101,18 @@ async fn stale(
             return Ok(found);
         }
         (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_looks_at_its_start_and_then_every_six_hours() {
+        let (looked, start) = (Looked::default(), Instant::now());
+        let hours = |n: u64| start + Duration::from_secs(n * 3600);
+        let due = [0, 0, 5, 6, 7, 11, 12].map(|n| looked.is_due(hours(n)));
+        assert_eq!(due, [true, false, false, true, false, false, true]);
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn file(store: &S3Store, key: &str, path: &Path) -> Result<(), 
         let read = tokio::fs::read(path).await.map_err(failed)?;
         bytes(store, key, read.into()).await?;
     } else {
-        unfinished::remove_once(store).await;
+        unfinished::remove_now_and_then(store).await;
         let upload = Upload::begin(store, key).await?;
         upload.send(path, size).await?;
     }
