@@ -171,7 +171,7 @@ pub(crate) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "shutdown_timeout",
         default: "30s",
-        help: "How long requests get to end when a server is told to stop.",
+        help: "How long requests get to end when a server is told to stop, once its steps have ended.",
     },
     Setting {
         name: "worker_metrics_port",

@@ -57,6 +57,8 @@ pub(crate) struct Site {
     pub(crate) changes: Changes,
     /// Cancelled when the process is told to stop.
     pub(crate) stopping: CancellationToken,
+    /// Cancelled when its steps have ended after that: nothing more happens here.
+    pub(crate) closing: CancellationToken,
     /// What was measured.
     pub(crate) measured: PrometheusHandle,
     /// That the steps were counted which wait.
@@ -80,7 +82,10 @@ pub(crate) struct SiteParts {
 
 impl Site {
     /// Starts to watch the database for whoever follows a job.
-    pub(crate) fn new(parts: SiteParts, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(
+        parts: SiteParts,
+        (stopping, closing): (CancellationToken, CancellationToken),
+    ) -> Self {
         Self {
             changes: Changes::watch(parts.app.visitors().clone()),
             app: parts.app,
@@ -92,6 +97,7 @@ impl Site {
             streams: Arc::new(Semaphore::new(STREAMS)),
             proofs: Proofs::default(),
             stopping,
+            closing,
             measured: parts.measured,
             counted: Fresh::default(),
             failing: Fresh::default(),

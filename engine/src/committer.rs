@@ -346,7 +346,7 @@ impl Committer {
     /// claimed again. Answers whether it was there.
     ///
     /// # Errors
-    /// [`CommitError`].
+    /// [`CommitError`]; [`StoreError::Corrupt`] if it ran something of a run that cannot be read, with which it stays.
     pub async fn end_session(&self, session: &SessionId) -> Result<bool, CommitError> {
         self.end(session, false).await
     }
@@ -354,7 +354,7 @@ impl Committer {
     /// Ends another process's session, unless it turns out to live. Answers whether it has ended it.
     ///
     /// # Errors
-    /// [`CommitError`].
+    /// As [`Committer::end_session`].
     pub async fn end_dead_session(&self, session: &SessionId) -> Result<bool, CommitError> {
         self.end(session, true).await
     }
@@ -805,7 +805,7 @@ impl Writer {
                     return Ok(Vec::new());
                 }
                 let ended = batch.end_session(session).await?;
-                batch.answers.push(Ok(Answer::Ended(ended)));
+                batch.answers.push(ended.map(Answer::Ended));
             }
             Chore::Replan { run, with } => {
                 let planned = batch.replan(run, with).await?;

@@ -84,7 +84,7 @@ metrics! {
     ATTEMPTS_RUNNING = "telecine_attempts_running", Kind::Gauge, ["activity"],
         "Attempts that this process runs now.";
     ATTEMPTS = "telecine_attempts_total", Kind::Counter, ["activity", "outcome"],
-        "Attempts that ended here: `succeeded`, `failed`, `released`, `fenced` (the step went to somebody else).";
+        "Attempts that ended here: `succeeded`, `failed`, `released`, `fenced` (the step went to somebody else); and `lost`: this process ended them, as their worker was gone.";
     ATTEMPT_SECONDS = "telecine_attempt_seconds", Kind::Histogram(HOURS), ["activity"],
         "How long attempts took.";
     LEASE_RENEWALS = "telecine_lease_renewals_total", Kind::Counter, ["result"],

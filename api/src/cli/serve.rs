@@ -276,8 +276,8 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         keys: plan.keys,
         measured,
     };
-    let site = Arc::new(Site::new(parts, stop.clone()));
     let closing = CancellationToken::new();
+    let site = Arc::new(Site::new(parts, (stop.clone(), closing.clone())));
     let serving = listener.map(|listener| {
         let router = router_of(plan.mode, &site);
         begin_serving((listener, &closing), router, session)

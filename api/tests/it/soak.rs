@@ -1,7 +1,7 @@
 //! Servers and workers as processes on Postgres and S3, while things fail beside each other: workers
-//! are killed, stopped and paused for longer than their lease, the object store is overloaded, slow
-//! and hangs up, the database restarts. No job that was accepted is lost, and no step has its effect
-//! twice.
+//! are killed, stopped and paused for longer than their lease, servers are killed, the object store is overloaded,
+//! slow and hangs up, the database restarts. No job that was accepted is lost, no step has its effect
+//! twice, and the history of each job tells of every change.
 //!
 //! Half a minute of it is in `./x test`; `./x soak` goes on for as long as it is told, with servers
 //! that nothing else uses. What can be set is in [`Plan`].
@@ -42,6 +42,7 @@ fn nothing_is_lost_or_done_twice_while_everything_fails() {
     }
     verdict.judge(&site);
     eprintln!("{verdict}");
+    verdict.check_taken_over(&plan);
 }
 
 /// Submits jobs and lets things fail, until it is time or every job is done.
@@ -58,12 +59,14 @@ fn fail(plan: &Plan, site: &mut Site, verdict: &mut Verdict) {
         verdict.look(site);
         if began.elapsed() >= next {
             next += plan.every;
-            let trouble = *dice.pick(&plan.troubles);
-            eprintln!("{:6.1} s: {trouble:?}", began.elapsed().as_secs_f64());
-            if trouble == Trouble::RestartPostgres {
-                verdict.excuse();
+            for _ in 0..plan.at_once {
+                let trouble = *dice.pick(&plan.troubles);
+                eprintln!("{:6.1} s: {trouble:?}", began.elapsed().as_secs_f64());
+                if trouble == Trouble::RestartPostgres {
+                    verdict.excuse();
+                }
+                site.suffer(trouble, &mut dice);
             }
-            site.suffer(trouble, &mut dice);
         }
         std::thread::sleep(LOOK);
     }

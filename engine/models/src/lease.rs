@@ -2,8 +2,8 @@
 //!
 //! Time goes by in beats. A session that beats has a full lease again; one whose process stands still, is
 //! dead or cannot reach the database comes one beat closer to its end. This is `worker/session.rs`,
-//! `worker/contact.rs`, `services/sweeper.rs` and `other_sessions.sql` of Postgres with the figures they have: a
-//! lease is three beats; nobody is ended because it is over by a process that has not been in contact for
+//! `worker/contact.rs`, `services/contact.rs`, `services/sweeper.rs` and `other_sessions.sql` of Postgres with the
+//! figures they have: a lease is three beats; nobody is ended because it is over by a process that has not been in contact for
 //! three, nor before that but by one whose own connection was there when the other was closed.
 //!
 //! Left out: beats of different processes fall together; the step has one slot in each process; pauses end,

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use ::metrics::counter;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::kept::Kept;
@@ -14,11 +15,12 @@ use crate::definitions::Definitions;
 use crate::dispatch::Hint;
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::{self, Changes, Command, Facts, Rejected, View};
+use crate::metrics;
 use crate::queue::Turns;
 use crate::retry::edits::{self, Edit, RecordedEdit};
 use crate::retry::plan::{self, Given, PlanState, RetryPlan};
 use crate::retry::world::Verification;
-use crate::run::{RunStatus, Snapshot};
+use crate::run::{AttemptOutcome, RunStatus, Snapshot};
 use crate::store::{Created, Fence, NewRun, RequestKey, StepSet, StoreError, Transaction};
 
 /// How long it is enough to have looked at the objects of a plan: that they were looked at again is not
@@ -40,6 +42,8 @@ pub(super) struct Batch {
     hints: Vec<Hint>,
     /// Whose turn it is among the queues.
     pub(super) turns: Turns,
+    /// Activities of attempts whose worker was gone.
+    lost: Vec<String>,
     /// Whether something becomes ready by itself later.
     timers: bool,
     /// A command was refused half-way: nothing of this may be kept.
@@ -125,6 +129,7 @@ impl Batch {
             stopped: BTreeSet::new(),
             hints: Vec::new(),
             turns: writer.turns().clone(),
+            lost: Vec::new(),
             timers: false,
             spoiled: false,
         })
@@ -412,6 +417,10 @@ impl Batch {
             if changes.stopped() {
                 self.stopped.insert(run.clone());
             }
+            let ends = changes.attempts.iter();
+            let lost = ends.filter(|end| end.outcome == AttemptOutcome::Lost);
+            let lost = lost.filter_map(|end| folding.view.step(&end.step));
+            self.lost.extend(lost.map(|step| step.activity.clone()));
             changed.push((run.clone(), changes));
         }
         if changed.is_empty() {
@@ -428,9 +437,12 @@ impl Batch {
         self.tx.session_is_dead(session).await
     }
 
-    /// Takes from a session what it ran, and ends it; answers whether it was there. It stays with what it runs
-    /// of runs that cannot be read: the others go on without them.
-    pub(super) async fn end_session(&mut self, session: &SessionId) -> Result<bool, StoreError> {
+    /// Takes from a session what it ran, and ends it; answers whether it was there. It stays, and the answer is an
+    /// error, with what it runs of runs whose definition cannot be read: the others go on without them.
+    pub(super) async fn end_session(
+        &mut self,
+        session: &SessionId,
+    ) -> Result<Result<bool, CommitError>, StoreError> {
         let running = self.tx.running_of(session).await?;
         let runs = running.iter().map(|fence| fence.run.clone()).collect();
         self.lock(runs, |_| false).await?;
@@ -447,10 +459,11 @@ impl Batch {
         self.fold().await?;
         // Its steps must be released before the session goes.
         self.write_all().await?;
-        match released == all {
-            true => self.tx.end_session(session).await,
-            false => Ok(false),
+        if released < all {
+            let why = format!("{session} stays, with what it ran of runs that cannot be read");
+            return Ok(Err(StoreError::Corrupt(why).into()));
         }
+        self.tx.end_session(session).await.map(Ok)
     }
 
     /// Computes the plan of a stopped run anew.
@@ -493,6 +506,10 @@ impl Batch {
         }
         self.tx.commit().await?;
         *writer.turns() = self.turns;
+        for activity in self.lost {
+            counter!(metrics::ATTEMPTS.name, "activity" => activity, "outcome" => "lost")
+                .increment(1);
+        }
         let status = |run: RunId| {
             let status = self.runs.get(&run).map(|folding| folding.view.run.status);
             Some((run, status?))

@@ -1,13 +1,14 @@
-//! Learns since when a process without a worker has been able to reach the database; one with a worker learns it
-//! of its beats.
+//! Learns since when a process without a worker has been able to reach the database, as one with a worker does: a
+//! database that answers, and takes no renewals, is out of reach.
 
 use super::ServiceParts;
 use crate::clock;
-use crate::worker::BEAT;
+use crate::worker::{BEAT, LEASE};
 
 pub(super) async fn run(parts: ServiceParts) {
     loop {
-        match parts.store.next_due_in().await {
+        // Nobody has that session: nothing is renewed.
+        match parts.store.renew_session(&parts.session, LEASE).await {
             Ok(_) => parts.contact.made(),
             Err(_) => parts.contact.broken(),
         }

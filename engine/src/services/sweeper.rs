@@ -8,7 +8,7 @@ use super::ServiceParts;
 use crate::clock;
 use crate::committer::CommitError;
 use crate::metrics;
-use crate::store::{Life, Session};
+use crate::store::{Life, Session, StoreError};
 use crate::worker::LEASE;
 
 /// How soon to look again after a look that failed, and at the soonest after any other.
@@ -46,7 +46,7 @@ pub(super) async fn sweep(parts: &ServiceParts) -> Result<Duration, CommitError>
             Life::Leased(left) => pause = pause.min(left),
             Life::Lapsed if contact < LEASE => pause = pause.min(LEASE - contact),
             Life::Lapsed | Life::Gone => {
-                if !end(parts, &session).await {
+                if end(parts, &session).await.is_err_and(may_pass) {
                     pause = SOON;
                 }
             }
@@ -55,12 +55,21 @@ pub(super) async fn sweep(parts: &ServiceParts) -> Result<Duration, CommitError>
     Ok(pause.max(SOON))
 }
 
-/// Answers whether it could be done.
-async fn end(parts: &ServiceParts, session: &Session) -> bool {
-    tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps can be claimed again");
+/// Whether the same may succeed in a moment: what cannot be read now cannot be read then either.
+fn may_pass(error: CommitError) -> bool {
+    match error {
+        CommitError::Store(error) => !matches!(*error, StoreError::Corrupt(_)),
+        CommitError::Rejected(_) | CommitError::Stopped => true,
+    }
+}
+
+async fn end(parts: &ServiceParts, session: &Session) -> Result<bool, CommitError> {
     let ended = parts.committer.end_dead_session(&session.id).await;
     match &ended {
-        Ok(true) => counter!(metrics::SESSIONS_ENDED.name).increment(1),
+        Ok(true) => {
+            tracing::info!(session.id = %session.id, session.name, "a worker is gone; its steps can be claimed again");
+            counter!(metrics::SESSIONS_ENDED.name).increment(1);
+        }
         // Somebody else was quicker, or it lives after all.
         Ok(false) => {}
         // The others must not wait for this one.
@@ -68,5 +77,5 @@ async fn end(parts: &ServiceParts, session: &Session) -> bool {
             tracing::error!(%error, session.id = %session.id, "a dead session could not be ended");
         }
     }
-    ended.is_ok()
+    ended
 }

@@ -80,7 +80,10 @@ async fn a_run_that_cannot_be_read_keeps_no_others_of_a_dead_worker(home: Home) 
 
     // Nothing of what the other process keeps in memory helps this one.
     let stage = Stage::on(home.clone()).await;
-    worker.kill(&stage).await;
+    worker.abandon();
+    let ended = stage.parts.committer.end_session(&dead).await;
+    let why = ended.unwrap_err().to_string();
+    assert!(why.contains("cannot be read"), "{why}");
     let worker = stage.work().await;
     let done = stage.stopped(&other).await;
     assert_eq!(done.run.status, RunStatus::Succeeded);

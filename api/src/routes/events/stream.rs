@@ -151,7 +151,7 @@ impl<F: Followed> Follower<F> {
                 return None;
             }
             tokio::select! {
-                () = self.site.stopping.cancelled() => return None,
+                () = self.site.closing.cancelled() => return None,
                 changed = self.changes.changed() => changed.ok()?,
             }
             self.look().await.ok()?;

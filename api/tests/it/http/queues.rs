@@ -50,6 +50,40 @@ fn jobs_wait_where_their_source_or_their_request_says() {
     }
 }
 
+#[test]
+fn a_process_tells_what_it_has_done() {
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 1);
+    let server = Server::start(Server::command(&place, "all"));
+    succeeds(&server, &submit(&server, json!({})));
+    let tells = |line: &str| {
+        let metrics = Request::get("/metrics").send(server.address);
+        metrics.text().lines().any(|told| told == line)
+    };
+    // The probe, a place, the cover and its publication.
+    for line in [
+        "telecine_jobs_created_total 1",
+        "telecine_jobs_stopped_total{status=\"succeeded\"} 1",
+        "telecine_steps_claimed_total{queue=\"default\"} 4",
+        "telecine_steps_waiting{queue=\"default\"} 0",
+        "telecine_attempts_total{activity=\"video.cover@1\",outcome=\"succeeded\"} 1",
+        "telecine_attempts_running{activity=\"video.cover@1\"} 0",
+        "telecine_attempt_seconds_bucket{activity=\"video.cover@1\",le=\"86400\"} 1",
+        "telecine_attempt_seconds_count{activity=\"video.cover@1\"} 1",
+        "# TYPE telecine_commit_seconds histogram",
+        "# TYPE telecine_commit_requests histogram",
+        "# TYPE telecine_commits_total counter",
+        "# TYPE telecine_commit_queue gauge",
+        "# TYPE telecine_sweeps_total counter",
+        "# TYPE telecine_sweep_seconds histogram",
+        "# TYPE telecine_http_requests_total counter",
+        "# TYPE telecine_lease_renewals_total counter",
+        "# TYPE telecine_lease_renewal_seconds histogram",
+    ] {
+        until(line, || tells(line));
+    }
+}
+
 /// A Redis on a socket in the workplace; killed when dropped.
 struct Redis {
     url: String,

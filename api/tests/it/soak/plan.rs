@@ -13,6 +13,8 @@ pub(super) enum Trouble {
     Replace,
     /// A worker is told to stop, and another one is started.
     Stop,
+    /// A server is killed, and another one is started.
+    KillServer,
     /// A worker stands still for longer than its lease, and then goes on.
     Pause,
     /// The object store has too much to do for a while.
@@ -39,6 +41,7 @@ impl FromStr for Trouble {
             "kill" => Self::Kill,
             "replace" => Self::Replace,
             "stop" => Self::Stop,
+            "kill-server" => Self::KillServer,
             "pause" => Self::Pause,
             "busy-store" => Self::BusyStore,
             "slow-store" => Self::SlowStore,
@@ -53,7 +56,7 @@ impl FromStr for Trouble {
 }
 
 /// Those that need no database and no Redis of their own.
-const TROUBLES: &str = "kill,replace,stop,pause,busy-store,slow-store,lost-store";
+const TROUBLES: &str = "kill,replace,stop,kill-server,pause,busy-store,slow-store,lost-store";
 
 /// Each member is set by a variable.
 #[derive(Debug)]
@@ -66,6 +69,13 @@ pub(super) struct Plan {
     pub(super) every: Duration,
     /// `TELECINE_SOAK_TROUBLES`: names with commas in between.
     pub(super) troubles: Vec<Trouble>,
+    /// `TELECINE_SOAK_AT_ONCE`: troubles at the same time.
+    pub(super) at_once: usize,
+    /// `TELECINE_SOAK_WITHOUT_REDIS`: if it is `yes`, Redis is stopped before anything is done, and stays so.
+    pub(super) without_redis: bool,
+    /// `TELECINE_SOAK_TAKEN_OVER`: seconds within which, at the 99th percentile, the next worker has to go on with
+    /// what a killed one ran, where there is room.
+    pub(super) taken_over: Option<f64>,
     /// `TELECINE_SOAK_WORKERS`: workers at a time.
     pub(super) workers: usize,
     /// `TELECINE_SOAK_JOBS`: so many jobs, all submitted at once. Without it, a few are always under
@@ -87,6 +97,9 @@ impl Plan {
             time: seconds("TELECINE_SOAK_SECONDS", 20),
             every: seconds("TELECINE_SOAK_EVERY", 3),
             troubles: troubles.split(',').map(trouble).collect(),
+            at_once: number("TELECINE_SOAK_AT_ONCE").unwrap_or(1),
+            without_redis: variable("TELECINE_SOAK_WITHOUT_REDIS").is_some_and(|it| it == "yes"),
+            taken_over: number("TELECINE_SOAK_TAKEN_OVER"),
             workers: number("TELECINE_SOAK_WORKERS").unwrap_or(2),
             jobs: number("TELECINE_SOAK_JOBS"),
             clips: variable("TELECINE_SOAK_CLIPS").map(PathBuf::from),

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use telecine_engine::id::RunId;
 use telecine_engine::objects::ObjectStore as _;
+use telecine_engine::run::{RecordedEvent, Snapshot};
+use telecine_engine::store::Store as _;
 use telecine_object_stores::{S3Credentials, S3Options, S3Store};
+use telecine_store_postgres::PostgresStore;
 use telecine_testkit::faults::{Fault, FaultProxy};
 use telecine_testkit::servers::{PostgresSchema, S3Place};
 use tokio::runtime::Runtime;
@@ -34,6 +38,8 @@ const UNDER_WAY: usize = 4;
 const PAUSE: Duration = Duration::from_secs(12);
 /// Requests that a fault of the object store hits.
 const FAULTY_REQUESTS: usize = 20;
+/// More than any of these jobs has.
+const EVENTS: usize = 100_000;
 /// A job that has to be retried more often than this never ends.
 const MOST_RETRIES: u32 = 20;
 /// A worker that was told to stop has reached a checkpoint by then.
@@ -77,6 +83,13 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn open(plan: &Plan) -> Self {
+        if plan.without_redis {
+            assert!(
+                !plan.troubles.contains(&Trouble::RestartRedis),
+                "without Redis means that nobody starts it again"
+            );
+            redis("SHUTDOWN NOSAVE");
+        }
         let runtime = Runtime::new().expect("a runtime");
         let (database, source, media) = runtime.block_on(async {
             let database = PostgresSchema::create().await;
@@ -277,6 +290,22 @@ impl Site {
         );
     }
 
+    /// Whether a job was retried by hand.
+    pub(super) fn was_retried(&self, job: &str) -> bool {
+        self.retries.contains_key(job)
+    }
+
+    /// A job as it is stored, and all that happened to it.
+    pub(super) fn stored(&self, job: &str) -> (Snapshot, Vec<RecordedEvent>) {
+        self.runtime.block_on(async {
+            let store = PostgresStore::open(self.database.url()).await;
+            let (store, job) = (store.expect("the store opens"), RunId::from(job.to_owned()));
+            let snapshot = store.snapshot(&job).await.expect("a run can be read");
+            let events = store.events(&job, 0, EVENTS).await;
+            (snapshot, events.expect("events can be read"))
+        })
+    }
+
     /// How often jobs were retried by hand.
     pub(super) fn retries(&self) -> u32 {
         self.retries.values().sum()
@@ -322,6 +351,11 @@ impl Site {
                 if let Some(loss) = self.losses.last_mut() {
                     loss.gone = Some(Utc::now());
                 }
+            }
+            Trouble::KillServer => {
+                let victim = dice.below(self.servers.len());
+                drop(self.servers.remove(victim));
+                self.servers.push(Server::start(self.command("server")));
             }
             Trouble::Pause => {
                 let victim = self.workers.remove(dice.below(self.workers.len()));

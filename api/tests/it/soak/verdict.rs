@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use telecine_engine::run::{RecordedEvent, Snapshot};
+use telecine_testkit::sim::States;
 
+use super::plan::{Plan, Trouble};
 use super::room::{Workers, time};
 use super::site::{Loss, Site};
 
@@ -95,6 +98,10 @@ impl Verdict {
             assert_eq!(document["status"], "succeeded", "{document:#}");
             let id = document["id"].as_str().expect("an id");
             check_history(id, &history(site, id));
+            // What a reopened job was reopened with is not asked for here.
+            if !site.was_retried(id) {
+                check_told(id, site.stored(id));
+            }
             for step in document["steps"].as_array().expect("steps") {
                 self.count(site, step);
             }
@@ -107,6 +114,29 @@ impl Verdict {
             }
         }
         check_answers_again(site);
+    }
+
+    /// Whether others went on with what killed workers ran as soon as the plan says.
+    pub(super) fn check_taken_over(&self, plan: &Plan) {
+        let Some(within) = plan.taken_over else {
+            return;
+        };
+        let killed = [Trouble::Kill, Trouble::Replace].map(|trouble| format!("{trouble:?}"));
+        let measured = self
+            .delays
+            .iter()
+            .filter(|((trouble, took), _)| *took == Took::ButForRoom && killed.contains(trouble));
+        assert!(
+            measured.clone().count() > 0,
+            "nobody who was killed ran anything"
+        );
+        for ((trouble, _), times) in measured {
+            let p99 = percentile(times, 0.99);
+            assert!(
+                p99.seconds <= within,
+                "{trouble}: {p99:?} is above {within} s"
+            );
+        }
     }
 
     fn delay(&mut self, (loss, took): (&Loss, Took), (seconds, whose): (f64, String)) {
@@ -152,6 +182,13 @@ impl Verdict {
     }
 }
 
+/// Of some delays, the one that so large a share of them does not exceed.
+fn percentile(of: &[Delay], share: f64) -> Delay {
+    let mut sorted = of.to_vec();
+    sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize].clone()
+}
+
 fn is_gone(attempt: &Value) -> bool {
     attempt["outcome"] == "lost" || attempt["outcome"] == "released"
 }
@@ -167,6 +204,15 @@ fn history(site: &Site, job: &str) -> Vec<Value> {
             None => return events,
         }
     }
+}
+
+/// Every change has its event.
+fn check_told(job: &str, (snapshot, events): (Snapshot, Vec<RecordedEvent>)) {
+    let steps = snapshot.steps.iter().map(|record| &record.step);
+    let states = States::of(&snapshot.run, &snapshot.nodes, steps);
+    let told: Vec<_> = events.iter().map(|event| &event.event).collect();
+    let audited = States::default().audit(&told, (&states, None));
+    audited.unwrap_or_else(|why| panic!("{job}: {why}"));
 }
 
 /// Numbers without gaps, an end that is the last, and each step completed once.
@@ -201,16 +247,14 @@ impl fmt::Display for Verdict {
             self.jobs, self.retries, self.attempts
         )?;
         for ((trouble, took), times) in &self.delays {
-            let mut sorted = times.clone();
-            sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
-            let at = |share: f64| &sorted[((sorted.len() - 1) as f64 * share).round() as usize];
+            let p99 = percentile(times, 0.99);
             writeln!(
                 f,
                 "{trouble}, {took}: {} times, p50 {:.1} s, p99 {:.1} s ({})",
-                sorted.len(),
-                at(0.5).seconds,
-                at(0.99).seconds,
-                at(0.99).whose
+                times.len(),
+                percentile(times, 0.5).seconds,
+                p99.seconds,
+                p99.whose
             )?;
         }
         write!(f, "{} looks found nothing that runs for nobody", self.looks)
