@@ -172,6 +172,56 @@ fn deep_and_grey_pictures_become_srgb() {
     }
 }
 
+/// A colour profile (ICC.1, version 2) of a screen whose red and blue are those of sRGB the other way round.
+fn swapped_profile() -> Vec<u8> {
+    let number = |value: f64| ((value * 65536.0).round() as i32).to_be_bytes();
+    let xyz = |of: [f64; 3]| [&b"XYZ \0\0\0\0"[..], &of.map(number).concat()].concat();
+    let (red, green, blue) = (
+        [0.4361, 0.2225, 0.0139],
+        [0.3851, 0.7169, 0.0971],
+        [0.1431, 0.0606, 0.7141],
+    );
+    // A power of 2.2 as a fixed point number, and what makes it a multiple of four bytes.
+    let curve = b"curv\0\0\0\0\0\0\0\x01\x02\x33\0\0".to_vec();
+    let tags = [
+        (b"wtpt", xyz([0.9642, 1.0, 0.8249])),
+        (b"rXYZ", xyz(blue)),
+        (b"gXYZ", xyz(green)),
+        (b"bXYZ", xyz(red)),
+        (b"rTRC", curve.clone()),
+        (b"gTRC", curve.clone()),
+        (b"bTRC", curve),
+    ];
+    let mut table = (tags.len() as u32).to_be_bytes().to_vec();
+    let mut data = Vec::new();
+    let begin = 128 + 4 + 12 * tags.len();
+    for (name, tag) in &tags {
+        let place = ((begin + data.len()) as u32).to_be_bytes();
+        table.extend([&name[..], &place, &(tag.len() as u32).to_be_bytes()].concat());
+        data.extend(tag);
+    }
+    let mut header = [0; 128];
+    header[..4].copy_from_slice(&((begin + data.len()) as u32).to_be_bytes());
+    header[8..24].copy_from_slice(b"\x02\x10\0\0mntrRGB XYZ ");
+    header[36..40].copy_from_slice(b"acsp");
+    header[68..80].copy_from_slice(&[0.9642, 1.0, 0.8249].map(number).concat());
+    [&header[..], &table, &data].concat()
+}
+
+#[test]
+fn colours_are_those_that_the_profile_of_a_picture_means() {
+    let clips = Clips::new();
+    let plain = std::fs::read(quarters(&clips, "", "plain.jpg")).unwrap();
+    let profile = [&b"ICC_PROFILE\0\x01\x01"[..], &swapped_profile()].concat();
+    let length = (profile.len() as u16 + 2).to_be_bytes();
+    let marker = [&b"\xff\xe2"[..], &length, &profile].concat();
+    let source = clips.write(&[&plain[..2], &marker, &plain[2..]].concat(), "wide.jpg");
+    let files = made(&source, vec![output(Format::Png), output(Format::Webp)]);
+    for file in &files {
+        assert_eq!(corners(file), [BLUE, LIME, RED, WHITE], "{file:?}");
+    }
+}
+
 #[test]
 fn transparency_is_kept_where_it_can_be_and_white_elsewhere() {
     let clips = Clips::new();

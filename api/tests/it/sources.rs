@@ -81,7 +81,7 @@ fn chosen() -> (Vec<Recipe>, Vec<PathBuf>) {
         return (sample(seed), Vec::new());
     };
     if wanted == "all" {
-        return (RECIPES.to_vec(), clips());
+        return (RECIPES.to_vec(), media(false));
     }
     named(&wanted.split(',').collect::<Vec<_>>())
 }
@@ -93,7 +93,7 @@ fn named(names: &[&str]) -> (Vec<Recipe>, Vec<PathBuf>) {
     let mut clips = if others.is_empty() {
         Vec::new()
     } else {
-        clips()
+        media(false)
     };
     for name in &others {
         let known = clips.iter().any(|clip| clip.ends_with(name));
@@ -346,6 +346,45 @@ fn check_clip(clip: &Path, players: Option<&Players>) -> String {
     document["error"]["code"].to_string()
 }
 
+/// Pictures of `TELECINE_TEST_MEDIA` that are refused, and with which code. All others are made small.
+const REFUSED: [(&str, &str); 3] = [
+    ("colors_hdr_p3.avif", "hdr_unsupported"),
+    ("logo.svg", "vector_refused"),
+    ("truncated.jpg", "image_damaged"),
+];
+
+#[test]
+fn every_picture_is_made_small_or_refused_with_its_code() {
+    let pictures = match asked().as_deref() {
+        Some("all") => media(true),
+        _ => Vec::new(),
+    };
+    let failures = run_all(&pictures, |picture| check_picture(picture));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn check_picture(picture: &Path) -> String {
+    let place = Workplace::new();
+    let began = Instant::now();
+    let output = product::output(place.run("image:thumbnail", picture));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let refused = REFUSED.iter().find(|(name, _)| picture.ends_with(name));
+    if let Some((_, code)) = refused {
+        assert_eq!(document["error"]["code"], *code, "{document:#}");
+        bad::assert_refused(&place, &document, began.elapsed());
+        return (*code).to_owned();
+    }
+    assert_eq!(document["status"], "succeeded", "{document:#}");
+    let images = document["output"]["images"].as_array().expect("images");
+    assert_eq!(images.len(), 2, "{document:#}");
+    for image in images {
+        let file = place.out().join(image["key"].as_str().expect("a key"));
+        let size = std::fs::metadata(&file).expect("a picture").len();
+        assert!(size > 0, "{}", file.display());
+    }
+    document["output"]["source"].to_string()
+}
+
 /// Clips with picture and sound that cannot tell whether both are together, and why not. All others of
 /// `TELECINE_TEST_MEDIA` and every recipe do.
 const UNTOLD: [(&str, &str); 6] = [
@@ -383,25 +422,23 @@ fn check_together(set: &Set, (name, shown_late_s): (&str, f64), source: &Path) -
 /// encoder at hand makes such.
 const PAFF_CLIP: &str = "avchd-1080i.mts";
 
-/// The clips of `TELECINE_TEST_MEDIA`, without the pictures.
-fn clips() -> Vec<PathBuf> {
-    const NOT_CLIPS: [&str; 10] = [
-        "jpg", "heic", "avif", "gif", "webp", "png", "svg", "md", "sh", "txt",
-    ];
+/// The clips of `TELECINE_TEST_MEDIA`, or its pictures.
+fn media(pictures: bool) -> Vec<PathBuf> {
+    const PICTURES: [&str; 7] = ["jpg", "heic", "avif", "gif", "webp", "png", "svg"];
+    const NEITHER: [&str; 3] = ["md", "sh", "txt"];
     let Ok(folder) = std::env::var("TELECINE_TEST_MEDIA") else {
-        eprintln!("TELECINE_TEST_MEDIA names no folder: no clips are tried beside the matrix");
+        eprintln!("TELECINE_TEST_MEDIA names no folder: nothing is tried beside the matrix");
         return Vec::new();
     };
     let entries = std::fs::read_dir(folder).expect("TELECINE_TEST_MEDIA is a folder");
-    let mut clips: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    clips.retain(|clip| {
-        let extension = clip
-            .extension()
-            .and_then(|text| text.to_str())
-            .unwrap_or_default();
-        clip.is_file() && !NOT_CLIPS.contains(&&*extension.to_ascii_lowercase())
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| {
+        let extension = file.extension().and_then(|text| text.to_str());
+        let extension = extension.unwrap_or_default().to_ascii_lowercase();
+        let is_picture = PICTURES.contains(&&*extension);
+        file.is_file() && is_picture == pictures && !NEITHER.contains(&&*extension)
     });
-    clips.sort();
-    assert!(!clips.is_empty(), "TELECINE_TEST_MEDIA holds clips");
-    clips
+    files.sort();
+    assert!(!files.is_empty(), "TELECINE_TEST_MEDIA holds both kinds");
+    files
 }

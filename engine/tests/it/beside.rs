@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use telecine_engine::activity::{Activity, ActivityError, Context};
 use telecine_engine::id::RunId;
 use telecine_engine::retry::edits::Edits;
-use telecine_engine::retry::plan::{Action, PlannedStep, Reason, RetryPlan};
+use telecine_engine::retry::plan::{Action, PlanState, PlannedStep, Reason, RetryPlan};
 use telecine_engine::retry::world::Verification;
 use telecine_engine::run::{RunStatus, Snapshot};
 
@@ -22,6 +22,7 @@ on_every_store! {
     what_is_published_stays_as_it_is_whatever_it_was_made_of
     an_object_that_nobody_can_read_is_corrected_and_the_step_forced
     what_is_missing_and_not_known_to_be_read_is_named_by_the_step
+    a_checkpoint_is_not_gone_on_with_by_an_upgraded_activity
 }
 
 /// Writes pages, a checkpoint after each, all of which bear a mark.
@@ -303,4 +304,27 @@ async fn what_is_missing_and_not_known_to_be_read_is_named_by_the_step(home: Hom
     let shown = plan(&stage, &id).await;
     let told = "put it back first: there is no object nowhere.txt in the store";
     assert_eq!(shown.warnings, [told]);
+}
+
+async fn a_checkpoint_is_not_gone_on_with_by_an_upgraded_activity(home: Home) {
+    let stage = Stage::on(home.clone()).await;
+    let steps = "  a: {activity: test.act@1, retry: {max_attempts: 1}, with: {what: store, value: a.txt, times: 1}}";
+    let run = run(&stage, steps).await.run.id;
+    let former = plan(&stage, &run).await;
+    assert_eq!(
+        does(&former, "a"),
+        (Action::Resume, Reason::FailedRetryable)
+    );
+
+    let upgraded = Stage::with_tool(home, "tool 2").await;
+    let anew = plan(&upgraded, &run).await;
+    assert_eq!(does(&anew, "a"), (Action::Rerun, Reason::ActivityChanged));
+    assert_ne!(anew.digest, former.digest);
+    let before = stage.coordinator.store.find_plan(&former.id).await;
+    assert_eq!(before.unwrap().unwrap().state, PlanState::Superseded);
+    assert!(upgraded.execute(&former).await.is_err());
+    let snapshot = execute(&upgraded, &anew).await;
+    let attempts = &snapshot.steps[0].attempts;
+    let resumed: Vec<_> = attempts.iter().map(|it| it.resumed_from).collect();
+    assert_eq!(resumed, [None, None]);
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use telecine_engine::activity::{Activity, ActivityError, Context};
 use telecine_engine::objects::Artifact;
+use telecine_engine::reuse::{Explanation, Lookup};
 use telecine_engine::run::{RunStatus, Snapshot, StepRecord};
 
 use crate::stage::{Home, Stage, on_every_store};
@@ -16,6 +17,7 @@ on_every_store! {
     objects_that_are_not_as_they_were_are_made_again
     what_read_more_than_its_key_says_is_not_shared
     a_step_that_only_reads_the_cache_leaves_nothing_there
+    what_would_be_another_now_is_explained_with_both_values
 }
 
 /// Copies its source behind a title. What it is made with is its tool.
@@ -187,4 +189,50 @@ async fn a_step_that_only_reads_the_cache_leaves_nothing_there(home: Home) {
     ran(&stage, &page("a", "title: t", "read")).await;
     let second = ran(&stage, &page("b", "title: t", "readwrite")).await;
     assert!(was_made(&second));
+}
+
+async fn explain(stage: &Stage, of: &Snapshot) -> Explanation {
+    let lookup = Lookup {
+        store: stage.parts.store.clone(),
+        objects: stage.parts.objects.clone(),
+        registry: stage.parts.registry.clone(),
+    };
+    let step = &record(of).step.id;
+    lookup.explain(&of.run.id, step).await.unwrap()
+}
+
+async fn what_would_be_another_now_is_explained_with_both_values(home: Home) {
+    let stage = Stage::on(home.clone()).await;
+    let first = ran(&stage, &page("a", "title: t", "readwrite")).await;
+    let same = explain(&stage, &first).await;
+    assert_eq!(same.before, same.now);
+    assert_eq!((&same.difference, &same.taken_from), (&None, &None));
+    let taken = ran(&stage, &page("b", "title: t", "readwrite")).await;
+    let origin = explain(&stage, &taken).await.taken_from.unwrap();
+    assert_eq!(origin.job, first.run.id);
+
+    let other = ran(&stage, &page("c", "title: u", "readwrite")).await;
+    let latest = explain(&stage, &other).await.latest.unwrap();
+    assert_eq!(latest.job, taken.run.id);
+    let difference = latest.difference.unwrap();
+    assert_eq!(difference.path, "/input/title");
+    let values = (difference.before, difference.after);
+    assert_eq!(values, (Some(json!("t")), Some(json!("u"))));
+
+    let upgraded = Stage::with_tool(home, "tool 2").await;
+    let difference = explain(&upgraded, &first).await.difference.unwrap();
+    assert_eq!(difference.path, "/tools");
+    let values = (difference.before, difference.after);
+    assert_eq!(values, (Some(json!("tool 1")), Some(json!("tool 2"))));
+
+    std::fs::write(stage.directory().join("a.txt"), "another").unwrap();
+    let difference = explain(&stage, &first).await.difference.unwrap();
+    assert!(
+        difference.path.starts_with("/input/source"),
+        "{difference:?}"
+    );
+    assert_ne!(difference.before, difference.after);
+    std::fs::remove_file(stage.directory().join("a.txt")).unwrap();
+    let gone = explain(&stage, &first).await;
+    assert!(gone.before.is_some() && gone.now.is_none());
 }

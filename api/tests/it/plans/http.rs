@@ -238,6 +238,20 @@ fn plans_that_are_not_there_are_not_found() {
     get(&format!("{other}/steps")).assert_problem(404, "no_job");
     let execute = Request::new("POST", &format!("{other}/execute")).header("if-match", "\"x\"");
     execute.send(site.address()).assert_problem(404, "no_job");
+    // Of a job that is there, and is another one.
+    std::fs::copy(
+        product::demo_clip(),
+        site.place.path().join("sources/film.mp4"),
+    )
+    .expect("a copy");
+    let request = json!({"type": "video:cover", "source": "film.mp4"});
+    let second = Request::post("/api/jobs", &request).send(site.address());
+    assert_eq!(second.status, 202, "{}", second.text());
+    let other = format!("{}/retry-plans/{plan}", second.headers["location"]);
+    get(&other).assert_problem(404, "no_plan");
+    get(&format!("{other}/steps")).assert_problem(404, "no_plan");
+    let execute = Request::new("POST", &format!("{other}/execute")).header("if-match", "\"x\"");
+    execute.send(site.address()).assert_problem(404, "no_plan");
     let post = |path: &str| Request::post(path, &json!({})).send(site.address());
     post("/api/jobs/job_none/retry-plans").assert_problem(404, "no_job");
     let wrong = Request::post(&site.of_job("/retry-plans?verify=none"), &json!({}));

@@ -65,6 +65,8 @@ fn all_jobs_of_one_trouble_are_planned_and_executed_together() {
     assert_eq!(sum["actions"], json!({"reuse": 3, "rerun": 3}));
     let none = ["plan", "new", "--all", "--failed-with", "no_such_code"];
     assert_eq!(json(&place, &none)["rollup"]["jobs"], 0);
+    let recent = ["plan", "new", "--all", "--since", "2999-01-01T00:00:00Z"];
+    assert_eq!(json(&place, &recent)["rollup"]["jobs"], 0);
     let blocked = ["plan", "new", "--all", "--failed-with", "not_media"];
     assert_eq!(json(&place, &blocked)["rollup"]["executable"], 0);
 
