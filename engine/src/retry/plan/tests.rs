@@ -5,14 +5,18 @@ use serde_json::json;
 use super::beside::Lacking;
 use super::warnings::obstacles;
 use super::*;
-use crate::activity::ErrorClass;
+use crate::activity::{ErrorClass, Progress};
 use crate::definition::Definition;
+use crate::id::SessionId;
 use crate::queue::Queue;
+use crate::retry::history::History;
 use crate::retry::policy::{
     DISK_FULL, OBJECT_ARCHIVED, OBJECT_MISSING, PART_OF_THE_JOB, PERMISSION_DENIED, SOURCE_CHANGED,
 };
+use crate::retry::world::World;
 use crate::run::{
-    Amendments, Node, Run, RunStatus, Snapshot, Step, StepRecord, StepStatus, StoreUrls,
+    Amendments, Attempt, AttemptOutcome, CheckpointHead, Node, Run, RunStatus, Snapshot, Step,
+    StepRecord, StepStatus, StoreUrls,
 };
 
 /// The plan of a run whose one step failed.
@@ -141,4 +145,116 @@ fn of_many_steps_that_cannot_run_the_first_say_why() {
     assert_eq!(told.len(), 21);
     assert!(told[19].starts_with("a[19] cannot succeed"), "{}", told[19]);
     assert_eq!(told[20], "980 more steps cannot succeed either");
+}
+
+/// A step of the graph of [`graph`], with an attempt that took so many seconds if it succeeded.
+fn record(node: &str, status: StepStatus, wall_s: i64) -> StepRecord {
+    let from = chrono::DateTime::UNIX_EPOCH;
+    let succeeded = status == StepStatus::Succeeded;
+    let attempt = Attempt {
+        n: 1,
+        round: 1,
+        outcome: Some(AttemptOutcome::Succeeded),
+        worker: SessionId::generate(),
+        started_at: from,
+        ended_at: Some(from + chrono::TimeDelta::seconds(wall_s)),
+        usage: None,
+        resumed_from: None,
+        error: None,
+    };
+    StepRecord {
+        step: Step {
+            status,
+            attempts: 1,
+            output: succeeded.then(|| json!(1)),
+            ..Step::pending(StepId::single(node), format!("t.{node}@1"), 1)
+        },
+        attempts: succeeded.then_some(attempt).into_iter().collect(),
+        artifacts: Vec::new(),
+        made: None,
+        compat: None,
+    }
+}
+
+/// A run of `a`, then `b` and `c` one after the other, and `d` and `e` beside them.
+fn graph(steps: Vec<StepRecord>) -> (Snapshot, Definition) {
+    let needs = [("a", ""), ("b", "a"), ("c", "b"), ("d", "a"), ("e", "a")];
+    let written = needs.map(|(name, need)| {
+        let needs: Vec<&str> = Some(need)
+            .filter(|need| !need.is_empty())
+            .into_iter()
+            .collect();
+        let step = json!({"activity": format!("t.{name}@1"), "needs": needs});
+        (name.to_owned(), step)
+    });
+    let written: serde_json::Map<_, _> = written.into_iter().collect();
+    let text = json!({"workflow": "t:x", "version": 1, "steps": written}).to_string();
+    let error = Failure {
+        class: ErrorClass::Transient,
+        code: "wanted".to_owned(),
+        message: "the test wants it".to_owned(),
+        step: None,
+    };
+    let node = |record: &StepRecord| Node {
+        status: record.step.status,
+        ..Node::pending(&record.step.id.node, false)
+    };
+    let snapshot = Snapshot {
+        run: failed(error),
+        nodes: steps.iter().map(node).collect(),
+        steps,
+        former: Vec::new(),
+        amendments: Amendments::default(),
+    };
+    (snapshot, Definition::from_canonical(&text).unwrap())
+}
+
+#[test]
+fn an_estimate_is_of_the_longest_way_with_what_is_left_behind_a_checkpoint() {
+    use StepStatus::{Blocked, Failed, Succeeded};
+    let earlier = [("a", 5), ("b", 100), ("c", 10), ("d", 50)];
+    let earlier = earlier.map(|(name, wall_s)| record(name, Succeeded, wall_s));
+    let (earlier, _) = graph(earlier.into());
+    let own = |percent: Option<f64>| {
+        let mut b = record("b", Failed, 0);
+        b.step.checkpoint = Some(CheckpointHead {
+            seq: 1,
+            covers_s: None,
+            attempt: 1,
+        });
+        b.step.progress = Some(Progress {
+            percent,
+            ..Progress::default()
+        });
+        let rest = ["c", "d", "e"].map(|name| record(name, Blocked, 0));
+        graph(
+            [record("a", Succeeded, 5), b]
+                .into_iter()
+                .chain(rest)
+                .collect(),
+        )
+    };
+    // What is known of how far `b` had come makes `d` the longest way, or not.
+    for (percent, wall_s) in [(Some(75.0), 50.0), (Some(10.0), 100.0), (None, 110.0)] {
+        let (own, definition) = own(percent);
+        let world = World {
+            history: History::of(std::slice::from_ref(&earlier), &own),
+            ..World::UNKNOWN.clone()
+        };
+        let given = Given {
+            world: &world,
+            ..Given::of(&own, &definition)
+        };
+        let plan = compute(PlanId::generate(), given);
+        assert_eq!(plan.steps[1].action, Action::Resume, "{plan:#?}");
+        let estimate = plan.summary.estimate.unwrap();
+        assert_eq!(estimate.wall_s.p50, wall_s, "{percent:?}");
+        let basis = estimate.basis;
+        // Nobody has ever made `e`.
+        let told = (basis.runs, basis.attempts, basis.unknown);
+        assert_eq!(told, (1, 3, 1), "{basis:?}");
+    }
+    let (own, definition) = own(None);
+    let plan = compute(PlanId::generate(), Given::of(&own, &definition));
+    assert_eq!(plan.summary.estimate, None);
 }
