@@ -7,10 +7,11 @@ use crate::worker::{BEAT, LEASE};
 
 pub(super) async fn run(parts: ServiceParts) {
     loop {
-        // Nobody has that session: nothing is renewed.
-        match parts.store.renew_session(&parts.session, LEASE).await {
-            Ok(_) => parts.contact.made(),
-            Err(_) => parts.contact.broken(),
+        // Nobody has that session: nothing is renewed. An answer that does not come in time is none.
+        let renewed = parts.store.renew_session(&parts.session, LEASE);
+        match clock::timeout(BEAT, renewed).await {
+            Ok(Ok(_)) => parts.contact.made(),
+            Ok(Err(_)) | Err(_) => parts.contact.broken(),
         }
         clock::sleep(BEAT).await;
     }

@@ -574,7 +574,7 @@ impl<'a> Planner<'a> {
     fn plan_step(&self, record: &StepRecord, definition: &StepDef) -> PlannedStep {
         let step = &record.step;
         let asked = match self.is_supplied_list(&step.id.node) {
-            true => self.wanted.of_step(&step.id).as_it_is(),
+            true => self.wanted.of_step(&step.id).not_to_run(),
             false => self.wanted.of_step(&step.id),
         };
         let decision = self.decide(record, definition, asked);

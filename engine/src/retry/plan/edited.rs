@@ -35,8 +35,8 @@ impl Asked {
         self.force || self.set || self.unset
     }
 
-    /// The same of a step that cannot run.
-    pub(super) fn as_it_is(self) -> Self {
+    /// The same but that it runs, which an item of a supplied list cannot do by itself.
+    pub(super) fn not_to_run(self) -> Self {
         Self {
             force: false,
             set: false,
