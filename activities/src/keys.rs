@@ -3,7 +3,7 @@
 //! ```text
 //! videos/{hh}/{hash}/g{n}/           one generation: a complete, immutable set
 //!     .claim  cover.jpg  preview.webp  master.m3u8
-//!     sprites/{sprites.vtt, sheet_001_{tag}.jpg ...}
+//!     sprites/{sprites.vtt, sprites_{tag}.vtt, sheet_001_{tag}.jpg ...}
 //!     audio/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //!     video/{track}/{init.mp4, playlist.m3u8, seg_00001_{tag}.m4s ...}
 //! videos/{hh}/{hash}/{master.m3u8, cover.jpg, preview.webp, sprites/sprites.vtt}

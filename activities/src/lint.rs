@@ -7,7 +7,7 @@
 //!
 //! * [`Rule`] is the one table of rules; a [`Profile`] tells which of them a set has to keep.
 //! * [`SetReader`] is a set as relative paths, wherever it is; [`Directory`] is the plainest.
-//! * [`lint`] reads a set from one playlist on. It does not decode: [`Track`]s of its
+//! * [`lint`] reads a set from one playlist on, or thumbnails from their WebVTT on. It does not decode: [`Track`]s of its
 //!   answer can be decoded by the check tool.
 
 mod aac;
@@ -27,15 +27,18 @@ mod rendition;
 mod report;
 mod rules;
 mod set;
+mod thumbnails;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use across::Renditions;
+use format::Format;
 use m3u8::Kind;
 use media::{Map, MediaPlaylist, Resource};
 use multivariant::Multivariant;
 use rendition::Rendition;
+use thumbnails::{Extent, Thumbnail};
 
 pub use recorded::Recorded;
 pub use report::{Finding, Place, Report};
@@ -54,7 +57,10 @@ pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 /// The latest time in ticks. Beyond this no clock counts, and sums of times cannot overflow.
 const LATEST: u64 = 1 << 60;
 
-/// Media playlists of a set that are read.
+/// The largest picture that a thumbnail is part of.
+pub const MAX_PICTURE_BYTES: u64 = 64 << 20;
+
+/// Media playlists of a set that are read, and pictures of an index of thumbnails.
 const MAX_RENDITIONS: usize = 200;
 
 /// What linting came to.
@@ -112,13 +118,14 @@ pub struct Terms<'a> {
     pub recorded: Option<&'a Recorded>,
 }
 
-/// Reads a set from the playlist `entry` on and judges it. `tell` is called after each segment.
+/// Reads a set from its `entries` on and judges it: from a playlist, or from the WebVTT of thumbnails.
+/// `tell` is called after each segment.
 ///
 /// # Errors
 /// If a file that is there cannot be read. A set that breaks rules is no error.
 pub fn lint(
     set: &dyn SetReader,
-    entry: &str,
+    entries: &[String],
     terms: Terms<'_>,
     tell: &mut dyn FnMut(&Report),
 ) -> io::Result<Linted> {
@@ -130,7 +137,10 @@ pub fn lint(
         read: BTreeSet::new(),
         tell,
     };
-    let renditions = linter.set(entry)?;
+    let mut renditions = Renditions::new();
+    for entry in entries {
+        linter.set(entry, &mut renditions)?;
+    }
     if let Some(recorded) = recorded {
         recorded.check(&linter.read, &renditions, &mut linter.report);
     }
@@ -146,6 +156,15 @@ pub fn lint(
 pub fn references(file: &str, bytes: &[u8]) -> Vec<Reference> {
     let mut quiet = Report::default();
     let mut quiet = quiet.file(file);
+    if is_web_vtt(file, bytes) {
+        let pictures = thumbnails::read(bytes, &mut quiet).into_iter();
+        let pictures = pictures.map(|thumbnail| Reference {
+            path: thumbnail.path,
+            part: Part::Whole,
+            target: Target::Picture,
+        });
+        return pictures.collect();
+    }
     let Some(playlist) = m3u8::parse(bytes, &mut quiet) else {
         return Vec::new();
     };
@@ -204,6 +223,8 @@ pub enum Target {
     Header,
     /// A media segment.
     Segment,
+    /// A picture that a thumbnail is part of.
+    Picture,
 }
 
 /// A media playlist as a multivariant one lists it.
@@ -233,6 +254,11 @@ fn listed(multivariant: &Multivariant) -> impl Iterator<Item = Listed<'_>> {
     variants.chain(media).chain(i_frames)
 }
 
+/// Whether a file is taken for an index of thumbnails, so that what is wrong with its start is told.
+fn is_web_vtt(file: &str, bytes: &[u8]) -> bool {
+    file.ends_with(".vtt") || format::of(bytes) == Format::WebVtt
+}
+
 /// A file could not be read for a reason that is not the set's.
 type Broken = io::Error;
 
@@ -246,18 +272,20 @@ struct Linter<'a> {
 }
 
 impl Linter<'_> {
-    fn set(&mut self, entry: &str) -> Result<Renditions, Broken> {
-        let mut renditions = Renditions::new();
+    fn set(&mut self, entry: &str, renditions: &mut Renditions) -> Result<(), Broken> {
         let resource = Resource {
             line: 0,
             path: entry.to_owned(),
             part: Part::Whole,
         };
         let Some(bytes) = self.fetch(entry, &resource, MAX_PLAYLIST_BYTES)? else {
-            return Ok(renditions);
+            return Ok(());
         };
+        if is_web_vtt(entry, &bytes) {
+            return self.thumbnails(entry, &bytes);
+        }
         let Some(playlist) = m3u8::parse(&bytes, &mut self.report.file(entry)) else {
-            return Ok(renditions);
+            return Ok(());
         };
         if playlist.kind == Kind::Media {
             let mut report = self.report.file(entry);
@@ -269,14 +297,63 @@ impl Linter<'_> {
             }
             let rendition = self.rendition(entry, read)?;
             renditions.insert(entry.to_owned(), rendition);
-            return Ok(renditions);
+            return Ok(());
         }
         let multivariant = Multivariant::read(&playlist, &mut self.report.file(entry));
         media::check_version(&playlist, &mut self.report.file(entry));
         multivariant.check(&mut self.report.file(entry));
-        self.media_playlists(entry, &multivariant, &mut renditions)?;
-        across::check(entry, &multivariant, &renditions, &mut self.report);
-        Ok(renditions)
+        self.media_playlists(entry, &multivariant, renditions)?;
+        across::check(entry, &multivariant, renditions, &mut self.report);
+        Ok(())
+    }
+
+    /// An index of thumbnails, and every picture that it names, once.
+    fn thumbnails(&mut self, index: &str, bytes: &[u8]) -> Result<(), Broken> {
+        let mut pictures = BTreeMap::new();
+        for thumbnail in thumbnails::read(bytes, &mut self.report.file(index)) {
+            let picture = match pictures.get(&thumbnail.path) {
+                Some(picture) => *picture,
+                None if pictures.len() == MAX_RENDITIONS => {
+                    let (place, what) = (
+                        Place::line(thumbnail.line),
+                        "pictures from here on are not read",
+                    );
+                    self.report.file(index).say(Rule::TooMuch, place, what);
+                    break;
+                }
+                None => {
+                    let picture = self.picture(index, &thumbnail)?;
+                    pictures.insert(thumbnail.path.clone(), picture);
+                    picture
+                }
+            };
+            if let Some(picture) = picture {
+                thumbnails::check(&thumbnail, picture, &mut self.report.file(index));
+            }
+        }
+        Ok(())
+    }
+
+    /// The size of a picture.
+    fn picture(&mut self, index: &str, thumbnail: &Thumbnail) -> Result<Option<Extent>, Broken> {
+        let resource = Resource {
+            line: thumbnail.line,
+            path: thumbnail.path.clone(),
+            part: Part::Whole,
+        };
+        let Some(bytes) = self.fetch(index, &resource, MAX_PICTURE_BYTES)? else {
+            return Ok(None);
+        };
+        let extent = thumbnails::extent(&bytes);
+        if extent.is_none() {
+            let mut report = self.report.file(&thumbnail.path);
+            report.say(
+                Rule::VttPicture,
+                Place::FILE,
+                "it is no picture that can be read",
+            );
+        }
+        Ok(extent)
     }
 
     /// Every media playlist that a multivariant one lists, once.

@@ -82,8 +82,8 @@ impl Activity for Publish {
             picture.copy_to(ctx, prefix).await?;
         }
         if let Some(sprites) = &input.sprites {
-            let key = keys::sprites_index(prefix);
-            ctx.put_bytes(&key, sprites.vtt(), VTT_TYPE).await?;
+            ctx.copy(&sprites.index, &keys::sprites_index(prefix))
+                .await?;
         }
         let moved = ctx.publish(hash, *generation).await?;
         ctx.progress(Progress {
@@ -112,9 +112,6 @@ impl Activity for Publish {
         })
     }
 }
-
-/// MIME type of WebVTT.
-const VTT_TYPE: &str = "text/vtt";
 
 const COVER: &str = "cover";
 const PREVIEW: &str = "preview";

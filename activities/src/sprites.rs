@@ -1,6 +1,7 @@
 //! `video.sprites`: small pictures of a whole video, and the WebVTT that says which is where.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -9,10 +10,12 @@ use telecine_engine::activity::{Activity, ActivityError, Context};
 use telecine_engine::objects::Artifact;
 
 use crate::child::ToolHost;
+use crate::keys::{self, attempt_file};
+use crate::lint::{Directory, Profile, Report, Terms, lint};
 use crate::media::report::{Size, VideoTrack};
-use crate::media::sprites::{COLUMNS, ROWS, Sprites, SpritesSpec};
+use crate::media::sprites::{COLUMNS, ROWS, Sprites, SpritesMade, SpritesSpec};
 use crate::picture::{self, nanoseconds};
-use crate::{keys, source};
+use crate::{source, validate};
 
 /// See the module.
 #[derive(Debug)]
@@ -45,20 +48,16 @@ pub struct Input {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpriteSheets {
-    /// The sheets, in order. Tiles fill each row by row.
+    /// The WebVTT: for each interval the place of its tile, `sheet_001_{attempt}.jpg#xywh=x,y,w,h`.
+    pub index: Artifact,
+    /// The sheets, in order. Tiles fill each row by row, ten rows of ten.
     sheets: Vec<Artifact>,
     /// Size of a tile.
     tile: Size,
-    /// Tiles across a sheet.
-    columns: u32,
-    /// Tiles on a full sheet.
-    per_sheet: u32,
     /// Number of tiles.
     tiles: u32,
     /// Time from one tile to the next, from 0 on.
     interval_ns: u64,
-    /// End of the video, and of the last tile's time.
-    end_ns: u64,
 }
 
 impl Activity for VideoSprites {
@@ -76,68 +75,89 @@ impl Activity for VideoSprites {
         let seen = (input.video, input.exact_seeks);
         let (footage, limits) = picture::footage(ctx, &input.source, seen).await?;
         let end_ns = footage.video.end_ns;
+        let scratch = source::scratch_dir(ctx, "sheets")?;
         let spec = SpritesSpec {
             footage,
             interval_ns: input.interval_s.map(nanoseconds),
             short_edge: input.short_edge,
-            directory: source::scratch_dir(ctx, "sheets")?,
+            directory: scratch.clone(),
         };
         let made = self.host.run::<Sprites>(ctx, spec, limits).await?;
+        let sheets = rename(ctx, &made.sheets)?;
+        let index = attempt_file("sprites", ctx.attempt_tag(), "vtt");
+        std::fs::write(scratch.join(&index), vtt(&made, &sheets, end_ns))
+            .map_err(|error| ActivityError::io("write the index of the sheets", error))?;
+        validate::judge(ctx, &look(&scratch, &index)?)?;
         let directory = keys::sprites(&input.prefix);
-        let mut sheets = Vec::new();
-        for (number, sheet) in (1..).zip(&made.sheets) {
-            let stem = format!("sheet_{number:03}");
-            sheets.push(picture::store(ctx, &directory, &stem, sheet).await?);
+        let store = async |name: &str, media_type| {
+            let key = format!("{directory}/{name}");
+            ctx.put_file(&key, &scratch.join(name), media_type).await
+        };
+        let mut stored = Vec::new();
+        for sheet in &sheets {
+            stored.push(store(sheet, "image/jpeg").await?);
         }
         Ok(SpriteSheets {
-            sheets,
+            index: store(&index, "text/vtt").await?,
+            sheets: stored,
             tile: made.tile,
-            columns: COLUMNS,
-            per_sheet: COLUMNS * ROWS,
             tiles: made.tiles,
             interval_ns: made.interval_ns,
-            end_ns,
         })
     }
 }
 
-impl SpriteSheets {
-    /// The WebVTT: for each interval the place of its tile, `sheet_001.jpg#xywh=x,y,w,h`.
-    #[must_use]
-    pub fn vtt(&self) -> String {
-        let mut text = "WEBVTT\n".to_owned();
-        for tile in 0..self.tiles {
-            let from_ns = u64::from(tile) * self.interval_ns;
-            let to_ns = (from_ns + self.interval_ns).min(self.end_ns);
-            // A cue that lasts less than WebVTT can say would end as it begins.
-            if to_ns / 1_000_000 <= from_ns / 1_000_000 {
-                continue;
-            }
-            // Writing to a string cannot fail.
-            let _ = write!(
-                text,
-                "\n{} --> {}\n{}\n",
-                clock(from_ns),
-                clock(to_ns),
-                self.place(tile)
-            );
-        }
-        text
-    }
-
-    fn place(&self, tile: u32) -> String {
-        let Size { width, height } = self.tile;
-        let on_sheet = tile % self.per_sheet;
-        let (x, y) = (
-            on_sheet % self.columns * width,
-            on_sheet / self.columns * height,
-        );
-        let sheet = self.sheets.get((tile / self.per_sheet) as usize);
-        let key = sheet.map_or("", |sheet| sheet.key.as_str());
-        let name = key.rsplit('/').next().unwrap_or_default();
-        format!("{name}#xywh={x},{y},{width},{height}")
-    }
+/// Gives the sheets the names that they have in the store, which belong to the attempt.
+fn rename(ctx: &Context, sheets: &[PathBuf]) -> Result<Vec<String>, ActivityError> {
+    let renamed = (1..).zip(sheets).map(|(number, sheet)| {
+        let name = attempt_file(&format!("sheet_{number:03}"), ctx.attempt_tag(), "jpg");
+        std::fs::rename(sheet, sheet.with_file_name(&name))
+            .map_err(|error| ActivityError::io("rename a sheet", error))?;
+        Ok(name)
+    });
+    renamed.collect()
 }
+
+/// Judges the index and its sheets as `telecine lint` does.
+fn look(directory: &Path, index: &str) -> Result<Report, ActivityError> {
+    let linted = Directory::open(directory).and_then(|set| {
+        let terms = Terms {
+            profile: Profile::House,
+            recorded: None,
+        };
+        lint(&set, &[index.to_owned()], terms, &mut |_| ())
+    });
+    let linted = linted.map_err(|error| ActivityError::io("read the sheets", error))?;
+    Ok(linted.report)
+}
+
+/// The WebVTT that leads to the tiles on sheets of these names.
+fn vtt(made: &SpritesMade, sheets: &[String], end_ns: u64) -> String {
+    let mut text = "WEBVTT\n".to_owned();
+    for tile in 0..made.tiles {
+        let from_ns = u64::from(tile) * made.interval_ns;
+        let to_ns = (from_ns + made.interval_ns).min(end_ns);
+        // A cue that lasts less than WebVTT can say would end as it begins.
+        if to_ns / 1_000_000 <= from_ns / 1_000_000 {
+            continue;
+        }
+        let (sheet, on_sheet) = (tile / PER_SHEET, tile % PER_SHEET);
+        let Size { width, height } = made.tile;
+        let (x, y) = (on_sheet % COLUMNS * width, on_sheet / COLUMNS * height);
+        let name = sheets.get(sheet as usize).map_or("", String::as_str);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "\n{} --> {}\n{name}#xywh={x},{y},{width},{height}\n",
+            clock(from_ns),
+            clock(to_ns),
+        );
+    }
+    text
+}
+
+/// Tiles on a full sheet.
+const PER_SHEET: u32 = COLUMNS * ROWS;
 
 /// `01:02:03.456`.
 fn clock(time_ns: u64) -> String {
@@ -158,35 +178,41 @@ mod tests {
 
     #[test]
     fn the_vtt_leads_to_every_tile() {
-        let sheet = |key: &str| Artifact {
-            key: key.to_owned(),
-            size: 1,
-            sha256: String::new(),
-            media_type: "image/jpeg".to_owned(),
+        let (width, height) = (160, 90);
+        let made = SpritesMade {
+            tile: Size { width, height },
+            tiles: 102,
+            interval_ns: 36_000_000_000,
+            sheets: Vec::new(),
         };
-        let sheets = SpriteSheets {
-            sheets: vec![sheet("a/sprites/s1.jpg"), sheet("a/sprites/s2.jpg")],
-            tile: Size {
-                width: 160,
-                height: 90,
-            },
-            columns: 2,
-            per_sheet: 4,
-            tiles: 5,
-            interval_ns: 900_000_000_000,
-            end_ns: 3_600_500_000_000,
-        };
-        let text = sheets.vtt();
+        let text = vtt(
+            &made,
+            &["s1.jpg".to_owned(), "s2.jpg".to_owned()],
+            3_636_500_000_000,
+        );
         let cues: Vec<&str> = text.split("\n\n").collect();
-        assert_eq!(cues.len(), 6);
+        assert_eq!(cues.len(), 103);
         assert_eq!(cues[0], "WEBVTT");
         assert_eq!(
-            cues[4],
-            "00:45:00.000 --> 01:00:00.000\ns1.jpg#xywh=160,90,160,90"
+            cues[100],
+            "00:59:24.000 --> 01:00:00.000\ns1.jpg#xywh=1440,810,160,90"
         );
         assert_eq!(
-            cues[5],
-            "01:00:00.000 --> 01:00:00.500\ns2.jpg#xywh=0,0,160,90\n"
+            cues[102],
+            "01:00:36.000 --> 01:00:36.500\ns2.jpg#xywh=160,0,160,90\n"
         );
+    }
+
+    #[test]
+    fn no_cue_is_shorter_than_webvtt_can_say() {
+        let (width, height) = (16, 9);
+        let made = SpritesMade {
+            tile: Size { width, height },
+            tiles: 2,
+            interval_ns: 1_000_000_000,
+            sheets: Vec::new(),
+        };
+        let text = vtt(&made, &["s.jpg".to_owned()], 1_000_900_000);
+        assert_eq!(text.matches(" --> ").count(), 1, "{text}");
     }
 }

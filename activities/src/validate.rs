@@ -80,7 +80,7 @@ impl Activity for Validate {
         let recorded = recorded(&input, &video);
         let spec = Spec {
             root: root(ctx, &input.set.prefix, &recorded).await?,
-            entry: ENTRY.to_owned(),
+            entries: vec![ENTRY.to_owned()],
             decode: true,
             profile: Profile::House,
             recorded: Some(recorded),
@@ -174,7 +174,10 @@ async fn fetch(ctx: &Context, key: &str, to: &Path) -> Result<(), ActivityError>
 }
 
 /// Passes warnings on, and fails if there are errors.
-fn judge(ctx: &Context, report: &Report) -> Result<(), ActivityError> {
+///
+/// # Errors
+/// `object_corrupt`, `package_invalid`.
+pub(crate) fn judge(ctx: &Context, report: &Report) -> Result<(), ActivityError> {
     let warnings = report.findings.iter();
     let warnings = warnings.filter(|finding| finding.severity == Severity::Warning);
     for finding in warnings.take(MAX_WARNINGS) {

@@ -299,6 +299,16 @@ rules! {
         "Headers and segments say what the encoder said.";
     RecordedDuration "recorded-duration" Standard "what was recorded when the set was made"
         "The set lasts as long as its source.";
+    VttFile "vtt-file" Standard "W3C WebVTT 4.1"
+        "An index of thumbnails is UTF-8, begins with WEBVTT and a blank line, and has cues.";
+    VttCue "vtt-cue" Standard "W3C WebVTT 4.1"
+        "A cue says when it is shown, and ends after it begins.";
+    VttOrder "vtt-order" Partly "W3C WebVTT 4.1; without gaps: telecine"
+        "Cues rise and, of the house, follow each other from 0 on without a gap.";
+    VttThumbnail "vtt-thumbnail" House "W3C Media Fragments URI 4.2.2"
+        "The text of a cue is the URI of a picture with #xywh=x,y,width,height in pixels.";
+    VttPicture "vtt-picture" Standard "W3C Media Fragments URI 4.2.2"
+        "A picture that a cue names can be read and holds the rectangle.";
     Decode "decode" Standard "ITU-T H.264, ISO/IEC 14496-3"
         "Every frame and packet decodes without an error.";
     NotJudged "not-judged" Advice "telecine"

@@ -26,8 +26,8 @@ pub struct CheckSet;
 pub struct Spec {
     /// The directory of the set.
     pub root: PathBuf,
-    /// The playlist to begin with, relative to it.
-    pub entry: String,
+    /// The playlist to begin with, and the WebVTT of thumbnails, relative to it.
+    pub entries: Vec<String>,
     /// Which rules are errors.
     pub profile: Profile,
     /// What was recorded when the set was made, if that is known.
@@ -51,7 +51,7 @@ impl Tool for CheckSet {
             profile: spec.profile,
             recorded: spec.recorded.as_ref(),
         };
-        let linted = lint(&set, &spec.entry, terms, &mut tell).map_err(unreadable)?;
+        let linted = lint(&set, &spec.entries, terms, &mut tell).map_err(unreadable)?;
         let mut report = linted.report;
         if !spec.decode {
             return Ok(report);

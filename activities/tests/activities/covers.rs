@@ -79,6 +79,29 @@ fn flat_cards_are_left_out() {
 }
 
 #[test]
+fn a_frozen_picture_is_left_out_where_something_moves_for_two_seconds_of_a_minute() {
+    let clips = Clips::new();
+    // The signal stalls at 0, is there again from 41 s to 43 s, and stalls until the end.
+    let still = "loop=loop=-1:size=1:start=0";
+    let filter = format!(
+        "[0]{still},trim=duration=41[a];[2]{still},trim=duration=17[c];[a][1][c]concat=n=3"
+    );
+    let inputs = [scene(1), scene(2), scene(1)].join(" ");
+    let recipe = format!("{inputs} -filter_complex {filter} {CODEC}");
+    let source = clips.ffmpeg(&recipe, "stalled.mp4");
+    let (at_s, choice) = choice(&source);
+    assert!((41.0..43.0).contains(&at_s), "{at_s} {choice:?}");
+}
+
+#[test]
+fn a_video_that_stands_still_has_a_cover() {
+    let clips = Clips::new();
+    let recipe = format!("{} -vf loop=loop=-1:size=1:start=0 -t 5 {CODEC}", scene(1));
+    let (_, choice) = choice(&clips.ffmpeg(&recipe, "still.mp4"));
+    assert!((0.3..0.5).contains(&choice.score), "{choice:?}");
+}
+
+#[test]
 fn one_good_second_in_a_minute_is_found() {
     let clips = Clips::new();
     let inputs = [card("black", 37), scene(1), card("white", 23)].join(" ");

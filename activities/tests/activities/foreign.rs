@@ -55,7 +55,7 @@ impl Foreign {
     async fn lint(&self, root: &Path, entry: &str) -> Report {
         let spec = Spec {
             root: root.to_owned(),
-            entry: entry.to_owned(),
+            entries: vec![entry.to_owned()],
             profile: Profile::Standards,
             recorded: None,
             decode: true,
@@ -319,7 +319,7 @@ async fn the_house_asks_for_more() {
         profile: Profile::House,
         recorded: None,
     };
-    let linted = lint(&directory, "main.m3u8", terms, &mut |_| ()).unwrap();
+    let linted = lint(&directory, &["main.m3u8".to_owned()], terms, &mut |_| ()).unwrap();
     let rules: BTreeSet<_> = linted.report.errors().map(|found| found.rule).collect();
     let asked = [
         Rule::HlsIndependentSegments,
@@ -348,7 +348,13 @@ async fn warnings_never_hide_an_error() {
     std::fs::write(root.join("1099.m4s"), &segment[..segment.len() - 9]).unwrap();
     std::fs::write(root.join("main.m3u8"), text).unwrap();
     let directory = Directory::open(&root).unwrap();
-    let linted = lint(&directory, "main.m3u8", Terms::default(), &mut |_| ()).unwrap();
+    let linted = lint(
+        &directory,
+        &["main.m3u8".to_owned()],
+        Terms::default(),
+        &mut |_| (),
+    )
+    .unwrap();
     let report = linted.report;
     let errors: Vec<_> = report.errors().map(|found| found.rule).collect();
     assert!(errors.contains(&Rule::BoxSize), "{errors:?}");

@@ -6,6 +6,7 @@
 mod boxes;
 mod playlists;
 mod sound;
+mod sprites;
 mod surgery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +77,7 @@ impl Files {
         };
         let start = match file {
             "master" | "playlist" => format!("{track}{file}.m3u8"),
+            "sprites" | "sheet" => file.to_owned(),
             "init" => format!("{track}init.mp4"),
             number => format!("{track}seg_0000{number}_"),
         };
@@ -83,12 +85,19 @@ impl Files {
         paths.find(|path| path.starts_with(&start)).unwrap().clone()
     }
 
+    /// The playlist, and the index of thumbnails of a set of those.
+    fn entries(&self) -> Vec<String> {
+        let index = self.0.keys().find(|path| path.ends_with(".vtt"));
+        let entry = index.map_or("master.m3u8", String::as_str);
+        vec![entry.to_owned()]
+    }
+
     fn report(&self, recorded: Option<&Recorded>) -> Report {
         let terms = Terms {
             profile: Profile::House,
             recorded,
         };
-        lint(self, "master.m3u8", terms, &mut |_| ())
+        lint(self, &self.entries(), terms, &mut |_| ())
             .unwrap()
             .report
     }
@@ -139,6 +148,15 @@ async fn every_mutant_of_a_set_of_sound_alone_is_caught_by_its_rule() {
     let mutants = sound::all();
     assert!(mutants.len() >= 100, "{} are too few", mutants.len());
     all_are_caught(&good_set_of_sound().await, &mutants);
+}
+
+#[tokio::test]
+async fn every_mutant_of_thumbnails_is_caught_by_its_rule() {
+    let mutants = sprites::all();
+    assert!(mutants.len() >= 30, "{} are too few", mutants.len());
+    let good = sprites::good().await;
+    assert_eq!(good.report(None).findings, []);
+    all_are_caught(&good, &mutants);
 }
 
 fn all_are_caught(good: &Files, mutants: &[Mutant]) {
@@ -275,40 +293,45 @@ async fn flipped_payload_bytes_are_caught_by_the_recorded_digests() {
 /// Damage of any kind takes no time, no memory and no panic.
 #[tokio::test]
 async fn damaged_bytes_never_stop_the_linter() {
-    let good = good_set().await;
-    let paths: Vec<String> = good.0.keys().cloned().collect();
-    let mut dice = Dice(2);
-    for trial in 0..trials() {
-        let mut mutant = good.clone();
-        let path = &paths[dice.below(paths.len())];
-        let bytes = mutant.0.get_mut(path).unwrap();
-        // The start of a file is where structure is.
-        let span = if dice.below(2) == 0 {
-            bytes.len()
-        } else {
-            bytes.len().min(800)
-        };
-        for _ in 0..=dice.below(4) {
-            let at = dice.below(span);
-            match dice.below(4) {
-                0 => bytes[at] = dice.below(256) as u8,
-                1 => bytes[at] ^= 1 << dice.below(8),
-                2 => bytes[at..(at + 4).min(span)].fill(0xff),
-                _ => bytes.truncate(at.max(span / 2).max(1)),
-            }
-            if bytes.len() < span {
-                break;
-            }
+    for good in [good_set().await, sprites::good().await] {
+        let paths: Vec<String> = good.0.keys().cloned().collect();
+        let mut dice = Dice(2);
+        for trial in 0..trials() {
+            let mut mutant = good.clone();
+            let path = &paths[dice.below(paths.len())];
+            damage(mutant.0.get_mut(path).unwrap(), &mut dice);
+            let started = busy();
+            let report = mutant.report(None);
+            let took = busy() - started;
+            assert!(took < Duration::from_secs(5), "{path}, trial {trial}");
+            let listed = report.findings.len() as u64;
+            assert_eq!(
+                listed + report.more,
+                report.error_count + report.warning_count
+            );
         }
-        let started = busy();
-        let report = mutant.report(None);
-        let took = busy() - started;
-        assert!(took < Duration::from_secs(5), "{path}, trial {trial}");
-        let listed = report.findings.len() as u64;
-        assert_eq!(
-            listed + report.more,
-            report.error_count + report.warning_count
-        );
+    }
+}
+
+/// Up to four kinds of damage.
+fn damage(bytes: &mut Vec<u8>, dice: &mut Dice) {
+    // The start of a file is where structure is.
+    let span = if dice.below(2) == 0 {
+        bytes.len()
+    } else {
+        bytes.len().min(800)
+    };
+    for _ in 0..=dice.below(4) {
+        let at = dice.below(span);
+        match dice.below(4) {
+            0 => bytes[at] = dice.below(256) as u8,
+            1 => bytes[at] ^= 1 << dice.below(8),
+            2 => bytes[at..(at + 4).min(span)].fill(0xff),
+            _ => bytes.truncate(at.max(span / 2).max(1)),
+        }
+        if bytes.len() < span {
+            break;
+        }
     }
 }
 
@@ -335,7 +358,7 @@ async fn damaged_pictures_are_found_by_decoding() {
 async fn checked(run: &Run, root: &Path) -> Report {
     let spec = Spec {
         root: root.to_owned(),
-        entry: "master.m3u8".to_owned(),
+        entries: vec!["master.m3u8".to_owned()],
         profile: Profile::House,
         recorded: None,
         decode: true,

@@ -32,7 +32,9 @@ impl Counting {
 
     fn lint(&self, entry: &str) -> Report {
         let terms = Terms::default();
-        lint(self, entry, terms, &mut |_| ()).unwrap().report
+        lint(self, &[entry.to_owned()], terms, &mut |_| ())
+            .unwrap()
+            .report
     }
 }
 
@@ -70,7 +72,7 @@ async fn checked(root: &Path, entry: &str) -> Report {
     let bench = Bench::new();
     let spec = Spec {
         root: root.to_owned(),
-        entry: entry.to_owned(),
+        entries: vec![entry.to_owned()],
         profile: Profile::Standards,
         recorded: None,
         decode: true,

@@ -29,7 +29,7 @@ const ENTRIES: [&str; 4] = ["master.m3u8", "index.m3u8", "main.m3u8", "playlist.
 
 #[derive(Debug, Args)]
 pub(super) struct LintArgs {
-    /// Directory of a set, playlist, or http(s) address of a playlist
+    /// Directory of a set, playlist, WebVTT of thumbnails, or http(s) address of one of the last two
     #[arg(value_name = "DIR|URL", required_unless_present = "rules")]
     set: Option<String>,
     /// List the rules instead
@@ -47,8 +47,8 @@ pub(super) struct LintArgs {
 #[derive(Debug)]
 struct Set {
     root: PathBuf,
-    /// The playlist to begin with, relative to it.
-    entry: String,
+    /// The playlist to begin with, and the WebVTT of thumbnails, relative to it.
+    entries: Vec<String>,
     /// Removed when the set is dropped: what was fetched.
     _fetched: Option<tempfile::TempDir>,
 }
@@ -79,7 +79,7 @@ async fn judge(set: &str, arguments: &LintArgs, session: &Session) -> Result<Rep
     };
     let spec = Spec {
         root: set.root.clone(),
-        entry: set.entry.clone(),
+        entries: set.entries.clone(),
         profile: if arguments.strict {
             Profile::House
         } else {
@@ -117,7 +117,7 @@ fn local(path: &Path) -> Result<Set, CliError> {
         let directory = path.parent().filter(|parent| *parent != Path::new(""));
         return Ok(Set {
             root: directory.unwrap_or(Path::new(".")).to_owned(),
-            entry: name.unwrap_or_default().to_owned(),
+            entries: vec![name.unwrap_or_default().to_owned()],
             _fetched: None,
         });
     }
@@ -129,9 +129,21 @@ fn local(path: &Path) -> Result<Set, CliError> {
     }
     Ok(Set {
         root: path.to_owned(),
-        entry: entry(path)?,
+        entries: entries(path)?,
         _fetched: None,
     })
+}
+
+/// The thumbnails of telecine's own sets.
+const THUMBNAILS: &str = "sprites/sprites.vtt";
+
+/// What of a directory is judged.
+fn entries(directory: &Path) -> Result<Vec<String>, CliError> {
+    let mut entries = vec![entry(directory)?];
+    if directory.join(THUMBNAILS).is_file() {
+        entries.push(THUMBNAILS.to_owned());
+    }
+    Ok(entries)
 }
 
 /// The playlist of a directory with which to begin.

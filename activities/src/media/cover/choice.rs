@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::Progress;
 
-use super::looks::Looks;
+use super::looks::{GOOD, Looks};
 use crate::media::footage::Footage;
 use crate::media::frames::{self, Frame, FrameReader};
 use crate::media::paint::{Painter, Rgb};
@@ -27,9 +27,6 @@ const MIDDLE: (u64, u64) = (60, 900);
 
 /// Where further ones are.
 const ALMOST_ALL: (u64, u64) = (5, 990);
-
-/// From this score on a picture is good enough not to look at more.
-const GOOD: f64 = 0.5;
 
 /// By how much a picture has to be better than those that were looked at before it: decoders of
 /// other versions differ in the last bit.

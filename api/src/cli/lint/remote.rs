@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use telecine_activities::lint::{
-    MAX_HEADER_BYTES, MAX_PLAYLIST_BYTES, MAX_SEGMENT_BYTES, Part, Reference, Target, references,
+    MAX_HEADER_BYTES, MAX_PICTURE_BYTES, MAX_PLAYLIST_BYTES, MAX_SEGMENT_BYTES, Part, Reference,
+    Target, references,
 };
 use tokio::io::AsyncWriteExt as _;
 
@@ -71,7 +72,7 @@ pub(super) async fn fetch(address: &str, session: &Session) -> Result<Set, CliEr
     session.console.note(&fetched.said());
     Ok(Set {
         root: directory.path().to_owned(),
-        entry,
+        entries: vec![entry],
         _fetched: Some(directory),
     })
 }
@@ -251,6 +252,7 @@ fn wanted(playlist: &str, text: &[u8]) -> Vec<(String, Target, u64)> {
                 Target::Playlist | Target::PlaylistAlone => MAX_PLAYLIST_BYTES,
                 Target::Header => MAX_HEADER_BYTES,
                 Target::Segment => MAX_SEGMENT_BYTES,
+                Target::Picture => MAX_PICTURE_BYTES,
             };
             (path, target, limit)
         });

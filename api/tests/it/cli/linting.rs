@@ -221,6 +221,33 @@ fn a_foreign_set_passes_but_not_by_the_rules_of_the_house_and_a_broken_frame_is_
 }
 
 #[test]
+fn thumbnails_beside_a_set_are_judged_with_it_and_alone() {
+    let place = Workplace::new();
+    make_set(&place.path().join("set"));
+    let index = |rectangle: &str| {
+        let cue = format!("00:00.000 --> 00:01.000\nsheet.gif#xywh={rectangle}\n");
+        place.write("set/sprites/sprites.vtt", &format!("WEBVTT\n\n{cue}"));
+    };
+    std::fs::create_dir(place.path().join("set/sprites")).unwrap();
+    // The head of a picture of 32x18.
+    place.write("set/sprites/sheet.gif", "GIF89a \0\x12\0\0\0\0\0");
+    index("0,0,32,18");
+    let right = lint(&place, "set");
+    assert_eq!(right.code, Some(0), "{right:#?}");
+    index("1,0,32,18");
+    let server = Server::of_directory(place.path().to_owned());
+    let far = server.url("/set/sprites/sprites.vtt");
+    for set in ["set", "set/sprites/sprites.vtt", &far] {
+        let wrong = lint(&place, set);
+        assert_eq!(wrong.code, Some(1), "{wrong:#?}");
+        assert!(
+            rules(&wrong).contains(&"vtt-picture".to_owned()),
+            "{wrong:#?}"
+        );
+    }
+}
+
+#[test]
 fn a_served_set_has_the_findings_of_the_same_set_in_a_directory() {
     let place = Workplace::new();
     let set = place.path().join("set");
