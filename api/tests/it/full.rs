@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::browser;
 use crate::ffmpeg;
 use crate::product::{self, Workplace};
+use crate::repository::{read, root};
 
 /// How long a process may take to begin with a step.
 const AT_WORK: Duration = Duration::from_secs(60);
@@ -18,6 +19,48 @@ fn flash_and_beep(place: &Workplace) -> PathBuf {
     let path = place.path().join("flash.mov");
     ffmpeg::flash_and_beep(&path);
     path
+}
+
+#[test]
+fn a_package_that_breaks_a_rule_is_not_published_and_what_was_stays() {
+    let place = Workplace::new();
+    let clip = place.path().join("film.mp4");
+    std::fs::copy(product::light_clip(), &clip).expect("a copy");
+    let text = read(&root().join("workflows/definitions/video-transcode.yaml"));
+    // The set is held to a source that ends five seconds later.
+    let (own, later) = (
+        "steps.plan.output.end_ns }}\"\n    timeout: {attempt: 6h",
+        " + 5000000000",
+    );
+    let place_of = text
+        .rfind(own)
+        .expect("the duration of the step `validate`");
+    let mut broken = text;
+    broken.insert_str(place_of + "steps.plan.output.end_ns".len(), later);
+    let definition = place.path().join("broken.yaml");
+    std::fs::write(&definition, broken).expect("a definition");
+    let refused = || {
+        let run = place.run(definition.to_str().expect("UTF-8"), &clip);
+        let output = product::finish(product::spawn(run));
+        assert_eq!(output.status.code(), Some(1));
+        let job: Value = serde_json::from_slice(&output.stdout).expect("a job");
+        assert_eq!(job["error"]["step"], "validate");
+        assert_eq!(job["error"]["code"], "package_invalid");
+        let said = job["error"]["message"].as_str().expect("a message");
+        assert!(said.contains("recorded-duration"), "{said}");
+    };
+    refused();
+    let shown = place.set().join("master.m3u8");
+    assert!(!shown.exists(), "readers are led to nothing");
+
+    product::succeed(place.run("video:transcode", &clip));
+    let good = std::fs::read(&shown).expect("a playlist");
+    refused();
+    assert_eq!(std::fs::read(&shown).expect("a playlist"), good);
+    assert!(
+        place.set().join("g3").is_dir(),
+        "each job has its own place"
+    );
 }
 
 #[test]

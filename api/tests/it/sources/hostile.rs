@@ -12,9 +12,9 @@ use super::bad::assert_refused;
 use super::recipes::run;
 use crate::product::{self, Workplace};
 
-/// What a step may take of processors to refuse. Measured: 20 to 220 ms, nearly all of it the start of a
-/// process.
-const REFUSED_WITHIN_S: f64 = 2.0;
+/// What a step may take of processors to refuse. Measured, unoptimised: 20 to 220 ms, nearly all of it the
+/// start of a process.
+const REFUSED_WITHIN_S: f64 = 0.75;
 
 /// How much memory it may take. Measured: 57 MB, which is what the loaded libraries need.
 const REFUSED_WITHIN_BYTES: u64 = 100_000_000;
