@@ -47,12 +47,18 @@ impl Planner<'_> {
             };
             Some(self.running(step, self.used(node), (definition, asked)))
         };
+        // What somebody supplied was made by no definition, and stays under another one.
+        let stays = !by_operator && !differs.activity && self.is_supplied(node);
+        if stays && !differs.gate {
+            return None;
+        }
         match self.read(&node.name, definition) {
             Ok(Reading::Skip) if node.status == StepStatus::Skipped => None,
             Ok(Reading::Skip) => {
                 let out = Decision::of(Action::Skip, Reason::ConditionFalse);
                 Some(group(node, out))
             }
+            _ if stays => None,
             Ok(_) if node.status == StepStatus::Skipped => running(Reason::ParamsChanged, None),
             Ok(reading) => {
                 let (reason, difference) =
@@ -64,6 +70,15 @@ impl Planner<'_> {
             }
             Err(why) => Some(unreadable(node, why)),
         }
+    }
+
+    /// Whether somebody gave a step, or a list as a whole, the output that it has.
+    fn is_supplied(&self, node: &Node) -> bool {
+        let supplied = match self.records_of(&node.name) {
+            [only] if only.step.id.item.is_none() => self.was_supplied(&only.step.id),
+            _ => self.is_supplied_list(&node.name),
+        };
+        supplied && node.status == StepStatus::Succeeded
     }
 
     /// Nothing of a step that never ran is changed.

@@ -548,7 +548,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether somebody supplied the outputs of a list: none of its items was ever given an input.
-    fn is_supplied_list(&self, name: &str) -> bool {
+    pub(super) fn is_supplied_list(&self, name: &str) -> bool {
         let first = self.records_of(name).first();
         first.is_some_and(|first| first.step.id.item.is_some() && first.step.input.is_none())
     }

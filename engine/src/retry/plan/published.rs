@@ -160,7 +160,7 @@ impl<'s> Planner<'s> {
     }
 
     /// Whether somebody gave a step the output that it has: an attempt would give it another one.
-    fn was_supplied(&self, id: &StepId) -> bool {
+    pub(super) fn was_supplied(&self, id: &StepId) -> bool {
         let mut records = self.meant(id);
         records.any(|record| {
             let last = record.attempts.last().and_then(|attempt| attempt.outcome);

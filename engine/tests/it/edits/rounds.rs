@@ -9,7 +9,7 @@ use telecine_engine::retry::edits::{Budget, Edits, Skip};
 use telecine_engine::retry::plan::{Action, PlannedStep, Reason, RetryPlan};
 use telecine_engine::run::{RunStatus, Snapshot, StepStatus};
 
-use super::{FAILS, does, plan, refused};
+use super::{FAILS, does, install, onto, plan, refused};
 use crate::stage::{Home, Stage, on_every_store};
 
 on_every_store! {
@@ -20,6 +20,7 @@ on_every_store! {
     what_was_set_of_an_item_is_not_set_of_another
     items_of_a_supplied_list_run_together_or_not_at_all
     what_was_supplied_stays_out_when_its_condition_is_false
+    what_was_supplied_stays_under_another_definition
     edits_that_come_to_nothing_are_told
     a_place_is_found_by_the_job_and_by_nobody_else
 }
@@ -354,6 +355,45 @@ async fn what_was_supplied_stays_out_when_its_condition_is_false(home: Home) {
     let nodes = ended.nodes.iter();
     let out = nodes.filter(|node| node.status == StepStatus::Skipped);
     assert_eq!(out.count(), 2, "{:?}", ended.nodes);
+}
+
+async fn what_was_supplied_stays_under_another_definition(home: Home) {
+    let version = |value: u32, when: &str| {
+        format!(
+            "  s: {{{FAILS}, with: {{what: fail, times: {value}9}}}}\n\
+             \x20 l: {{activity: test.act@1, for_each: \"[1, {value}]\", with: {{what: succeed, value: {value}}}}}\n\
+             \x20 w: {{activity: test.act@1, when: \"{when}\", with: {{what: succeed, value: {value}}}}}\n\
+             \x20 d: {{{FAILS}, with: {{what: fail, times: 9}}}}"
+        )
+    };
+    let (mut stage, run) = stopped(home, &version(1, "1 == 2"), "{}").await;
+    let (s, l, w) = (json!(5), json!([7, 8, 9]), json!(6));
+    let supplied = [("s", s), ("l", l), ("w", w)].map(|(step, output)| (step.to_owned(), output));
+    let supply = Edits {
+        supply: supplied.into(),
+        ..Edits::default()
+    };
+    let (_, ended) = round(&stage, &run, &supply).await;
+    let outputs = |ended: &Snapshot| ["s", "l[0]", "l[2]", "w"].map(|id| output(ended, id));
+    let given = outputs(&ended);
+    assert_eq!(given, [5, 7, 9, 6].map(|value| Some(json!(value))));
+
+    install(&mut stage, 2, &version(2, "1 == 2"));
+    let (shown, ended) = round(&stage, &run, &onto("test:act@2")).await;
+    for id in ["s", "l[0]", "l[2]", "w"] {
+        assert_eq!(step(&shown, id).action, Action::Reuse, "{id}");
+    }
+    assert_eq!(outputs(&ended), given);
+
+    // Another activity yields something else, and a condition that is written anew decides anew.
+    let s = version(3, "2 == 3").replacen(FAILS, "activity: test.place@1", 1);
+    let s = s.replacen("what: fail, times: 39", "name: x", 1);
+    install(&mut stage, 3, &s);
+    let shown = plan(&stage, &run, &onto("test:act@3")).await.unwrap();
+    let does = |id: &str| (step(&shown, id).action, step(&shown, id).reason);
+    assert_eq!(does("s"), (Action::Rerun, Reason::ActivityChanged));
+    assert_eq!(does("w"), (Action::Skip, Reason::ConditionFalse));
+    assert_eq!(does("l[1]").0, Action::Reuse);
 }
 
 async fn edits_that_come_to_nothing_are_told(home: Home) {
