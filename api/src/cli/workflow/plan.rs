@@ -65,6 +65,12 @@ enum Then {
 }
 
 pub(super) async fn run(arguments: PlanArgs, session: &Session) -> Result<Exit, CliError> {
+    if session.config.remote.is_some() {
+        return Err(CliError::usage(
+            "workflow plan looks into a database itself and asks no server: name that of the server with \
+             --database-url, or leave --server and TELECINE_SERVER out to look into this machine's",
+        ));
+    }
     let request = arguments.request;
     let submission = request.submission(session, future_directory)?;
     let identity = identify(session.config.objects.as_ref(), &submission).await?;

@@ -161,6 +161,8 @@ fn what_a_server_refuses_is_said_with_what_to_do() {
     let run = |more: &[&str]| with(Some(KEY), &[&["run", "video:cover"], more].concat());
     run(&["none.mp4"]).assert_error(2, &["there is no object none.mp4"]);
     run(&["film.mp4", "--out", "x"]).assert_error(2, &["--out"]);
+    let plan = ["workflow", "plan", "video:cover", "film.mp4"];
+    with(Some(KEY), &plan).assert_error(2, &["asks no server", "--database-url"]);
     let wrong = run(&["film.mp4", "--set", "cover.at=1"]);
     assert_eq!(wrong.code, Some(2), "{wrong:#?}");
     assert!(wrong.stderr.contains("/input/cover/at"), "{wrong:#?}");
