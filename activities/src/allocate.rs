@@ -66,7 +66,9 @@ impl Activity for Allocate {
 /// first to put his name into one has it.
 async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
     let claimed = claim_next(ctx, hash).await?;
-    let generation = ctx.allocate_generation(hash, claimed - 1).await?;
+    let keys = keys::all_generations(hash);
+    let generation = ctx.allocate_generation(hash, claimed - 1, &keys);
+    let generation = generation.await?;
     if generation == u64::from(claimed) {
         return Ok(generation);
     }

@@ -106,6 +106,13 @@ pub fn image_generation(directory: &str, variant: &str, n: u64) -> String {
     format!("{directory}/{variant}.g{n}_")
 }
 
+/// `{directory}/{variant}.g{n}_*.{format}`: what the keys of the objects of any generation of a variant in a
+/// format are like, for the engine.
+#[must_use]
+pub fn all_image_generations(directory: &str, variant: &str, extension: &str) -> String {
+    format!("{directory}/{variant}.g{{n}}_*.{extension}")
+}
+
 /// Checks the name of a variant: `[a-z0-9][a-z0-9_-]{0,63}`.
 ///
 /// # Errors
@@ -138,6 +145,12 @@ pub fn generation(hash: &str, n: u64) -> String {
 #[must_use]
 pub fn generations(hash: &str) -> String {
     format!("{}/g", root(hash))
+}
+
+/// `videos/{hh}/{hash}/g{n}/*`: what the keys of the objects of any generation are like, for the engine.
+#[must_use]
+pub fn all_generations(hash: &str) -> String {
+    format!("{}{{n}}/*", generations(hash))
 }
 
 /// The number of a generation, of its directory `videos/{hh}/{hash}/g{n}/`.

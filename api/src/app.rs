@@ -325,7 +325,7 @@ impl App {
     pub(crate) fn start_services_without_worker(&self) -> Services {
         let parts = self.service_parts(&SessionId::generate(), Contact::default());
         let mut services = Services::without_worker(&parts);
-        services.prove_plans(&self.coordinator);
+        services.look_at_objects(&self.coordinator);
         services
     }
 
@@ -333,7 +333,7 @@ impl App {
     pub(crate) fn start_services(&self, worker: &Worker) -> Services {
         let parts = self.service_parts(worker.session(), worker.contact().clone());
         let mut services = Services::start(&parts);
-        services.prove_plans(&self.coordinator);
+        services.look_at_objects(&self.coordinator);
         services
     }
 }

@@ -2,13 +2,14 @@
 //! handle is dropped.
 
 mod contact;
+mod litter;
 mod prover;
 mod sweeper;
 mod timers;
 mod unfit;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -16,7 +17,7 @@ use crate::committer::{CommitError, Committer};
 use crate::coordinator::Coordinator;
 use crate::dispatch::Dispatcher;
 use crate::id::SessionId;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::worker::Contact;
 
 pub use unfit::Unfit;
@@ -57,6 +58,18 @@ pub async fn hold_unfit_steps(
     unfit::look(parts, unfit, now).await
 }
 
+/// Removes what killed attempts have left in generations of runs that stopped `grace` ago, if it is as old; answers
+/// the keys. For whoever wants that at once.
+///
+/// # Errors
+/// What the database says. An object store that is away is passed over.
+pub async fn remove_litter(
+    coordinator: &Coordinator,
+    grace: Duration,
+) -> Result<Vec<String>, StoreError> {
+    litter::sweep(coordinator, grace).await
+}
+
 /// Running loops; they stop when this is dropped.
 #[derive(Debug)]
 pub struct Services {
@@ -88,8 +101,9 @@ impl Services {
         Self { tasks }
     }
 
-    /// Looks at the objects of plans besides, as runs stop short.
-    pub fn prove_plans(&mut self, coordinator: &Coordinator) {
+    /// Looks at objects besides: at those of plans, as runs stop short, and for what killed attempts have left.
+    pub fn look_at_objects(&mut self, coordinator: &Coordinator) {
         self.tasks.spawn(prover::run(coordinator.clone()));
+        self.tasks.spawn(litter::run(coordinator.clone()));
     }
 }

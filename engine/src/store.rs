@@ -356,6 +356,21 @@ pub struct Sharer {
     pub seal: String,
 }
 
+/// A generation of a name, and where its objects are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// The name.
+    pub name: String,
+    /// Its number.
+    pub n: u64,
+    /// The run that it belongs to.
+    pub run: RunId,
+    /// Address of the media store.
+    pub store: String,
+    /// What the keys of its objects are like, with `*` for anything.
+    pub keys: String,
+}
+
 /// The database that holds the truth.
 ///
 /// # Contract
@@ -413,13 +428,27 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// The generation of `name` that belongs to the run: allocated on the first call, one above
     /// every earlier one of that name and above `above`, and the same on later calls of the same
-    /// run.
+    /// run. `keys` says what the keys of its objects are like, with `{n}` for its number and `*` for
+    /// anything.
     async fn allocate_generation(
         &self,
         fence: &Fence,
         name: &str,
         above: u32,
+        keys: &str,
     ) -> Result<u64, StoreError>;
+
+    /// Generations of runs that stopped at least `age` ago and have not been [swept](Self::swept) since,
+    /// so many of those after another one, in the order of name and number.
+    async fn unswept(
+        &self,
+        age: Duration,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError>;
+
+    /// Notes that a generation has been swept now.
+    async fn swept(&self, generation: &Generation) -> Result<(), StoreError>;
 
     /// Makes `generation` current for `name`, with a `publication.moved` event, unless it or a later
     /// one is current already.

@@ -96,6 +96,8 @@ create table generation (
     run text collate "C" not null,
     node text,
     item integer,
+    keys text,
+    swept_at timestamp with time zone,
     constraint generation_n CHECK ((n >= 1)),
     constraint generation_one_per_run UNIQUE (run, name),
     constraint generation_pk PRIMARY KEY (name, n),

@@ -122,7 +122,7 @@ CREATE TABLE feed (
 CREATE TABLE generation (
     name text    not null,
     n    integer not null,
-    run  text    not null, node text, item integer,
+    run  text    not null, node text, item integer, keys text, swept_at integer,
     constraint generation_pk primary key (name, n),
     constraint generation_run foreign key (run) references run (id),
     -- However often a step of the run asks, the run has one.

@@ -82,7 +82,12 @@ impl AttemptPort for MemoryPort {
         Ok(())
     }
 
-    async fn allocate_generation(&self, _: &str, above: u32) -> Result<u64, ActivityError> {
+    async fn allocate_generation(
+        &self,
+        _: &str,
+        above: u32,
+        _: &str,
+    ) -> Result<u64, ActivityError> {
         let fixed = *self.generation.lock().unwrap();
         Ok(fixed.unwrap_or(u64::from(above) + 1))
     }

@@ -229,7 +229,12 @@ impl AttemptPort for Memory {
         Ok(())
     }
 
-    async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
+    async fn allocate_generation(
+        &self,
+        name: &str,
+        above: u32,
+        _keys: &str,
+    ) -> Result<u64, ActivityError> {
         let mut kept = self.lock();
         let known = kept.names.entry(name.to_owned()).or_default();
         let next = known.highest.max(u64::from(above)) + 1;
@@ -270,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_has_one_generation_above_all_others() {
         let stage = Stage::new().with_publication("a", 4);
-        let allocate = |above| stage.memory.allocate_generation("a", above);
+        let allocate = |above| stage.memory.allocate_generation("a", above, "a/g{n}/*");
         assert_eq!(allocate(2).await.unwrap(), 5);
         assert_eq!(allocate(90).await.unwrap(), 5);
     }

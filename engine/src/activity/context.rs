@@ -33,8 +33,13 @@ pub trait AttemptPort: std::fmt::Debug + Send + Sync {
     ) -> Result<(), ActivityError>;
 
     /// The generation of `name` that belongs to this run, allocated when first asked for, higher
-    /// than `above`.
-    async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError>;
+    /// than `above`; the keys of its objects are like `keys`.
+    async fn allocate_generation(
+        &self,
+        name: &str,
+        above: u32,
+        keys: &str,
+    ) -> Result<u64, ActivityError>;
 
     /// Points `name` at `generation`.
     async fn publish(&self, name: &str, generation: u64) -> Result<PublicationMove, ActivityError>;
@@ -174,7 +179,8 @@ impl Context {
     }
 
     /// Eight hex digits that no other attempt has: part of the name of every object whose bytes
-    /// are not a pure function of the input, so that a stale worker can only leave litter.
+    /// are not a pure function of the input, so that a stale worker can only leave litter. In a generation
+    /// it stands behind an underscore before the extension, `seg_00001_0a1b2c3d.m4s`: litter is known by that.
     #[must_use]
     pub fn attempt_tag(&self) -> &str {
         &self.parts.attempt_tag
@@ -514,10 +520,27 @@ impl Context {
     /// generation of the name, and than `above`: what is known of generations that the database
     /// has forgotten.
     ///
+    /// `keys` says what the keys of the generation's objects are like, with `{n}` for its number and one `*`
+    /// for anything: `videos/ab/ab12/g{n}/*`. A day after the run has stopped, objects there are removed
+    /// that are named as [`attempt_tag`](Self::attempt_tag) says, and that no step of the run has recorded: what
+    /// an attempt left that was killed.
+    ///
     /// # Errors
-    /// `cancelled` when the lease is lost.
-    pub async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
-        let allocated = self.parts.port.allocate_generation(name, above).await?;
+    /// `cancelled` when the lease is lost; `bug` `bad_place` if `keys` has no `{n}` or not one `*`.
+    pub async fn allocate_generation(
+        &self,
+        name: &str,
+        above: u32,
+        keys: &str,
+    ) -> Result<u64, ActivityError> {
+        let marks = (keys.matches("{n}").count(), keys.matches('*').count());
+        if marks != (1, 1) {
+            let message =
+                format!("the keys {keys:?} of a generation do not have one {{n}} and one *");
+            return Err(ActivityError::bug("bad_place", message));
+        }
+        let allocated = self.parts.port.allocate_generation(name, above, keys);
+        let allocated = allocated.await?;
         if let Some(witness) = &self.witness {
             witness.generation_allocated(name);
         }

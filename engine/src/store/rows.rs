@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
-use super::{Fence, PlanHead, StoreError, ViewRows};
+use super::{Fence, Generation, PlanHead, StoreError, ViewRows};
 use crate::activity::{Checkpoint, MediaSpan, Usage};
 use crate::id::{RunId, StepId};
 use crate::objects::Artifact;
@@ -169,6 +169,20 @@ impl<R: Row> Cells<R> {
             return Ok(None);
         };
         Ok(Some((kind, self.number("steps")?)))
+    }
+
+    /// A generation, beside the store of its run.
+    ///
+    /// # Errors
+    /// Those of the type.
+    pub fn generation(&self) -> Result<Generation, R::Error> {
+        Ok(Generation {
+            name: self.text("name")?,
+            n: self.number("n")?,
+            run: self.run_id()?,
+            store: self.text("media_store")?,
+            keys: self.text("keys")?,
+        })
     }
 
     /// The run in `run`.

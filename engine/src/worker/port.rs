@@ -84,8 +84,16 @@ impl AttemptPort for FencedPort {
         Ok(())
     }
 
-    async fn allocate_generation(&self, name: &str, above: u32) -> Result<u64, ActivityError> {
-        let allocate = || self.store.allocate_generation(&self.fence, name, above);
+    async fn allocate_generation(
+        &self,
+        name: &str,
+        above: u32,
+        keys: &str,
+    ) -> Result<u64, ActivityError> {
+        let allocate = || {
+            self.store
+                .allocate_generation(&self.fence, name, above, keys)
+        };
         let allocated = wait_out(&self.cancelled, allocate).await;
         allocated.map_err(|error| self.explain(error))
     }

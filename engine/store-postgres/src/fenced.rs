@@ -213,7 +213,7 @@ impl Writing<'_> {
     pub(crate) async fn generation(
         &mut self,
         fence: &Fence,
-        (name, above): (&str, u32),
+        (name, above, keys): (&str, u32, &str),
     ) -> Result<u64, Error> {
         self.check(fence).await?;
         // Runs that allocate for one name go one after the other.
@@ -225,6 +225,7 @@ impl Writing<'_> {
             .bind(name)
             .bind(fence.run.as_str())
             .bind(i64::from(above))
+            .bind(keys)
             .execute(&mut *self.connection)
             .await?;
         let row = sqlx::query("select n from generation where run = $1 and name = $2")

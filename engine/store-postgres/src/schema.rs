@@ -98,6 +98,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "published_by",
         include_str!("../../../migrations/postgres/0016_published_by.sql"),
     ),
+    (
+        17,
+        "swept",
+        include_str!("../../../migrations/postgres/0017_swept.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -11,8 +11,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, PlanHead,
-    RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction, Window,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
+    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
+    Window,
 };
 use tokio::sync::Notify;
 
@@ -195,9 +196,29 @@ impl Store for PostgresStore {
         fence: &Fence,
         name: &str,
         above: u32,
+        keys: &str,
     ) -> Result<u64, StoreError> {
-        self.write(async |writing| writing.generation(fence, (name, above)).await)
+        self.write(async |writing| writing.generation(fence, (name, above, keys)).await)
             .await
+    }
+
+    async fn unswept(
+        &self,
+        age: Duration,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError> {
+        self.read(async |db| read::unswept(db, (age, after, limit)).await)
+            .await
+    }
+
+    async fn swept(&self, generation: &Generation) -> Result<(), StoreError> {
+        let swept = "update generation set swept_at = now() where name = $1 and n = $2";
+        let swept = sqlx::query(swept)
+            .bind(&generation.name)
+            .bind(rows::count(generation.n));
+        let noted = async |db: &mut PgConnection| Ok(swept.execute(db).await?);
+        self.write_one(noted).await.map(drop)
     }
 
     async fn publish(

@@ -236,13 +236,14 @@ impl Writing<'_> {
     pub(crate) async fn generation(
         &mut self,
         fence: &Fence,
-        (name, above): (&str, u32),
+        (name, above, keys): (&str, u32, &str),
     ) -> Result<u64, Error> {
         self.check(fence).await?;
         sqlx::query(include_str!("sql/allocate_generation.sql"))
             .bind(name)
             .bind(fence.run.as_str())
             .bind(above)
+            .bind(keys)
             .execute(&mut *self.connection)
             .await?;
         let row = sqlx::query("select n from generation where run = $1 and name = $2")

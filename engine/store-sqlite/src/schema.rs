@@ -91,6 +91,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "published_by",
         include_str!("../../../migrations/sqlite/0015_published_by.sql"),
     ),
+    (
+        16,
+        "swept",
+        include_str!("../../../migrations/sqlite/0016_swept.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -16,13 +16,14 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline, PlanHead,
-    RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction, Window,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
+    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
+    Window,
 };
 
 use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
-use crate::rows::cells;
+use crate::rows::{cells, count};
 use crate::save::Writing;
 use crate::transaction::SqliteTransaction;
 use crate::{claim, clock, directory, feed, keys, listing, outline, read, reuse, schema, sessions};
@@ -325,9 +326,33 @@ impl Store for SqliteStore {
         fence: &Fence,
         name: &str,
         above: u32,
+        keys: &str,
     ) -> Result<u64, StoreError> {
-        self.write(async |writing| writing.generation(fence, (name, above)).await)
+        self.write(async |writing| writing.generation(fence, (name, above, keys)).await)
             .await
+    }
+
+    async fn unswept(
+        &self,
+        age: Duration,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError> {
+        let before = clock::now() - age;
+        Ok(read::unswept(&mut *self.reader().await?, (before, after, limit)).await?)
+    }
+
+    async fn swept(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.write_unsynced(async |writing| {
+            sqlx::query("update generation set swept_at = $3 where name = $1 and n = $2")
+                .bind(&generation.name)
+                .bind(count(generation.n))
+                .bind(writing.now.timestamp_millis())
+                .execute(&mut *writing.connection)
+                .await?;
+            Ok(())
+        })
+        .await
     }
 
     async fn publish(

@@ -20,9 +20,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Event, RecordedEvent, Run, Snapshot, Step};
 use telecine_engine::store::{
-    Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Life, NewCheckpoint, Outline,
-    Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer, StepSet, Store, StoreError,
-    TakenKey, Transaction, ViewRows, Window,
+    Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint,
+    Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer, StepSet, Store,
+    StoreError, TakenKey, Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -125,7 +125,8 @@ struct State {
     runs: BTreeMap<RunId, Arc<Rows>>,
     requests: BTreeMap<String, RunId>,
     keys: BTreeMap<String, TakenKey>,
-    generations: BTreeMap<String, Vec<(u64, RunId)>>,
+    /// Of each name in the order of their numbers, with the time at which they were swept.
+    generations: BTreeMap<String, Vec<(Generation, Option<DateTime<Utc>>)>>,
     publications: BTreeMap<String, (u64, Option<u64>)>,
     /// Steps that made a generation of their run the current one.
     published: BTreeMap<RunId, BTreeSet<StepId>>,
@@ -454,17 +455,61 @@ impl Store for MemoryStore {
         fence: &Fence,
         name: &str,
         above: u32,
+        keys: &str,
     ) -> Result<u64, StoreError> {
         self.write(|state, _| {
-            state.rows_mut(&fence.run)?.owned(fence)?;
+            let rows = state.rows_mut(&fence.run)?;
+            rows.owned(fence)?;
+            let store = rows.run.stores.media.clone();
             let of_name = state.generations.entry(name.to_owned()).or_default();
-            if let Some((n, _)) = of_name.iter().find(|(_, run)| *run == fence.run) {
-                return Ok(*n);
+            if let Some((own, _)) = of_name.iter().find(|(own, _)| own.run == fence.run) {
+                return Ok(own.n);
             }
-            let last = of_name.iter().map(|(n, _)| *n).max().unwrap_or_default();
-            let n = last.max(u64::from(above)) + 1;
-            of_name.push((n, fence.run.clone()));
+            let last = of_name.iter().map(|(other, _)| other.n).max();
+            let n = last.unwrap_or_default().max(u64::from(above)) + 1;
+            let generation = Generation {
+                name: name.to_owned(),
+                n,
+                run: fence.run.clone(),
+                store,
+                keys: keys.replace("{n}", &n.to_string()),
+            };
+            of_name.push((generation, None));
             Ok(n)
+        })
+        .await
+    }
+
+    async fn unswept(
+        &self,
+        age: Duration,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError> {
+        self.write(|state, now| {
+            let after = after.map(|after| (&after.name, after.n));
+            let mut found = Vec::new();
+            for (generation, swept_at) in state.generations.values().flatten() {
+                let ended_at = state.rows(&generation.run)?.run.ended_at;
+                let stopped = ended_at.is_some_and(|ended_at| ended_at + age <= now);
+                let is_next = after.is_none_or(|after| (&generation.name, generation.n) > after);
+                if stopped && is_next && *swept_at < ended_at {
+                    found.push(generation.clone());
+                }
+            }
+            found.truncate(limit);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn swept(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.write(|state, now| {
+            let mut all = state.generations.values_mut().flatten();
+            if let Some((_, swept_at)) = all.find(|(it, _)| it == generation) {
+                *swept_at = Some(now);
+            }
+            Ok(())
         })
         .await
     }
@@ -478,12 +523,12 @@ impl Store for MemoryStore {
         self.write(|state, now| {
             state.rows_mut(&fence.run)?.owned(fence)?;
             let of_name = state.generations.get(name);
-            let allocated = of_name.and_then(|it| it.iter().find(|(n, _)| *n == generation));
-            let Some((_, owner)) = allocated else {
+            let allocated = of_name.and_then(|it| it.iter().find(|(it, _)| it.n == generation));
+            let Some((allocated, _)) = allocated else {
                 let why = format!("generation {generation} of {name} was never allocated");
                 return Err(StoreError::Corrupt(why));
             };
-            let is_own = *owner == fence.run;
+            let is_own = allocated.run == fence.run;
             let before = state.publications.get(name).copied();
             if before.is_none_or(|(current, _)| current < generation) {
                 let previous = before.map(|(current, _)| current);

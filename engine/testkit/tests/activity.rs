@@ -36,7 +36,12 @@ impl AttemptPort for Checkpoints {
         Ok(())
     }
 
-    async fn allocate_generation(&self, _name: &str, _above: u32) -> Result<u64, ActivityError> {
+    async fn allocate_generation(
+        &self,
+        _name: &str,
+        _above: u32,
+        _keys: &str,
+    ) -> Result<u64, ActivityError> {
         unreachable!("the test activity publishes nothing")
     }
 

@@ -8,6 +8,7 @@ mod definitions;
 mod dispatch;
 mod edits;
 mod held;
+mod litter;
 #[cfg(target_os = "linux")]
 mod neighbours;
 mod outage;

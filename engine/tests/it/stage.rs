@@ -370,7 +370,7 @@ impl Running {
 
     /// Looks at the objects of plans as well.
     pub(crate) fn prove_plans(&mut self, stage: &Stage) {
-        self.services.prove_plans(&stage.coordinator);
+        self.services.look_at_objects(&stage.coordinator);
     }
 
     /// Stops it as SIGTERM does.

@@ -75,7 +75,12 @@ impl AttemptPort for NoJob {
         Err(ActivityError::cancelled())
     }
 
-    async fn allocate_generation(&self, _name: &str, _above: u32) -> Result<u64, ActivityError> {
+    async fn allocate_generation(
+        &self,
+        _name: &str,
+        _above: u32,
+        _keys: &str,
+    ) -> Result<u64, ActivityError> {
         Err(ActivityError::cancelled())
     }
 

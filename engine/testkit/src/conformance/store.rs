@@ -691,6 +691,7 @@ macro_rules! store_conformance {
                 a_run_knows_which_of_its_steps_have_published
                 a_publication_never_moves_back
                 a_generation_that_was_never_allocated_cannot_be_published
+                generations_of_stopped_runs_are_swept_once
                 generations_asked_for_at_once_differ
             }
             plans {

@@ -205,7 +205,9 @@ impl Subject {
                 answer(lost.map(|lost| lost.len()))
             }
             Deed::Allocate(fence, above) => {
-                answer(self.store.allocate_generation(fence, "film", *above).await)
+                let keys = "film/g{n}/*";
+                let allocated = self.store.allocate_generation(fence, "film", *above, keys);
+                answer(allocated.await)
             }
             Deed::Publish(fence, generation) => {
                 let moved = self.store.publish(fence, "film", *generation).await;

@@ -50,7 +50,9 @@ impl Activity for Publish {
         if input.fails {
             return Err(ActivityError::transient("wanted", "the test wants it"));
         }
-        let generation = ctx.allocate_generation(&input.name, 0).await?;
+        let generation = ctx
+            .allocate_generation(&input.name, 0, &format!("{}/g{{n}}/*", input.name))
+            .await?;
         ctx.publish(&input.name, generation).await?;
         Ok(json!(generation))
     }

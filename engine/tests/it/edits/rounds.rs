@@ -49,7 +49,9 @@ impl Activity for Place {
     type Output = Placed;
 
     async fn run(&self, ctx: &Context, input: Name) -> Result<Placed, ActivityError> {
-        let generation = ctx.allocate_generation(&input.name, 0).await?;
+        let generation = ctx
+            .allocate_generation(&input.name, 0, &format!("{}/g{{n}}/*", input.name))
+            .await?;
         let prefix = format!("{}/g{generation}", input.name);
         Ok(Placed { prefix })
     }

@@ -58,15 +58,17 @@ impl Transfer {
         &self,
         next: impl Future<Output = reqwest::Result<T>>,
     ) -> Result<T, CliError> {
-        let enough = self.enough();
+        let silent = Instant::now() + self.patience.silence;
+        // Who has not answered yet is not slow.
+        let enough = self.answered.then(|| self.enough());
         // One that always has a little more to give would never time out.
-        if enough <= Instant::now() {
+        if enough.is_some_and(|enough| enough <= Instant::now()) {
             return Err(self.failed(self.slow()));
         }
-        let silent = Instant::now() + self.patience.silence;
-        match timeout_at(silent.min(enough), next).await {
+        let enough = enough.filter(|enough| *enough < silent);
+        match timeout_at(enough.unwrap_or(silent), next).await {
             Ok(came) => came.map_err(|error| self.failed(cause(&error))),
-            Err(_) if self.answered && enough < silent => Err(self.failed(self.slow())),
+            Err(_) if enough.is_some() => Err(self.failed(self.slow())),
             Err(_) => Err(self.failed(self.silent())),
         }
     }
@@ -192,9 +194,14 @@ mod tests {
         let url = server(|stream| {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n#EXT");
         });
-        let error = failure(url, SHORT).await;
+        // What came is enough for longer than it is silent.
+        let patience = Patience {
+            silence: Duration::from_secs(1),
+            ..SHORT
+        };
+        let error = failure(url, patience).await;
         assert!(error.contains("Unjudged"), "{error}");
-        assert!(error.contains("sent nothing for 0.3 s"), "{error}");
+        assert!(error.contains("sent nothing for 1 s"), "{error}");
     }
 
     /// It is never silent: only that it is slower than asked for can end this.

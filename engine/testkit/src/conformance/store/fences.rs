@@ -37,7 +37,10 @@ async fn can_write_nothing(on: &Bench, job: &Job, claim: &Claim) {
             .await
             .err(),
         on.store.save_checkpoint(fence, &checkpoint()).await.err(),
-        on.store.allocate_generation(fence, "hash", 0).await.err(),
+        on.store
+            .allocate_generation(fence, "hash", 0, "hash/g{n}/*")
+            .await
+            .err(),
         on.store.publish(fence, "hash", 1).await.err(),
     ];
     for error in refused {

@@ -1,12 +1,15 @@
 //! Generations of published sets, and which one readers see.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::json;
 use telecine_engine::machine::Command;
-use telecine_engine::store::Claim;
+use telecine_engine::store::{Claim, Generation};
 
 use super::{Bench, Job, single};
+
+const KEYS: &str = "a/g{n}/*";
 
 /// A run with its only step claimed.
 async fn running(on: &Bench) -> (Job, Claim) {
@@ -20,21 +23,21 @@ pub async fn a_run_has_one_generation_of_a_name(on: Bench) {
     let (job, first) = running(&on).await;
     assert_eq!(
         on.store
-            .allocate_generation(&first.fence, "a", 0)
+            .allocate_generation(&first.fence, "a", 0, KEYS)
             .await
             .unwrap(),
         1
     );
     assert_eq!(
         on.store
-            .allocate_generation(&first.fence, "a", 0)
+            .allocate_generation(&first.fence, "a", 0, KEYS)
             .await
             .unwrap(),
         1
     );
     assert_eq!(
         on.store
-            .allocate_generation(&first.fence, "b", 0)
+            .allocate_generation(&first.fence, "b", 0, KEYS)
             .await
             .unwrap(),
         1
@@ -48,7 +51,7 @@ pub async fn a_run_has_one_generation_of_a_name(on: Bench) {
     let second = on.claim_one(&on.session().await).await;
     assert_eq!(
         on.store
-            .allocate_generation(&second.fence, "a", 0)
+            .allocate_generation(&second.fence, "a", 0, KEYS)
             .await
             .unwrap(),
         1
@@ -61,7 +64,7 @@ pub async fn generations_of_a_name_count_up_over_runs(on: Bench) {
         let (_, claim) = running(&on).await;
         assert_eq!(
             on.store
-                .allocate_generation(&claim.fence, "a", 0)
+                .allocate_generation(&claim.fence, "a", 0, KEYS)
                 .await
                 .unwrap(),
             expected
@@ -74,8 +77,14 @@ pub async fn generations_of_a_name_count_up_over_runs(on: Bench) {
 pub async fn a_generation_is_above_what_the_caller_knows_of(on: Bench) {
     let allocate = async |above| {
         let (_, claim) = running(&on).await;
-        let allocated = on.store.allocate_generation(&claim.fence, "a", above).await;
-        let again = on.store.allocate_generation(&claim.fence, "a", 90).await;
+        let allocated = on
+            .store
+            .allocate_generation(&claim.fence, "a", above, KEYS)
+            .await;
+        let again = on
+            .store
+            .allocate_generation(&claim.fence, "a", 90, KEYS)
+            .await;
         assert_eq!(allocated.as_ref().unwrap(), again.as_ref().unwrap());
         allocated.unwrap()
     };
@@ -89,11 +98,11 @@ pub async fn publishing_moves_the_name(on: Bench) {
     let (first, one) = running(&on).await;
     let (second, two) = running(&on).await;
     on.store
-        .allocate_generation(&one.fence, "a", 0)
+        .allocate_generation(&one.fence, "a", 0, KEYS)
         .await
         .unwrap();
     on.store
-        .allocate_generation(&two.fence, "a", 0)
+        .allocate_generation(&two.fence, "a", 0, KEYS)
         .await
         .unwrap();
     let moved = on.store.publish(&one.fence, "a", 1).await.unwrap();
@@ -119,11 +128,11 @@ pub async fn publishing_again_answers_the_same(on: Bench) {
     let (_, one) = running(&on).await;
     let (job, two) = running(&on).await;
     on.store
-        .allocate_generation(&one.fence, "a", 0)
+        .allocate_generation(&one.fence, "a", 0, KEYS)
         .await
         .unwrap();
     on.store
-        .allocate_generation(&two.fence, "a", 0)
+        .allocate_generation(&two.fence, "a", 0, KEYS)
         .await
         .unwrap();
     on.store.publish(&one.fence, "a", 1).await.unwrap();
@@ -137,11 +146,11 @@ pub async fn a_publication_never_moves_back(on: Bench) {
     let (job, one) = running(&on).await;
     let (_, two) = running(&on).await;
     on.store
-        .allocate_generation(&one.fence, "a", 0)
+        .allocate_generation(&one.fence, "a", 0, KEYS)
         .await
         .unwrap();
     on.store
-        .allocate_generation(&two.fence, "a", 0)
+        .allocate_generation(&two.fence, "a", 0, KEYS)
         .await
         .unwrap();
     on.store.publish(&two.fence, "a", 2).await.unwrap();
@@ -156,7 +165,10 @@ pub async fn a_run_knows_which_of_its_steps_have_published(on: Bench) {
     let (earlier, first) = running(&on).await;
     let (later, second) = running(&on).await;
     for (claim, name) in [(&first, "a"), (&second, "a"), (&second, "b")] {
-        let allocated = on.store.allocate_generation(&claim.fence, name, 0).await;
+        let allocated = on
+            .store
+            .allocate_generation(&claim.fence, name, 0, KEYS)
+            .await;
         allocated.unwrap();
     }
     let published = async |job: &Job| on.store.published_by(&job.id).await.unwrap();
@@ -182,6 +194,47 @@ pub async fn a_generation_that_was_never_allocated_cannot_be_published(on: Bench
     assert!(on.data(&job, "publication.moved").await.is_empty());
 }
 
+/// What is not over is not looked through, and what was looked through is so again once its run went on.
+pub async fn generations_of_stopped_runs_are_swept_once(on: Bench) {
+    let due = async |age: Duration, after: Option<&Generation>, limit| {
+        let due = on.store.unswept(age, after, limit).await.unwrap();
+        let names = due.iter().map(|it| (it.name.clone(), it.n));
+        (due.clone(), names.collect::<Vec<_>>())
+    };
+    let day = Duration::from_secs(86_400);
+    let (first, one) = running(&on).await;
+    let (second, two) = running(&on).await;
+    for (claim, name) in [(&one, "a"), (&two, "a"), (&two, "b")] {
+        let keys = format!("{name}/g{{n}}_*.x");
+        let allocated = on.store.allocate_generation(&claim.fence, name, 0, &keys);
+        allocated.await.unwrap();
+    }
+    assert_eq!(due(Duration::ZERO, None, 9).await.1, []);
+    for (job, claim) in [(&first, &one), (&second, &two)] {
+        on.complete(job, claim, json!(null)).await;
+    }
+    assert_eq!(due(day, None, 9).await.1, [], "they stopped just now");
+    let named = |name: &str, n: u64| (name.to_owned(), n);
+    let (all, names) = due(Duration::ZERO, None, 9).await;
+    assert_eq!(names, [named("a", 1), named("a", 2), named("b", 1)]);
+    let stored = on.store.load_run(&all[1].run).await.unwrap().unwrap();
+    let expected = Generation {
+        name: "a".to_owned(),
+        n: 2,
+        run: second.id.clone(),
+        store: stored.stores.media,
+        keys: "a/g2_*.x".to_owned(),
+    };
+    assert_eq!(all[1], expected);
+    assert_eq!(due(Duration::ZERO, None, 2).await.1, names[..2]);
+    assert_eq!(due(Duration::ZERO, Some(&all[1]), 9).await.1, names[2..]);
+    on.store.swept(&all[1]).await.unwrap();
+    assert_eq!(
+        due(Duration::ZERO, None, 9).await.1,
+        [named("a", 1), named("b", 1)]
+    );
+}
+
 /// See the name.
 pub async fn generations_asked_for_at_once_differ(on: Bench) {
     let second = on.factory.open().await;
@@ -195,7 +248,7 @@ pub async fn generations_asked_for_at_once_differ(on: Bench) {
         };
         asking.spawn(async move {
             store
-                .allocate_generation(&claim.fence, "a", 0)
+                .allocate_generation(&claim.fence, "a", 0, KEYS)
                 .await
                 .unwrap()
         });

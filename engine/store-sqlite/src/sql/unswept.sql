@@ -1,0 +1,11 @@
+-- Generations of runs that stopped before a time and that nobody looked through since, behind another one.
+select generation.name, generation.n, generation.run, generation.keys, run.media_store
+from generation
+join run on run.id = generation.run
+where
+    generation.keys is not null
+    and run.ended_at <= $1
+    and (generation.swept_at is null or generation.swept_at < run.ended_at)
+    and (generation.name, generation.n) > ($2, $3)
+order by generation.name, generation.n
+limit $4
