@@ -83,6 +83,8 @@ pub struct App {
     pub(crate) coordinator: Coordinator,
     visitors: Arc<dyn Store>,
     dispatcher: Arc<dyn Dispatcher>,
+    /// After which time jobs are forgotten that have stopped.
+    retention: Option<Duration>,
 }
 
 impl App {
@@ -142,6 +144,7 @@ impl App {
             },
             visitors,
             dispatcher,
+            retention: None,
         }
     }
 
@@ -175,6 +178,12 @@ impl App {
     /// The same with jobs on sources of that size or more in the queue for large ones.
     pub(crate) fn with_large_sources_from(mut self, bytes: u64) -> Self {
         self.coordinator.large_source_bytes = bytes;
+        self
+    }
+
+    /// The same where jobs are forgotten so long after they stopped.
+    pub(crate) fn with_retention(mut self, retention: Option<Duration>) -> Self {
+        self.retention = retention;
         self
     }
 
@@ -324,16 +333,20 @@ impl App {
     /// Starts the background loops of a process without a worker.
     pub(crate) fn start_services_without_worker(&self) -> Services {
         let parts = self.service_parts(&SessionId::generate(), Contact::default());
-        let mut services = Services::without_worker(&parts);
-        services.look_at_objects(&self.coordinator);
-        services
+        self.look_after(Services::without_worker(&parts))
     }
 
     /// Starts the background loops of a process with that worker.
     pub(crate) fn start_services(&self, worker: &Worker) -> Services {
         let parts = self.service_parts(worker.session(), worker.contact().clone());
-        let mut services = Services::start(&parts);
+        self.look_after(Services::start(&parts))
+    }
+
+    fn look_after(&self, mut services: Services) -> Services {
         services.look_at_objects(&self.coordinator);
+        if let Some(age) = self.retention {
+            services.forget_runs(&self.coordinator, age);
+        }
         services
     }
 }

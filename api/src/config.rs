@@ -71,7 +71,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 29] = [
+pub(crate) const SETTINGS: [Setting; 30] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -172,6 +172,12 @@ pub(crate) const SETTINGS: [Setting; 29] = [
         name: "shutdown_timeout",
         default: "30s",
         help: "How long requests get to end when a server is told to stop, once its steps have ended.",
+    },
+    Setting {
+        name: "retention",
+        default: "30d",
+        help: "How long after it stopped a job is kept that readers see nothing of: a day at least, or `never`. With it \
+               go its history, its name in requests, and what it left in the store.",
     },
     Setting {
         name: "worker_metrics_port",

@@ -97,6 +97,8 @@ metrics! {
         "How long such a look took.";
     SESSIONS_ENDED = "telecine_sessions_ended_total", Kind::Counter, [],
         "Sessions of dead processes that this process ended.";
+    FORGOTTEN = "telecine_jobs_forgotten_total", Kind::Counter, [],
+        "Jobs that this process forgot, `retention` after they had stopped.";
     LITTER = "telecine_litter_removed_total", Kind::Counter, [],
         "Objects of killed attempts that this process removed a day after their job had stopped.";
     TIMERS = "telecine_timers_fired_total", Kind::Counter, ["kind"],

@@ -4,6 +4,7 @@
 mod contact;
 mod litter;
 mod prover;
+mod retention;
 mod sweeper;
 mod timers;
 mod unfit;
@@ -16,8 +17,8 @@ use tokio::task::JoinSet;
 use crate::committer::{CommitError, Committer};
 use crate::coordinator::Coordinator;
 use crate::dispatch::Dispatcher;
-use crate::id::SessionId;
-use crate::store::{Store, StoreError};
+use crate::id::{RunId, SessionId};
+use crate::store::{Ages, Store, StoreError};
 use crate::worker::Contact;
 
 pub use unfit::Unfit;
@@ -70,6 +71,15 @@ pub async fn remove_litter(
     litter::sweep(coordinator, grace).await
 }
 
+/// Forgets runs that stopped so long ago and that readers see nothing of, and removes what is left of them; answers
+/// them. For whoever wants that at once.
+///
+/// # Errors
+/// What the database says. A run whose objects cannot be removed is not forgotten.
+pub async fn forget_runs(coordinator: &Coordinator, ages: Ages) -> Result<Vec<RunId>, StoreError> {
+    retention::forget(coordinator, ages).await
+}
+
 /// Running loops; they stop when this is dropped.
 #[derive(Debug)]
 pub struct Services {
@@ -105,5 +115,10 @@ impl Services {
     pub fn look_at_objects(&mut self, coordinator: &Coordinator) {
         self.tasks.spawn(prover::run(coordinator.clone()));
         self.tasks.spawn(litter::run(coordinator.clone()));
+    }
+
+    /// Forgets runs besides, so long after they stopped.
+    pub fn forget_runs(&mut self, coordinator: &Coordinator, age: Duration) {
+        self.tasks.spawn(retention::run(coordinator.clone(), age));
     }
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, Usage};
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::Changes;
-use crate::objects::Artifact;
+use crate::objects::{Artifact, ObjectError, ObjectStore};
 use crate::queue::{Capability, Free, Kind, Machine, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::retry::reuse::Made;
@@ -356,6 +356,42 @@ pub struct Sharer {
     pub seal: String,
 }
 
+/// When a run is over for good.
+#[derive(Debug, Clone, Copy)]
+pub struct Ages {
+    /// How long ago it stopped at least.
+    pub stopped: Duration,
+    /// How long ago another generation took the place of each of its own.
+    pub superseded: Duration,
+}
+
+/// A run that nobody asks for any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// The run.
+    pub run: RunId,
+    /// Those of its generations whose objects nobody sees: the run did not succeed, or another generation is
+    /// the current one.
+    pub unseen: Vec<Generation>,
+}
+
+impl Expired {
+    /// Gives each run its generations.
+    #[must_use]
+    pub fn of(runs: impl Iterator<Item = RunId>, unseen: Vec<Generation>) -> Vec<Self> {
+        let mut of_run: HashMap<RunId, Vec<Generation>> = HashMap::new();
+        for generation in unseen {
+            let run = generation.run.clone();
+            of_run.entry(run).or_default().push(generation);
+        }
+        runs.map(|run| Self {
+            unseen: of_run.remove(&run).unwrap_or_default(),
+            run,
+        })
+        .collect()
+    }
+}
+
 /// A generation of a name, and where its objects are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
@@ -369,6 +405,19 @@ pub struct Generation {
     pub store: String,
     /// What the keys of its objects are like, with `*` for anything.
     pub keys: String,
+}
+
+impl Generation {
+    /// Keys of its objects in the media store.
+    ///
+    /// # Errors
+    /// What the media store says.
+    pub async fn list(&self, media: &dyn ObjectStore) -> Result<Vec<String>, ObjectError> {
+        let (start, end) = self.keys.split_once('*').unwrap_or((&self.keys, ""));
+        let listed = media.list(start).await?.into_iter().map(|(key, _)| key);
+        let own = listed.filter(|key| key.starts_with(start) && key.ends_with(end));
+        Ok(own.collect())
+    }
 }
 
 /// The database that holds the truth.
@@ -449,6 +498,23 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Notes that a generation has been swept now.
     async fn swept(&self, generation: &Generation) -> Result<(), StoreError>;
+
+    /// Runs that stopped so long ago, none of whose generations readers see or have seen lately, so many of those
+    /// behind another one in the order of their ids.
+    async fn expired(
+        &self,
+        ages: Ages,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Expired>, StoreError>;
+
+    /// Forgets those of these runs that are [expired](Self::expired), with everything that is known of them, but
+    /// for the numbers of their generations: nobody else gets one. Answers which they are.
+    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError>;
+
+    /// Drops those of the `limit` oldest entries of the feed of which all events are `age` old or forgotten; answers how
+    /// many.
+    async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
 
     /// Makes `generation` current for `name`, with a `publication.moved` event, unless it or a later
     /// one is current already.

@@ -104,6 +104,12 @@ create table generation (
     constraint generation_run FOREIGN KEY (run) REFERENCES run(id)
 );
 
+create table generation_mark (
+    name text not null,
+    n bigint not null,
+    constraint generation_mark_pk PRIMARY KEY (name)
+);
+
 create table made (
     run text collate "C" not null,
     node text collate "C" not null,
@@ -186,6 +192,8 @@ create table request_key (
     constraint request_key_pk PRIMARY KEY (key),
     constraint request_key_run FOREIGN KEY (run) REFERENCES run(id) DEFERRABLE INITIALLY DEFERRED
 );
+
+CREATE INDEX request_key_of_run ON request_key USING btree (run);
 
 create table run (
     id text collate "C" not null,

@@ -130,6 +130,12 @@ CREATE TABLE generation (
     constraint generation_n check (n >= 1)
 ) strict, without rowid;
 
+CREATE TABLE generation_mark (
+    name text not null,
+    n    integer not null,
+    constraint generation_mark_pk primary key (name)
+) strict, without rowid;
+
 CREATE TABLE made (
     run   text    not null,
     node  text    not null,
@@ -176,6 +182,8 @@ CREATE TABLE request_key (
     -- The run is made later in the transaction that takes the key.
     constraint request_key_run foreign key (run) references run (id) deferrable initially deferred
 ) strict, without rowid;
+
+CREATE INDEX request_key_of_run on request_key (run);
 
 CREATE TABLE run (
     id           text    not null,

@@ -68,6 +68,9 @@ struct SharedFlags {
     /// Address and port of the HTTP API [default: 127.0.0.1:3000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// How long a job is kept after it stopped that readers see nothing of, or `never` [default: 30d]
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<String>,
     /// How long requests get to end on SIGTERM [default: 30s]
     #[arg(long, value_name = "DURATION")]
     shutdown_timeout: Option<String>,
@@ -135,6 +138,7 @@ impl SharedFlags {
     fn take(&mut self) -> Vec<Flag> {
         vec![
             ("listen", self.listen.take()),
+            ("retention", self.retention.take()),
             ("shutdown_timeout", self.shutdown_timeout.take()),
         ]
     }
@@ -257,7 +261,8 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
         .map_err(CliError::set_up)?
         .with_workflows(&workflows)
         .with_activities(session.program.registry.clone())
-        .with_large_sources_from(session.config.worker.large_file_bytes);
+        .with_large_sources_from(session.config.worker.large_file_bytes)
+        .with_retention(session.config.server.retention);
     let measured = metrics::record().map_err(CliError::failed)?;
     let stop = CancellationToken::new();
     let mut shift = None;

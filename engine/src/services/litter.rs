@@ -11,7 +11,7 @@ use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::limits;
 use crate::metrics;
-use crate::objects::{ObjectError, ObjectStore};
+use crate::objects::ObjectError;
 use crate::store::{Generation, StoreError};
 
 /// How long a run has stopped before its generations are looked through, and how old an object is that is
@@ -97,7 +97,8 @@ async fn litter(
     grace: Duration,
 ) -> Result<Vec<String>, Unswept> {
     let media = coordinator.objects.open(&generation.store)?;
-    let mut found = of_attempts(media.as_ref(), &generation.keys).await?;
+    let mut found = generation.list(media.as_ref()).await?;
+    found.retain(|key| is_of_attempt(key));
     if found.is_empty() {
         return Ok(found);
     }
@@ -140,15 +141,6 @@ fn texts<'o>(output: &'o Value, into: &mut BTreeSet<&'o str>) {
         Value::Object(members) => members.values().for_each(|member| texts(member, into)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// Keys that are like `keys` and end with the tag of an attempt.
-async fn of_attempts(media: &dyn ObjectStore, keys: &str) -> Result<Vec<String>, ObjectError> {
-    let (start, end) = keys.split_once('*').unwrap_or((keys, ""));
-    let listed = media.list(start).await?.into_iter().map(|(key, _)| key);
-    Ok(listed
-        .filter(|key| key.starts_with(start) && key.ends_with(end) && is_of_attempt(key))
-        .collect())
 }
 
 /// `.../seg_00001_0a1b2c3d.m4s`.

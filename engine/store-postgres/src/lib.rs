@@ -28,6 +28,7 @@ mod listing;
 mod outline;
 mod pool;
 mod read;
+mod retention;
 mod reuse;
 mod rows;
 mod save;

@@ -103,6 +103,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "swept",
         include_str!("../../../migrations/postgres/0017_swept.sql"),
     ),
+    (
+        18,
+        "retention",
+        include_str!("../../../migrations/postgres/0018_retention.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -11,9 +11,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
-    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
-    Window,
+    Ages, DefinitionRecord, Due, Expired, FeedEvent, FeedPlace, Fence, Generation, Life,
+    NewCheckpoint, Outline, PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError,
+    TakenKey, Transaction, Window,
 };
 use tokio::sync::Notify;
 
@@ -23,7 +23,8 @@ use crate::pool::{Pool, QUICK, WIDE};
 use crate::save::Writing;
 use crate::transaction::PostgresTransaction;
 use crate::{
-    claim, connect, feed, fenced, keys, listing, outline, read, reuse, rows, schema, sessions,
+    claim, connect, feed, fenced, keys, listing, outline, read, retention, reuse, rows, schema,
+    sessions,
 };
 
 /// Connections that write: the committer's, and those of attempts beside it.
@@ -219,6 +220,35 @@ impl Store for PostgresStore {
             .bind(rows::count(generation.n));
         let noted = async |db: &mut PgConnection| Ok(swept.execute(db).await?);
         self.write_one(noted).await.map(drop)
+    }
+
+    async fn expired(
+        &self,
+        ages: Ages,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Expired>, StoreError> {
+        let expired =
+            async |db: &mut PgConnection| retention::expired(db, (ages, after, limit)).await;
+        self.readers.ask(WIDE, expired).await
+    }
+
+    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let forget =
+            async |it: &mut PostgresTransaction| it.writing().forget_runs(runs, ages).await;
+        let forgotten = transaction.part(WIDE, forget).await?;
+        transaction.finish().await?;
+        Ok(forgotten)
+    }
+
+    async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError> {
+        let trim = sqlx::query(include_str!("sql/trim_feed.sql"))
+            .bind(age.as_secs_f64())
+            .bind(rows::count(limit as u64));
+        let trimmed = async |db: &mut PgConnection| Ok(trim.execute(db).await?);
+        let trimmed = self.write_one(trimmed).await?;
+        Ok(trimmed.rows_affected() as usize)
     }
 
     async fn publish(

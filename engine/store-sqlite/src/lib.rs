@@ -26,6 +26,7 @@ mod listing;
 mod locks;
 mod outline;
 mod read;
+mod retention;
 mod reuse;
 mod rows;
 mod save;

@@ -96,6 +96,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "swept",
         include_str!("../../../migrations/sqlite/0016_swept.sql"),
     ),
+    (
+        17,
+        "retention",
+        include_str!("../../../migrations/sqlite/0017_retention.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -16,9 +16,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
-    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
-    Window,
+    Ages, DefinitionRecord, Due, Expired, FeedEvent, FeedPlace, Fence, Generation, Life,
+    NewCheckpoint, Outline, PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError,
+    TakenKey, Transaction, Window,
 };
 
 use crate::error::{Error, in_directory};
@@ -26,7 +26,9 @@ use crate::locks::SessionLocks;
 use crate::rows::{cells, count};
 use crate::save::Writing;
 use crate::transaction::SqliteTransaction;
-use crate::{claim, clock, directory, feed, keys, listing, outline, read, reuse, schema, sessions};
+use crate::{
+    claim, clock, directory, feed, keys, listing, outline, read, retention, reuse, schema, sessions,
+};
 
 /// Bytes of a page of a new database. A transaction writes each page that it touched as a whole, and
 /// most touch ten: the job of a clip of 20 s writes 0.76 MB with pages of 1 KiB and 1.6 MB with the
@@ -353,6 +355,31 @@ impl Store for SqliteStore {
             Ok(())
         })
         .await
+    }
+
+    async fn expired(
+        &self,
+        ages: Ages,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Expired>, StoreError> {
+        Ok(retention::expired(&mut *self.reader().await?, (ages, after, limit)).await?)
+    }
+
+    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError> {
+        self.write(async |writing| writing.forget_runs(runs, ages).await)
+            .await
+    }
+
+    async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError> {
+        let trimmed = self.write_unsynced(async |writing| {
+            Ok(sqlx::query(include_str!("sql/trim_feed.sql"))
+                .bind((writing.now - age).timestamp_millis())
+                .bind(count(limit as u64))
+                .execute(&mut *writing.connection)
+                .await?)
+        });
+        Ok(trimmed.await?.rows_affected() as usize)
     }
 
     async fn publish(

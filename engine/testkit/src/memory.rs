@@ -18,11 +18,11 @@ use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{Event, RecordedEvent, Run, Snapshot, Step};
+use telecine_engine::run::{Event, RecordedEvent, Run, RunStatus, Snapshot, Step};
 use telecine_engine::store::{
-    Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint,
-    Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer, StepSet, Store,
-    StoreError, TakenKey, Transaction, ViewRows, Window,
+    Ages, Created, DefinitionRecord, Due, Expired, FeedEvent, FeedPlace, Fence, Generation, Life,
+    NewCheckpoint, Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer,
+    StepSet, Store, StoreError, TakenKey, Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -107,7 +107,7 @@ struct Shared {
     offers: Mutex<BTreeMap<SessionId, Capability>>,
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Every event in the order of the commits: run and number.
-    feed: Mutex<Vec<(RunId, u64)>>,
+    feed: Mutex<Vec<Option<(RunId, u64)>>>,
     witness: Option<Arc<dyn Witness>>,
 }
 
@@ -127,7 +127,10 @@ struct State {
     keys: BTreeMap<String, TakenKey>,
     /// Of each name in the order of their numbers, with the time at which they were swept.
     generations: BTreeMap<String, Vec<(Generation, Option<DateTime<Utc>>)>>,
-    publications: BTreeMap<String, (u64, Option<u64>)>,
+    /// The highest generations of forgotten runs.
+    marks: BTreeMap<String, u64>,
+    /// The current generation of each name, the one before, and since when.
+    publications: BTreeMap<String, (u64, Option<u64>, DateTime<Utc>)>,
     /// Steps that made a generation of their run the current one.
     published: BTreeMap<RunId, BTreeSet<StepId>>,
     /// Who shares what by key and store of results, and when that was shared.
@@ -170,7 +173,7 @@ impl Shared {
             }
             let told = known.map_or(0, |known| known.events.len());
             let new = rows.events.iter().skip(told);
-            feed.extend(new.map(|event| (run.clone(), event.seq)));
+            feed.extend(new.map(|event| Some((run.clone(), event.seq))));
         }
     }
 
@@ -278,6 +281,40 @@ impl State {
             Some((run, _)) => self.requests.insert(fingerprint.to_owned(), run.clone()),
             None => self.requests.remove(fingerprint),
         };
+    }
+
+    /// Whether a run stopped so long ago, and readers see nothing of it, nor have seen lately.
+    fn is_expired(&self, run: &RunId, (ages, now): (Ages, DateTime<Utc>)) -> bool {
+        let ended_at = self.runs.get(run).and_then(|rows| rows.run.ended_at);
+        let seen = |it: &Generation| {
+            let current = self.publications.get(&it.name);
+            current.is_some_and(|(n, _, moved_at)| *n == it.n || *moved_at + ages.superseded > now)
+        };
+        let mut own = self.generations.values().flatten();
+        ended_at.is_some_and(|ended_at| ended_at + ages.stopped <= now)
+            && !own.any(|(it, _)| it.run == *run && seen(it))
+    }
+
+    fn is_unseen(&self, generation: &Generation) -> bool {
+        let run = self.runs.get(&generation.run);
+        run.is_some_and(|rows| rows.run.status != RunStatus::Succeeded)
+            || self.publications.contains_key(&generation.name)
+    }
+
+    fn forget(&mut self, runs: &[RunId]) {
+        for (name, of_name) in &mut self.generations {
+            for (generation, _) in of_name.iter().filter(|(it, _)| runs.contains(&it.run)) {
+                let mark = self.marks.entry(name.clone()).or_default();
+                *mark = generation.n.max(*mark);
+            }
+            of_name.retain(|(it, _)| !runs.contains(&it.run));
+        }
+        for run in runs {
+            self.runs.remove(run);
+            self.published.remove(run);
+        }
+        self.requests.retain(|_, run| !runs.contains(run));
+        self.keys.retain(|_, taken| !runs.contains(&taken.run));
     }
 
     fn rows(&self, run: &RunId) -> Result<&Rows, StoreError> {
@@ -465,7 +502,8 @@ impl Store for MemoryStore {
             if let Some((own, _)) = of_name.iter().find(|(own, _)| own.run == fence.run) {
                 return Ok(own.n);
             }
-            let last = of_name.iter().map(|(other, _)| other.n).max();
+            let others = of_name.iter().map(|(other, _)| other.n);
+            let last = others.chain(state.marks.get(name).copied()).max();
             let n = last.unwrap_or_default().max(u64::from(above)) + 1;
             let generation = Generation {
                 name: name.to_owned(),
@@ -514,6 +552,51 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn expired(
+        &self,
+        ages: Ages,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<Expired>, StoreError> {
+        self.write(|state, now| {
+            let runs = state.runs.keys();
+            let runs = runs.filter(|run| after.is_none_or(|after| *run > after));
+            let expired = runs.filter(|run| state.is_expired(run, (ages, now)));
+            let expired: Vec<RunId> = expired.take(limit).cloned().collect();
+            let all = state.generations.values().flatten().map(|(it, _)| it);
+            let unseen = all.filter(|it| expired.contains(&it.run) && state.is_unseen(it));
+            let unseen = unseen.cloned().collect();
+            Ok(Expired::of(expired.into_iter(), unseen))
+        })
+        .await
+    }
+
+    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError> {
+        self.write(|state, now| {
+            let mut gone = runs.to_vec();
+            gone.sort_unstable();
+            gone.retain(|run| state.is_expired(run, (ages, now)));
+            state.forget(&gone);
+            Ok(gone)
+        })
+        .await
+    }
+
+    async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError> {
+        self.write(|state, now| {
+            let is_young = |(run, seq): &(RunId, u64)| {
+                let events = state.runs.get(run).map(|rows| &rows.events);
+                let at = events.and_then(|events| Some(events.get(*seq as usize - 1)?.at));
+                at.is_some_and(|at| at + age > now)
+            };
+            let mut feed = lock(&self.shared.feed);
+            let oldest = feed.iter_mut().filter(|told| told.is_some()).take(limit);
+            let old = oldest.filter(|told| !told.as_ref().is_some_and(is_young));
+            Ok(old.map(Option::take).count())
+        })
+        .await
+    }
+
     async fn publish(
         &self,
         fence: &Fence,
@@ -530,11 +613,11 @@ impl Store for MemoryStore {
             };
             let is_own = allocated.run == fence.run;
             let before = state.publications.get(name).copied();
-            if before.is_none_or(|(current, _)| current < generation) {
-                let previous = before.map(|(current, _)| current);
+            if before.is_none_or(|(current, ..)| current < generation) {
+                let previous = before.map(|(current, ..)| current);
                 state
                     .publications
-                    .insert(name.to_owned(), (generation, previous));
+                    .insert(name.to_owned(), (generation, previous, now));
                 if is_own {
                     let published = state.published.entry(fence.run.clone()).or_default();
                     published.insert(fence.step.clone());
@@ -547,14 +630,14 @@ impl Store for MemoryStore {
                 };
                 state.rows_mut(&fence.run)?.event(event, now);
             }
-            let (current, previous) = state.publications[name];
+            let (current, previous, _) = state.publications[name];
             Ok(PublicationMove { previous, current })
         })
         .await
     }
 
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        self.read(|state| state.publications.get(name).map(|(current, _)| *current))
+        self.read(|state| state.publications.get(name).map(|(current, ..)| *current))
             .await
     }
 
@@ -701,7 +784,8 @@ impl Store for MemoryStore {
             let seen = usize::try_from(after.entry).unwrap_or(usize::MAX);
             let feed = lock(&self.shared.feed);
             let later = feed.iter().zip(1..).skip(seen);
-            let events = later.filter_map(|((run, seq), entry)| {
+            let events = later.filter_map(|(told, entry)| {
+                let (run, seq) = told.as_ref()?;
                 let events = &state.runs.get(run)?.events;
                 let recorded = events.get(usize::try_from(*seq).ok()? - 1)?.clone();
                 Some(FeedEvent {

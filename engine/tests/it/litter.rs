@@ -1,14 +1,19 @@
-//! What killed attempts leave in the object store, and who removes it.
+//! What killed attempts and jobs that are over leave in the object store, and who removes it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use telecine_engine::id::RunId;
 use telecine_engine::run::RunStatus;
-use telecine_engine::services::remove_litter;
+use telecine_engine::services::{forget_runs, remove_litter};
+use telecine_engine::store::Ages;
 
 use crate::stage::{Home, Stage, on_every_store};
 
 on_every_store! {
     what_a_killed_attempt_left_is_removed_and_nothing_else
+    a_job_that_is_over_is_forgotten_with_what_nobody_sees_of_it
+    what_a_job_made_stays_if_nothing_took_its_place
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -44,4 +49,67 @@ async fn what_a_killed_attempt_left_is_removed_and_nothing_else(home: Home) {
     }
     std::fs::write(stage.directory().join(lost), "bytes").unwrap();
     assert_eq!(remove(Duration::ZERO).await, [""; 0], "once");
+}
+
+/// Whatever has stopped, and whatever readers were led away from.
+const AT_ONCE: Ages = Ages {
+    stopped: Duration::ZERO,
+    superseded: Duration::ZERO,
+};
+
+/// Makes `film/g{n}/made.txt`, publishes it if that is wanted, and succeeds if it is to.
+async fn job(stage: &Stage, n: u32, (publishes, succeeds): (bool, bool)) -> RunId {
+    let show = match publishes {
+        true => {
+            "  show: {activity: test.publish@1, with: {name: film, of: \"${{ steps.make.output }}\"}}\n"
+        }
+        false => "",
+    };
+    let what = if succeeds { "succeed" } else { "refuse" };
+    let steps = format!(
+        "  place: {{activity: test.place@1, with: {{name: film}}}}\n\
+         \x20 make: {{activity: test.act@1, needs: [place], with: {{what: store, value: film/g{n}/made.txt}}}}\n\
+         {show}\
+         \x20 end: {{activity: test.act@1, needs: [make], with: {{what: {what}, value: {n}}}}}"
+    );
+    let run = stage.submit(&steps).await;
+    stage.stopped(&run).await;
+    run
+}
+
+async fn a_job_that_is_over_is_forgotten_with_what_nobody_sees_of_it(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let first = job(&stage, 1, (true, true)).await;
+    let failed = job(&stage, 2, (false, false)).await;
+    let second = job(&stage, 3, (true, true)).await;
+    worker.stop().await;
+    let forgotten = forget_runs(&stage.coordinator, AT_ONCE).await.unwrap();
+    assert_eq!(
+        BTreeSet::from_iter(forgotten),
+        BTreeSet::from([first, failed])
+    );
+    let there = |n: u32| {
+        stage
+            .directory()
+            .join(format!("film/g{n}/made.txt"))
+            .exists()
+    };
+    assert_eq!([1, 2, 3].map(there), [false, false, true]);
+    let store = &stage.coordinator.store;
+    assert!(store.load_run(&second).await.unwrap().is_some());
+    assert_eq!(forget_runs(&stage.coordinator, AT_ONCE).await.unwrap(), []);
+}
+
+/// What succeeded and published nothing was made for somebody all the same.
+async fn what_a_job_made_stays_if_nothing_took_its_place(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let run = job(&stage, 1, (false, true)).await;
+    worker.stop().await;
+    assert_eq!(
+        forget_runs(&stage.coordinator, AT_ONCE).await.unwrap(),
+        [run]
+    );
+    assert!(stage.directory().join("film/g1/made.txt").exists());
 }

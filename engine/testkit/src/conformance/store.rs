@@ -14,6 +14,7 @@ pub mod folding;
 pub mod outputs;
 pub mod plans;
 pub mod publications;
+pub mod retention;
 pub mod reuse;
 pub mod sessions;
 pub mod snapshots;
@@ -693,6 +694,12 @@ macro_rules! store_conformance {
                 a_generation_that_was_never_allocated_cannot_be_published
                 generations_of_stopped_runs_are_swept_once
                 generations_asked_for_at_once_differ
+            }
+            retention {
+                what_readers_see_does_not_expire
+                a_run_is_forgotten_with_all_that_is_known_of_it
+                a_run_that_goes_on_is_not_forgotten
+                the_feed_loses_its_oldest_entries
             }
             plans {
                 a_run_without_a_plan_has_none

@@ -1,0 +1,12 @@
+-- Generations of expired runs whose objects nobody sees.
+select generation.name, generation.n, generation.run, generation.keys, run.media_store
+from generation
+join run on run.id = generation.run
+where
+    generation.run = any($1)
+    and generation.keys is not null
+    and (
+        run.status <> 'succeeded'
+        or exists (select from publication where publication.name = generation.name)
+    )
+order by generation.run, generation.name

@@ -1,0 +1,8 @@
+-- Drops those of the oldest entries of the feed whose first event is so old, or forgotten.
+delete from feed
+where n in (
+    select oldest.n
+    from (select * from feed order by n limit $2) as oldest
+    left join event on event.run = oldest.run and event.seq = oldest.first
+    where event.at is null or event.at <= $1
+)
