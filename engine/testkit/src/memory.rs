@@ -118,6 +118,9 @@ struct Lease {
     until: DateTime<Utc>,
 }
 
+/// A generation, and when it was swept.
+type Allocated = (Generation, Option<DateTime<Utc>>);
+
 /// What a transaction sees and changes.
 #[derive(Debug, Clone, Default)]
 struct State {
@@ -125,8 +128,8 @@ struct State {
     runs: BTreeMap<RunId, Arc<Rows>>,
     requests: BTreeMap<String, RunId>,
     keys: BTreeMap<String, TakenKey>,
-    /// Of each name in the order of their numbers, with the time at which they were swept.
-    generations: BTreeMap<String, Vec<(Generation, Option<DateTime<Utc>>)>>,
+    /// Of each name in the order of their numbers.
+    generations: BTreeMap<String, Vec<Allocated>>,
     /// The highest generations of forgotten runs.
     marks: BTreeMap<String, u64>,
     /// The current generation of each name, the one before, and since when.

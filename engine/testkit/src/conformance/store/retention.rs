@@ -1,13 +1,17 @@
 //! Runs that nobody asks for any more, and what goes with them.
 
+use std::slice::from_ref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::id::{PlanId, RunId};
-use telecine_engine::machine::Command;
+use telecine_engine::machine::{self, Command};
 use telecine_engine::retry::plan::{self, Given};
-use telecine_engine::store::{Ages, Claim, FeedPlace, RequestKey, StoreError};
+use telecine_engine::store::{
+    Ages, Claim, Content, FeedPlace, NewCheckpoint, RequestKey, StoreError,
+};
 
 use super::{Bench, Job, artifact, create, queued, record, single};
 
@@ -102,13 +106,13 @@ pub async fn a_run_is_forgotten_with_all_that_is_known_of_it(on: Bench) {
     let run = queued(&definition, json!({}));
     let (id, fingerprint) = (run.id.clone(), run.fingerprint.clone());
     let mut tx = on.store.begin().await.unwrap();
-    let new = telecine_engine::machine::plan_run(run, &definition, tx.now().await.unwrap());
+    let new = machine::plan_run(run, &definition, tx.now().await.unwrap());
     tx.take_key(&key, &id).await.unwrap();
     create(tx.as_mut(), &new, false).await;
     tx.commit().await.unwrap();
     let job = Job {
         id: id.clone(),
-        definition: std::sync::Arc::new(definition),
+        definition: Arc::new(definition),
         next: None,
     };
     on.fold(&job, Command::Start).await.unwrap();
@@ -117,8 +121,8 @@ pub async fn a_run_is_forgotten_with_all_that_is_known_of_it(on: Bench) {
         let allocated = on.store.allocate_generation(&claim.fence, "a", above, KEYS);
         assert_eq!(allocated.await.unwrap(), 1);
     }
-    let checkpoint = telecine_engine::store::NewCheckpoint {
-        content: telecine_engine::store::Content::Whole(json!({"at": 1})),
+    let checkpoint = NewCheckpoint {
+        content: Content::Whole(json!({"at": 1})),
         covers: None,
         compat: String::new(),
         artifacts: vec![artifact("a/g1/x")],
@@ -134,11 +138,9 @@ pub async fn a_run_is_forgotten_with_all_that_is_known_of_it(on: Bench) {
     tx.save_plan(&plan).await.unwrap();
     tx.commit().await.unwrap();
 
-    assert_eq!(
-        on.store.forget(&[id.clone()], AT_ONCE).await.unwrap(),
-        [id.clone()]
-    );
-    assert_eq!(on.store.forget(&[id.clone()], AT_ONCE).await.unwrap(), []);
+    let gone = on.store.forget(from_ref(&id), AT_ONCE).await.unwrap();
+    assert_eq!(gone, *from_ref(&id));
+    assert_eq!(on.store.forget(from_ref(&id), AT_ONCE).await.unwrap(), []);
     let store = &on.store;
     assert!(store.load_run(&id).await.unwrap().is_none());
     assert!(matches!(
@@ -160,7 +162,7 @@ pub async fn a_run_that_goes_on_is_not_forgotten(on: Bench) {
     on.fail_as(&job, &claim, ErrorClass::Transient).await;
     assert_eq!(expired(&on, AT_ONCE).await, []);
     assert_eq!(
-        on.store.forget(&[job.id.clone()], AT_ONCE).await.unwrap(),
+        on.store.forget(from_ref(&job.id), AT_ONCE).await.unwrap(),
         []
     );
     assert!(on.store.load_run(&job.id).await.unwrap().is_some());
