@@ -66,19 +66,16 @@ impl Activity for Allocate {
 /// first to put his name into one has it.
 async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
     let claimed = claim_next(ctx, hash).await?;
-    let keys = keys::all_generations(hash);
-    let generation = ctx.allocate_generation(hash, claimed - 1, &keys);
-    let generation = generation.await?;
-    if generation == u64::from(claimed) {
-        return Ok(generation);
-    }
+    let generation = ctx.allocate_generation(hash, claimed - 1, None).await?;
     // An earlier attempt had one already, or the database remembers higher ones than the store. The
     // claim that was not needed stays, as that of a job that fails does: an attempt that was taken for
     // dead and removed it later might remove that of another job.
-    if claim(ctx, hash, generation).await? {
-        return Ok(generation);
+    if generation != u64::from(claimed) && !claim(ctx, hash, generation).await? {
+        return Err(taken(hash, generation));
     }
-    Err(taken(hash, generation))
+    // Only now is it certain that nobody else writes there.
+    let place = keys::all_generations(hash);
+    ctx.allocate_generation(hash, 0, Some(&place)).await
 }
 
 /// Claims the generation above all that the store holds anything of.

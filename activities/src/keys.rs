@@ -106,13 +106,6 @@ pub fn image_generation(directory: &str, variant: &str, n: u64) -> String {
     format!("{directory}/{variant}.g{n}_")
 }
 
-/// `{directory}/{variant}.g{n}_*.{format}`: what the keys of the objects of any generation of a variant in a
-/// format are like, for the engine.
-#[must_use]
-pub fn all_image_generations(directory: &str, variant: &str, extension: &str) -> String {
-    format!("{directory}/{variant}.g{{n}}_*.{extension}")
-}
-
 /// Checks the name of a variant: `[a-z0-9][a-z0-9_-]{0,63}`.
 ///
 /// # Errors

@@ -181,9 +181,9 @@ impl Place {
         for output in outputs {
             let (variant, extension) = (&output.variant, output.format.extension());
             let key = format!("{directory}/{variant}.{extension}");
-            let keys = keys::all_image_generations(&directory, variant, extension);
             places.push(Self {
-                generation: ctx.allocate_generation(&key, 0, &keys).await?,
+                // Jobs of other databases write to the directory as well, so it is nobody's place.
+                generation: ctx.allocate_generation(&key, 0, None).await?,
                 variant: variant.clone(),
                 directory: directory.clone(),
                 key,

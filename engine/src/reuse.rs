@@ -239,7 +239,10 @@ impl Lookup {
         let Some(sharer) = found else { return Ok(None) };
         // A run of 10,000 chunks is looked at 10,000 times.
         let window = Window::One(sharer.step.clone());
-        let outline = self.store.outline(&sharer.run, &window).await?;
+        let outline = match self.store.outline(&sharer.run, &window).await {
+            Err(StoreError::NoRun(_)) => return Ok(None),
+            outline => outline?,
+        };
         let mut records = outline.snapshot.steps.into_iter();
         let still = records.find(|record| {
             record.step.id == sharer.step && reuse::recorded(record).as_ref() == Some(key)

@@ -18,7 +18,7 @@ use crate::committer::{CommitError, Committer};
 use crate::coordinator::Coordinator;
 use crate::dispatch::Dispatcher;
 use crate::id::{RunId, SessionId};
-use crate::store::{Ages, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::worker::Contact;
 
 pub use unfit::Unfit;
@@ -59,8 +59,8 @@ pub async fn hold_unfit_steps(
     unfit::look(parts, unfit, now).await
 }
 
-/// Removes what killed attempts have left in generations of runs that stopped `grace` ago, if it is as old; answers
-/// the keys. For whoever wants that at once.
+/// Removes what killed attempts have left in generations of runs that ended `grace` ago; answers the keys. For whoever
+/// wants that at once.
 ///
 /// # Errors
 /// What the database says. An object store that is away is passed over.
@@ -71,13 +71,16 @@ pub async fn remove_litter(
     litter::sweep(coordinator, grace).await
 }
 
-/// Forgets runs that stopped so long ago and that readers see nothing of, and removes what is left of them; answers
-/// them. For whoever wants that at once.
+/// Forgets runs that ended so long ago and never published anything, and removes what is left of those that did not
+/// succeed; answers them. For whoever wants that at once.
 ///
 /// # Errors
-/// What the database says. A run whose objects cannot be removed is not forgotten.
-pub async fn forget_runs(coordinator: &Coordinator, ages: Ages) -> Result<Vec<RunId>, StoreError> {
-    retention::forget(coordinator, ages).await
+/// What the database says. An object store that is away is passed over.
+pub async fn forget_runs(
+    coordinator: &Coordinator,
+    age: Duration,
+) -> Result<Vec<RunId>, StoreError> {
+    retention::forget(coordinator, age).await
 }
 
 /// Running loops; they stop when this is dropped.

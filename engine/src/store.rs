@@ -356,42 +356,6 @@ pub struct Sharer {
     pub seal: String,
 }
 
-/// When a run is over for good.
-#[derive(Debug, Clone, Copy)]
-pub struct Ages {
-    /// How long ago it stopped at least.
-    pub stopped: Duration,
-    /// How long ago another generation took the place of each of its own.
-    pub superseded: Duration,
-}
-
-/// A run that nobody asks for any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expired {
-    /// The run.
-    pub run: RunId,
-    /// Those of its generations whose objects nobody sees: the run did not succeed, or another generation is
-    /// the current one.
-    pub unseen: Vec<Generation>,
-}
-
-impl Expired {
-    /// Gives each run its generations.
-    #[must_use]
-    pub fn of(runs: impl Iterator<Item = RunId>, unseen: Vec<Generation>) -> Vec<Self> {
-        let mut of_run: HashMap<RunId, Vec<Generation>> = HashMap::new();
-        for generation in unseen {
-            let run = generation.run.clone();
-            of_run.entry(run).or_default().push(generation);
-        }
-        runs.map(|run| Self {
-            unseen: of_run.remove(&run).unwrap_or_default(),
-            run,
-        })
-        .collect()
-    }
-}
-
 /// A generation of a name, and where its objects are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
@@ -405,6 +369,8 @@ pub struct Generation {
     pub store: String,
     /// What the keys of its objects are like, with `*` for anything.
     pub keys: String,
+    /// When the run ended.
+    pub ended_at: DateTime<Utc>,
 }
 
 impl Generation {
@@ -477,18 +443,18 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// The generation of `name` that belongs to the run: allocated on the first call, one above
     /// every earlier one of that name and above `above`, and the same on later calls of the same
-    /// run. `keys` says what the keys of its objects are like, with `{n}` for its number and `*` for
-    /// anything.
+    /// run. `keys` says, once that is certain, what the keys are like of objects that are the run's alone, with
+    /// `{n}` for its number and `*` for anything.
     async fn allocate_generation(
         &self,
         fence: &Fence,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, StoreError>;
 
-    /// Generations of runs that stopped at least `age` ago and have not been [swept](Self::swept) since,
-    /// so many of those after another one, in the order of name and number.
+    /// Generations of runs that ended at least `age` ago and have not been [swept](Self::swept) since, so many of those
+    /// behind another one, in the order of name and number. Of a run that did not succeed, those that it never published.
     async fn unswept(
         &self,
         age: Duration,
@@ -496,24 +462,36 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<Generation>, StoreError>;
 
-    /// Notes that a generation has been swept now.
+    /// Notes that a generation has been swept, unless its run has gone on since.
     async fn swept(&self, generation: &Generation) -> Result<(), StoreError>;
 
-    /// Runs that stopped so long ago, none of whose generations readers see or have seen lately, so many of those
-    /// behind another one in the order of their ids.
+    /// Runs that ended at least `age` ago and never published anything, so many of those behind another one, in the
+    /// order of their ids. None that is held: it waits for people.
     async fn expired(
         &self,
-        ages: Ages,
+        age: Duration,
         after: Option<&RunId>,
         limit: usize,
-    ) -> Result<Vec<Expired>, StoreError>;
+    ) -> Result<Vec<RunId>, StoreError>;
 
-    /// Forgets those of these runs that are [expired](Self::expired), with everything that is known of them, but
-    /// for the numbers of their generations: nobody else gets one. Answers which they are.
-    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError>;
+    /// Forgets those of these runs that are [expired](Self::expired), with everything that is known of them, and answers
+    /// which they are. What stays is the numbers of their generations, which nobody else gets, and where objects are of
+    /// those that did not succeed: they are [abandoned](Self::abandoned).
+    async fn forget(&self, runs: &[RunId], age: Duration) -> Result<Vec<RunId>, StoreError>;
 
-    /// Drops those of the `limit` oldest entries of the feed of which all events are `age` old or forgotten; answers how
-    /// many.
+    /// Generations of forgotten runs whose objects are to go, so many of those behind another one, in the order of name
+    /// and number.
+    async fn abandoned(
+        &self,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError>;
+
+    /// Notes that there is nothing left to do about an abandoned generation.
+    async fn cleared(&self, generation: &Generation) -> Result<(), StoreError>;
+
+    /// Drops those of the `limit` oldest entries of the feed of which all events are `age` old or forgotten, but never the
+    /// newest entry; answers how many.
     async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
 
     /// Makes `generation` current for `name`, with a `publication.moved` event, unless it or a later

@@ -1,5 +1,15 @@
 -- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test -p telecine-store-postgres schema
 
+create table abandoned (
+    name text not null,
+    n bigint not null,
+    run text collate "C" not null,
+    media_store text not null,
+    keys text not null,
+    ended_at timestamp with time zone not null,
+    constraint abandoned_pk PRIMARY KEY (name, n)
+);
+
 create table artifact (
     id bigint not null generated always as identity,
     run text collate "C" not null,
@@ -184,6 +194,8 @@ create table request_before (
     constraint request_before_pk PRIMARY KEY (fingerprint, run)
 );
 
+CREATE INDEX request_before_of_run ON request_before USING btree (run);
+
 create table request_key (
     key text collate "C" not null,
     digest text collate "C" not null,
@@ -309,6 +321,8 @@ create table run_tag (
     run text collate "C" not null,
     constraint run_tag_pk PRIMARY KEY (tag, run)
 );
+
+CREATE INDEX run_tag_of_run ON run_tag USING btree (run);
 
 create table session (
     id text collate "C" not null,

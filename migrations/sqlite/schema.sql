@@ -1,5 +1,15 @@
 -- What the migrations add up to. Made by a test: TELECINE_UPDATE_SCHEMA=1 cargo test -p telecine-store-sqlite schema
 
+CREATE TABLE abandoned (
+    name        text not null,
+    n           integer not null,
+    run         text not null,
+    media_store text not null,
+    keys        text not null,
+    ended_at    integer not null,
+    constraint abandoned_pk primary key (name, n)
+) strict, without rowid;
+
 CREATE TABLE "artifact" (
     -- Grows: the order in which objects were recorded.
     id              integer not null,
@@ -259,6 +269,8 @@ CREATE TABLE run_tag (
     run text not null,
     constraint run_tag_pk primary key (tag, run)
 ) strict, without rowid;
+
+CREATE INDEX run_tag_of_run on run_tag (run);
 
 CREATE TABLE session (
     id         text    not null,

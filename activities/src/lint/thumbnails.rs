@@ -36,6 +36,8 @@ pub(super) fn read(bytes: &[u8], report: &mut FileReport<'_>) -> Vec<Thumbnail> 
         return Vec::new();
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Lines end with any of the three.
+    let text = &text.replace("\r\n", "\n").replace('\r', "\n");
     let first = text.lines().next().unwrap_or_default();
     let after = first.strip_prefix("WEBVTT");
     if !after.is_some_and(|after| after.is_empty() || after.starts_with([' ', '\t'])) {
@@ -69,7 +71,8 @@ fn cues<'a>(text: &'a str, report: &mut FileReport<'_>) -> Vec<Cue<'a>> {
             None if n == 0 => {}
             None if ["NOTE", "STYLE", "REGION"]
                 .iter()
-                .any(|kind| first.starts_with(kind)) => {}
+                .filter_map(|kind| first.strip_prefix(kind))
+                .any(|after| after.is_empty() || after.starts_with([' ', '\t'])) => {}
             Some(at @ 0..=1) if n > 0 => cues.push(Cue {
                 line: block[at].0,
                 timing: block[at].1,
@@ -247,6 +250,16 @@ mod tests {
             .collect();
         assert_eq!(places, [(7, "a/s.jpg"), (11, "s.jpg")]);
         assert_eq!(thumbnails[1].rectangle, [16, 0, 16, 9]);
+    }
+
+    #[test]
+    fn lines_end_as_webvtt_has_it_and_notes_are_told_from_names() {
+        let text = "WEBVTT\r\rNOTEWORTHY\r00:00.000 --> 00:01.000\rs.jpg#xywh=0,0,1,1\r\rNOTE\rthis is one\r\r\
+                    NOTEWORTHY\rthis is none\r";
+        let (rules, thumbnails) = judged(text);
+        assert_eq!(rules, [Rule::VttCue]);
+        assert_eq!(thumbnails.len(), 1);
+        assert_eq!(thumbnails[0].line, 4);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl AttemptPort for MemoryPort {
         &self,
         _: &str,
         above: u32,
-        _: &str,
+        _: Option<&str>,
     ) -> Result<u64, ActivityError> {
         let fixed = *self.generation.lock().unwrap();
         Ok(fixed.unwrap_or(u64::from(above) + 1))

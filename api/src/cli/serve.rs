@@ -68,7 +68,7 @@ struct SharedFlags {
     /// Address and port of the HTTP API [default: 127.0.0.1:3000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// How long a job is kept after it stopped that readers see nothing of, or `never` [default: 30d]
+    /// How long a job is kept after its end that published nothing, or `never` [default: 30d]
     #[arg(long, value_name = "DURATION")]
     retention: Option<String>,
     /// How long requests get to end on SIGTERM [default: 30s]

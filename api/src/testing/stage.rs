@@ -233,7 +233,7 @@ impl AttemptPort for Memory {
         &self,
         name: &str,
         above: u32,
-        _keys: &str,
+        _keys: Option<&str>,
     ) -> Result<u64, ActivityError> {
         let mut kept = self.lock();
         let known = kept.names.entry(name.to_owned()).or_default();
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_has_one_generation_above_all_others() {
         let stage = Stage::new().with_publication("a", 4);
-        let allocate = |above| stage.memory.allocate_generation("a", above, "a/g{n}/*");
+        let allocate = |above| stage.memory.allocate_generation("a", above, None);
         assert_eq!(allocate(2).await.unwrap(), 5);
         assert_eq!(allocate(90).await.unwrap(), 5);
     }

@@ -40,7 +40,8 @@ fn a_package_that_breaks_a_rule_is_not_published_and_what_was_stays() {
     let definition = place.path().join("broken.yaml");
     std::fs::write(&definition, broken).expect("a definition");
     let refused = || {
-        let run = place.run(definition.to_str().expect("UTF-8"), &clip);
+        let mut run = place.run(definition.to_str().expect("UTF-8"), &clip);
+        run.arg("--new");
         let output = product::finish(product::spawn(run));
         assert_eq!(output.status.code(), Some(1));
         let job: Value = serde_json::from_slice(&output.stdout).expect("a job");

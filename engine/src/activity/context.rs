@@ -38,7 +38,7 @@ pub trait AttemptPort: std::fmt::Debug + Send + Sync {
         &self,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, ActivityError>;
 
     /// Points `name` at `generation`.
@@ -520,24 +520,23 @@ impl Context {
     /// generation of the name, and than `above`: what is known of generations that the database
     /// has forgotten.
     ///
-    /// `keys` says what the keys of the generation's objects are like, with `{n}` for its number and one `*`
-    /// for anything: `videos/ab/ab12/g{n}/*`. A day after the run has stopped, objects there are removed
-    /// that are named as [`attempt_tag`](Self::attempt_tag) says, and that no step of the run has recorded: what
-    /// an attempt left that was killed.
+    /// `keys` says where in the media store the generation is, and that nobody else writes there: what the keys of its
+    /// objects are like, with `{n}` for its number and one `*` for anything: `videos/ab/ab12/g{n}/*`. `None` if that
+    /// is not certain, or not yet: it can be said in a later call. A day after the run has ended, objects there
+    /// are removed that are named as [`attempt_tag`](Self::attempt_tag) says and that no step of the run has
+    /// recorded, which is what an attempt left that was killed. When a run is forgotten that did not succeed and never
+    /// called [`publish`](Self::publish), all of them are, whoever else points to them.
     ///
     /// # Errors
-    /// `cancelled` when the lease is lost; `bug` `bad_place` if `keys` has no `{n}` or not one `*`.
+    /// `cancelled` when the lease is lost; `bug` `bad_place` if `keys` has not one `{n}` and one `*` behind it.
     pub async fn allocate_generation(
         &self,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, ActivityError> {
-        let marks = (keys.matches("{n}").count(), keys.matches('*').count());
-        if marks != (1, 1) {
-            let message =
-                format!("the keys {keys:?} of a generation do not have one {{n}} and one *");
-            return Err(ActivityError::bug("bad_place", message));
+        if let Some(keys) = keys {
+            check_place(keys)?;
         }
         let allocated = self.parts.port.allocate_generation(name, above, keys);
         let allocated = allocated.await?;
@@ -675,4 +674,15 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     ];
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| DIGITS[usize::from(digit)]).collect()
+}
+
+/// Whether a pattern of keys names a generation and nothing besides.
+fn check_place(keys: &str) -> Result<(), ActivityError> {
+    let marks = (keys.matches("{n}").count(), keys.matches('*').count());
+    if marks == (1, 1) && keys.find("{n}") < keys.find('*') {
+        return Ok(());
+    }
+    let message =
+        format!("the keys {keys:?} of a generation have not one {{n}} and one * behind it");
+    Err(ActivityError::bug("bad_place", message))
 }

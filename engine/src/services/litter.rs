@@ -1,28 +1,33 @@
-//! Removes what killed attempts have left in the object stores: objects under a name that belongs to an attempt,
-//! in a generation whose run stopped a day ago, that no step of the run has recorded.
+//! Removes what killed attempts have left in the object stores: objects under a name that belongs to an attempt, in a
+//! generation whose run ended a day ago, that no step of the run has recorded.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::metrics::counter;
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::limits;
 use crate::metrics;
-use crate::objects::ObjectError;
+use crate::objects::{ObjectError, ObjectStore};
 use crate::store::{Generation, StoreError};
 
-/// How long a run has stopped before its generations are looked through, and how old an object is that is
-/// removed: whoever was taken for dead has gone by then, and clocks differ by less.
+/// How long ago a run ended whose generations are looked through: whoever was taken for dead has gone by then.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// When a process looks first: one that lives for a moment has something else to do.
 const FIRST: Duration = Duration::from_mins(1);
 /// How often it looks then.
 const EVERY: Duration = Duration::from_hours(6);
+/// How long after the end of its run an object may be written that is removed: by attempts that were taken for dead, and
+/// by clocks that differ. What is younger belongs to a time that the database has forgotten.
+const AFTER_THE_END: Duration = Duration::from_hours(1);
 /// Generations that are asked for at once.
 const BATCH: usize = 100;
+/// Objects that are looked at at a time.
+const HEADS_AT_ONCE: usize = 16;
 
 pub(super) async fn run(coordinator: Coordinator) {
     clock::sleep(FIRST).await;
@@ -44,7 +49,7 @@ pub(super) async fn sweep(
         let due = coordinator.store.unswept(grace, last.as_ref(), BATCH);
         let due = due.await?;
         for generation in &due {
-            removed.extend(sweep_one(coordinator, generation, grace).await?);
+            removed.extend(sweep_one(coordinator, generation).await?);
         }
         if due.len() < BATCH {
             return Ok(removed);
@@ -53,25 +58,23 @@ pub(super) async fn sweep(
     }
 }
 
-/// A store that is away is asked again the next time.
+/// What cannot be looked through is looked at again the next time.
 async fn sweep_one(
     coordinator: &Coordinator,
     generation: &Generation,
-    grace: Duration,
 ) -> Result<Vec<String>, StoreError> {
     let Generation { name, n, .. } = generation;
-    match litter(coordinator, generation, grace).await {
-        Ok(found) => {
+    match litter(coordinator, generation).await {
+        Ok(removed) => {
             coordinator.store.swept(generation).await?;
-            if !found.is_empty() {
-                let count = found.len();
+            if !removed.is_empty() {
+                let count = removed.len();
                 tracing::info!(name, n, count, "what killed attempts left was removed");
                 counter!(metrics::LITTER.name).increment(count as u64);
             }
-            Ok(found)
+            Ok(removed)
         }
-        Err(Unswept::Store(error)) => Err(error),
-        Err(Unswept::Objects(error)) => {
+        Err(error) => {
             tracing::warn!(%error, name, n, "what killed attempts left could not be removed");
             Ok(Vec::new())
         }
@@ -79,22 +82,18 @@ async fn sweep_one(
 }
 
 /// Why a generation was not looked through.
+#[derive(Debug, thiserror::Error)]
 enum Unswept {
-    Store(StoreError),
-    Objects(ObjectError),
-}
-
-impl From<ObjectError> for Unswept {
-    fn from(error: ObjectError) -> Self {
-        Self::Objects(error)
-    }
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
 }
 
 /// Removes what nobody has recorded of a generation, and answers its keys.
 async fn litter(
     coordinator: &Coordinator,
     generation: &Generation,
-    grace: Duration,
 ) -> Result<Vec<String>, Unswept> {
     let media = coordinator.objects.open(&generation.store)?;
     let mut found = generation.list(media.as_ref()).await?;
@@ -102,8 +101,7 @@ async fn litter(
     if found.is_empty() {
         return Ok(found);
     }
-    let snapshot = coordinator.store.snapshot(&generation.run).await;
-    let snapshot = snapshot.map_err(Unswept::Store)?;
+    let snapshot = coordinator.store.snapshot(&generation.run).await?;
     let mut recorded = BTreeSet::new();
     for record in &snapshot.steps {
         recorded.extend(
@@ -120,15 +118,37 @@ async fn litter(
             .for_each(|it| texts(it, &mut recorded));
     }
     found.retain(|key| !recorded.contains(key.as_str()));
-    let mut removed = Vec::new();
-    for key in found {
-        let head = media.head(&key).await?;
-        if head.is_some_and(|head| head.modified + grace <= chrono::Utc::now()) {
-            media.delete(&key).await?;
-            removed.push(key);
+    if !is_of_its_time(media.as_ref(), (&found, generation)).await? {
+        return Ok(Vec::new());
+    }
+    for key in &found {
+        media.delete(key).await?;
+    }
+    Ok(found)
+}
+
+/// Whether objects of a generation were all written before its run ended, or soon after. If not, the database was set back
+/// to an earlier time, and does not know what they are for.
+pub(super) async fn is_of_its_time(
+    media: &dyn ObjectStore,
+    (keys, generation): (&[String], &Generation),
+) -> Result<bool, ObjectError> {
+    let heads = stream::iter(keys.to_vec()).map(async |key| media.head(&key).await);
+    let mut heads = heads.buffer_unordered(HEADS_AT_ONCE);
+    while let Some(head) = heads.next().await {
+        if head?.is_some_and(|head| head.modified > generation.ended_at + AFTER_THE_END) {
+            let Generation { name, n, run, .. } = generation;
+            tracing::warn!(
+                name,
+                n,
+                run.id = %run,
+                "objects are younger than the end of the job that they belong to: the database seems to have been set \
+                 back, and they are left alone"
+            );
+            return Ok(false);
         }
     }
-    Ok(removed)
+    Ok(true)
 }
 
 /// All texts of an output.

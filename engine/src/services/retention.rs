@@ -1,40 +1,37 @@
-//! Forgets what nobody asks for any more: jobs that stopped long ago, what is left of them in the object stores where
-//! no reader sees it, and the oldest of the feed.
+//! Forgets what nobody asks for any more: jobs that ended long ago and never published anything, what is left in the
+//! object stores of those that did not succeed, and the oldest of the feed.
 
 use std::time::Duration;
 
 use ::metrics::counter;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::litter::is_of_its_time;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::id::RunId;
 use crate::metrics;
 use crate::objects::ObjectError;
-use crate::store::{Ages, Expired, Generation, StoreError};
+use crate::store::{Generation, StoreError};
 
-/// How long a generation has not been the current one before it goes: players that began on it go on with it.
-const SUPERSEDED: Duration = Duration::from_hours(24);
 /// When a process looks first: after it has looked for litter.
 const FIRST: Duration = Duration::from_mins(2);
 /// How often it looks then.
 const EVERY: Duration = Duration::from_hours(1);
 /// Runs that are forgotten in one transaction. The deletion of one of 100,000 steps takes seconds: a batch that takes
 /// too long is forgotten run by run.
-const BATCH: usize = 20;
+const BATCH: usize = 500;
+/// Runs of a batch that cannot be forgotten before the others wait for the next time: the database is in trouble.
+const FAILURES: usize = 5;
 /// Entries of the feed that are looked at in one transaction.
 const ENTRIES: usize = 10_000;
-/// Objects that are deleted at a time.
+/// Objects that are looked at or deleted at a time.
 const OBJECTS_AT_ONCE: usize = 16;
 
 pub(super) async fn run(coordinator: Coordinator, age: Duration) {
     clock::sleep(FIRST).await;
-    let ages = Ages {
-        stopped: age,
-        superseded: SUPERSEDED,
-    };
     loop {
-        if let Err(error) = forget(&coordinator, ages).await {
+        if let Err(error) = forget(&coordinator, age).await {
             tracing::warn!(%error, "jobs that are over could not be forgotten");
         }
         clock::sleep(EVERY).await;
@@ -44,69 +41,81 @@ pub(super) async fn run(coordinator: Coordinator, age: Duration) {
 /// Forgets all that is so old; answers the runs.
 pub(super) async fn forget(
     coordinator: &Coordinator,
-    ages: Ages,
+    age: Duration,
 ) -> Result<Vec<RunId>, StoreError> {
     let store = &coordinator.store;
+    while store.trim_feed(age, ENTRIES).await? == ENTRIES {}
     let (mut forgotten, mut last) = (Vec::new(), None);
     loop {
-        let expired = store.expired(ages, last.as_ref(), BATCH).await?;
-        let mut cleared = Vec::new();
-        for expired in &expired {
-            match clear(coordinator, expired).await {
-                Ok(()) => cleared.push(expired.run.clone()),
-                // The run stands for its objects: while they are there, somebody has to know of them.
-                Err(error) => {
-                    tracing::warn!(%error, run.id = %expired.run, "objects of a job that is over could not be removed");
-                }
-            }
-        }
-        let gone = forget_runs(coordinator, &cleared, ages).await?;
+        let mut expired = store.expired(age, last.as_ref(), BATCH).await?;
+        let gone = forget_runs(coordinator, &expired, age).await;
         counter!(metrics::FORGOTTEN.name).increment(gone.len() as u64);
         forgotten.extend(gone);
         if expired.len() < BATCH {
             break;
         }
-        last = expired.into_iter().next_back().map(|expired| expired.run);
+        last = expired.pop();
     }
-    while store.trim_feed(ages.stopped, ENTRIES).await? == ENTRIES {}
     if !forgotten.is_empty() {
         tracing::info!(count = forgotten.len(), "jobs that are over were forgotten");
     }
+    clear(coordinator).await?;
     Ok(forgotten)
 }
 
-async fn forget_runs(
-    coordinator: &Coordinator,
-    runs: &[RunId],
-    ages: Ages,
-) -> Result<Vec<RunId>, StoreError> {
+/// One that cannot be forgotten keeps no other.
+async fn forget_runs(coordinator: &Coordinator, runs: &[RunId], age: Duration) -> Vec<RunId> {
     let store = &coordinator.store;
-    match store.forget(runs, ages).await {
-        Err(StoreError::Unreachable(_) | StoreError::Contended(_)) if runs.len() > 1 => {}
-        forgotten => return forgotten,
+    if let Ok(forgotten) = store.forget(runs, age).await {
+        return forgotten;
     }
-    let mut forgotten = Vec::new();
+    let (mut forgotten, mut failures) = (Vec::new(), 0);
     for run in runs {
-        forgotten.extend(store.forget(std::slice::from_ref(run), ages).await?);
+        if failures == FAILURES {
+            break;
+        }
+        match store.forget(std::slice::from_ref(run), age).await {
+            Ok(gone) => forgotten.extend(gone),
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%error, run.id = %run, "a job that is over could not be forgotten");
+            }
+        }
     }
-    Ok(forgotten)
+    forgotten
 }
 
-/// Removes what nobody sees of a run.
-async fn clear(coordinator: &Coordinator, expired: &Expired) -> Result<(), ObjectError> {
-    for generation in &expired.unseen {
-        remove(coordinator, generation).await?;
+/// Removes what forgotten runs have left.
+async fn clear(coordinator: &Coordinator) -> Result<(), StoreError> {
+    let mut last = None;
+    loop {
+        let abandoned = coordinator.store.abandoned(last.as_ref(), BATCH).await?;
+        for generation in &abandoned {
+            match remove(coordinator, generation).await {
+                Ok(()) => coordinator.store.cleared(generation).await?,
+                // It is looked at again the next time.
+                Err(error) => {
+                    let Generation { name, n, .. } = generation;
+                    tracing::warn!(%error, name, n, "what a forgotten job has left could not be removed");
+                }
+            }
+        }
+        if abandoned.len() < BATCH {
+            return Ok(());
+        }
+        last = abandoned.into_iter().next_back();
     }
-    Ok(())
 }
 
+/// Removes all objects of a generation but its claim, which keeps others from its number.
 async fn remove(coordinator: &Coordinator, generation: &Generation) -> Result<(), ObjectError> {
     let media = coordinator.objects.open(&generation.store)?;
-    let keys = generation.list(media.as_ref()).await?;
-    let deletions = keys.into_iter().map(|key| {
-        let media = media.clone();
-        async move { media.delete(&key).await }
-    });
+    let mut keys = generation.list(media.as_ref()).await?;
+    keys.retain(|key| !key.rsplit('/').next().unwrap_or_default().starts_with('.'));
+    if !is_of_its_time(media.as_ref(), (&keys, generation)).await? {
+        return Ok(());
+    }
+    let deletions = keys.into_iter().map(async |key| media.delete(&key).await);
     let deletions = stream::iter(deletions).buffer_unordered(OBJECTS_AT_ONCE);
     deletions.try_collect().await
 }

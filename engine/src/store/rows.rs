@@ -171,7 +171,7 @@ impl<R: Row> Cells<R> {
         Ok(Some((kind, self.number("steps")?)))
     }
 
-    /// A generation, beside the store of its run.
+    /// A generation, beside the store of its run and when that ended.
     ///
     /// # Errors
     /// Those of the type.
@@ -182,6 +182,7 @@ impl<R: Row> Cells<R> {
             run: self.run_id()?,
             store: self.text("media_store")?,
             keys: self.text("keys")?,
+            ended_at: self.time("ended_at")?,
         })
     }
 

@@ -88,7 +88,7 @@ impl AttemptPort for FencedPort {
         &self,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, ActivityError> {
         let allocate = || {
             self.store

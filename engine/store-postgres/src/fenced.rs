@@ -213,7 +213,7 @@ impl Writing<'_> {
     pub(crate) async fn generation(
         &mut self,
         fence: &Fence,
-        (name, above, keys): (&str, u32, &str),
+        (name, above, keys): (&str, u32, Option<&str>),
     ) -> Result<u64, Error> {
         self.check(fence).await?;
         // Runs that allocate for one name go one after the other.
@@ -225,9 +225,16 @@ impl Writing<'_> {
             .bind(name)
             .bind(fence.run.as_str())
             .bind(i64::from(above))
-            .bind(keys)
             .execute(&mut *self.connection)
             .await?;
+        if let Some(keys) = keys {
+            sqlx::query(include_str!("sql/place_generation.sql"))
+                .bind(fence.run.as_str())
+                .bind(name)
+                .bind(keys)
+                .execute(&mut *self.connection)
+                .await?;
+        }
         let row = sqlx::query("select n from generation where run = $1 and name = $2")
             .bind(fence.run.as_str())
             .bind(name)

@@ -1,7 +1,6 @@
 //! What is read, inside a transaction or on a connection of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -9,7 +8,7 @@ use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, Generation, PlanHead, StepSet, StoreError, ViewRows,
+    DefinitionRecord, Due, Fence, PlanHead, StepSet, StoreError, ViewRows,
 };
 
 use crate::error::Error;
@@ -330,20 +329,6 @@ pub(crate) async fn publication(db: &mut PgConnection, name: &str) -> Result<Opt
         .fetch_optional(db)
         .await?;
     row.map(|row| cells(&row).number("generation")).transpose()
-}
-
-pub(crate) async fn unswept(
-    db: &mut PgConnection,
-    (age, after, limit): (Duration, Option<&Generation>, usize),
-) -> Result<Vec<Generation>, Error> {
-    let rows = sqlx::query(include_str!("sql/unswept.sql"))
-        .bind(age.as_secs_f64())
-        .bind(after.map_or("", |after| &after.name))
-        .bind(after.map_or(0, |after| count(after.n)))
-        .bind(count(limit as u64))
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| cells(row).generation()).collect()
 }
 
 pub(crate) async fn published_by(

@@ -11,9 +11,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    Ages, DefinitionRecord, Due, Expired, FeedEvent, FeedPlace, Fence, Generation, Life,
-    NewCheckpoint, Outline, PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError,
-    TakenKey, Transaction, Window,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
+    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
+    Window,
 };
 use tokio::sync::Notify;
 
@@ -197,7 +197,7 @@ impl Store for PostgresStore {
         fence: &Fence,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, StoreError> {
         self.write(async |writing| writing.generation(fence, (name, above, keys)).await)
             .await
@@ -209,37 +209,54 @@ impl Store for PostgresStore {
         after: Option<&Generation>,
         limit: usize,
     ) -> Result<Vec<Generation>, StoreError> {
-        self.read(async |db| read::unswept(db, (age, after, limit)).await)
-            .await
+        let unswept =
+            async |db: &mut PgConnection| retention::unswept(db, (age, after, limit)).await;
+        self.readers.ask(WIDE, unswept).await
     }
 
     async fn swept(&self, generation: &Generation) -> Result<(), StoreError> {
-        let swept = "update generation set swept_at = now() where name = $1 and n = $2";
-        let swept = sqlx::query(swept)
+        let swept = sqlx::query(include_str!("sql/swept.sql"))
             .bind(&generation.name)
-            .bind(rows::count(generation.n));
+            .bind(rows::count(generation.n))
+            .bind(generation.ended_at);
         let noted = async |db: &mut PgConnection| Ok(swept.execute(db).await?);
         self.write_one(noted).await.map(drop)
     }
 
     async fn expired(
         &self,
-        ages: Ages,
+        age: Duration,
         after: Option<&RunId>,
         limit: usize,
-    ) -> Result<Vec<Expired>, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
         let expired =
-            async |db: &mut PgConnection| retention::expired(db, (ages, after, limit)).await;
+            async |db: &mut PgConnection| retention::expired(db, (age, after, limit)).await;
         self.readers.ask(WIDE, expired).await
     }
 
-    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError> {
+    async fn forget(&self, runs: &[RunId], age: Duration) -> Result<Vec<RunId>, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let forget =
-            async |it: &mut PostgresTransaction| it.writing().forget_runs(runs, ages).await;
+        let forget = async |it: &mut PostgresTransaction| it.writing().forget_runs(runs, age).await;
         let forgotten = transaction.part(WIDE, forget).await?;
         transaction.finish().await?;
         Ok(forgotten)
+    }
+
+    async fn abandoned(
+        &self,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError> {
+        self.read(async |db| retention::abandoned(db, (after, limit)).await)
+            .await
+    }
+
+    async fn cleared(&self, generation: &Generation) -> Result<(), StoreError> {
+        let cleared = sqlx::query("delete from abandoned where name = $1 and n = $2")
+            .bind(&generation.name)
+            .bind(rows::count(generation.n));
+        let noted = async |db: &mut PgConnection| Ok(cleared.execute(db).await?);
+        self.write_one(noted).await.map(drop)
     }
 
     async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError> {

@@ -236,16 +236,23 @@ impl Writing<'_> {
     pub(crate) async fn generation(
         &mut self,
         fence: &Fence,
-        (name, above, keys): (&str, u32, &str),
+        (name, above, keys): (&str, u32, Option<&str>),
     ) -> Result<u64, Error> {
         self.check(fence).await?;
         sqlx::query(include_str!("sql/allocate_generation.sql"))
             .bind(name)
             .bind(fence.run.as_str())
             .bind(above)
-            .bind(keys)
             .execute(&mut *self.connection)
             .await?;
+        if let Some(keys) = keys {
+            sqlx::query(include_str!("sql/place_generation.sql"))
+                .bind(fence.run.as_str())
+                .bind(name)
+                .bind(keys)
+                .execute(&mut *self.connection)
+                .await?;
+        }
         let row = sqlx::query("select n from generation where run = $1 and name = $2")
             .bind(fence.run.as_str())
             .bind(name)

@@ -10,7 +10,7 @@ use telecine_engine::objects::Artifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
-    DefinitionRecord, Due, Fence, Generation, PlanHead, StepSet, StoreError, ViewRows,
+    DefinitionRecord, Due, Fence, PlanHead, StepSet, StoreError, ViewRows,
 };
 
 use crate::clock;
@@ -374,20 +374,6 @@ pub(crate) async fn publication(
         .fetch_optional(db)
         .await?;
     row.map(|row| cells(&row).number("generation")).transpose()
-}
-
-pub(crate) async fn unswept(
-    db: &mut SqliteConnection,
-    (before, after, limit): (DateTime<Utc>, Option<&Generation>, usize),
-) -> Result<Vec<Generation>, Error> {
-    let rows = sqlx::query(include_str!("sql/unswept.sql"))
-        .bind(before.timestamp_millis())
-        .bind(after.map_or("", |after| &after.name))
-        .bind(after.map_or(0, |after| count(after.n)))
-        .bind(count(limit as u64))
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| cells(row).generation()).collect()
 }
 
 pub(crate) async fn published_by(

@@ -1,22 +1,30 @@
 //! What is forgotten of runs that nobody asks for any more.
 
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::RunId;
-use telecine_engine::store::{Ages, Expired, Generation};
+use telecine_engine::store::Generation;
 
 use crate::clock;
 use crate::error::Error;
 use crate::rows::{cells, count};
 use crate::save::Writing;
 
-/// Everything that is known of runs, what refers to other rows first. What belongs to a step goes with it.
-const FORGET: [&str; 9] = [
+/// By how much the clocks of processes may differ that make ids.
+const CLOCKS: TimeDelta = TimeDelta::days(1);
+
+/// Everything that is known of runs, what refers to other rows first. What belongs to a step goes with it. The feed
+/// is [trimmed](telecine_engine::store::Store::trim_feed): its newest entry stands for the number of the next.
+const FORGET: [&str; 10] = [
+    include_str!("sql/mark_generations.sql"),
+    include_str!("sql/abandon_generations.sql"),
     "delete from generation where run in (select value from json_each($1))",
     "delete from request_key where run in (select value from json_each($1))",
     "delete from run_tag where run in (select value from json_each($1))",
     "delete from plan where run in (select value from json_each($1))",
     "delete from attempt where run in (select value from json_each($1))",
-    "delete from feed where run in (select value from json_each($1))",
     "delete from event where run in (select value from json_each($1))",
     "delete from step where run in (select value from json_each($1))",
     "delete from run where id in (select value from json_each($1))",
@@ -24,41 +32,59 @@ const FORGET: [&str; 9] = [
 
 pub(crate) async fn expired(
     db: &mut SqliteConnection,
-    (ages, after, limit): (Ages, Option<&RunId>, usize),
-) -> Result<Vec<Expired>, Error> {
-    let now = clock::now();
+    (age, after, limit): (Duration, Option<&RunId>, usize),
+) -> Result<Vec<RunId>, Error> {
     let ids: Vec<String> = sqlx::query_scalar(include_str!("sql/expired.sql"))
-        .bind((now - ages.stopped).timestamp_millis())
-        .bind((now - ages.superseded).timestamp_millis())
+        .bind((clock::now() - age).timestamp_millis())
         .bind(after.map_or("", RunId::as_str))
+        .bind(RunId::first_of(Utc::now() - age + CLOCKS).as_str())
         .bind(count(limit as u64))
         .fetch_all(&mut *db)
         .await?;
-    let rows = sqlx::query(include_str!("sql/unseen.sql"))
-        .bind(serde_json::to_string(&ids)?)
+    Ok(ids.into_iter().map(RunId::from).collect())
+}
+
+pub(crate) async fn unswept(
+    db: &mut SqliteConnection,
+    (before, after, limit): (DateTime<Utc>, Option<&Generation>, usize),
+) -> Result<Vec<Generation>, Error> {
+    let rows = sqlx::query(include_str!("sql/unswept.sql"))
+        .bind(before.timestamp_millis())
+        .bind(after.map_or("", |after| &after.name))
+        .bind(after.map_or(0, |after| count(after.n)))
+        .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    let unseen: Result<Vec<Generation>, Error> =
-        rows.iter().map(|row| cells(row).generation()).collect();
-    Ok(Expired::of(ids.into_iter().map(RunId::from), unseen?))
+    rows.iter().map(|row| cells(row).generation()).collect()
+}
+
+pub(crate) async fn abandoned(
+    db: &mut SqliteConnection,
+    (after, limit): (Option<&Generation>, usize),
+) -> Result<Vec<Generation>, Error> {
+    let rows = sqlx::query(include_str!("sql/abandoned.sql"))
+        .bind(after.map_or("", |after| &after.name))
+        .bind(after.map_or(0, |after| count(after.n)))
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| cells(row).generation()).collect()
 }
 
 impl Writing<'_> {
     pub(crate) async fn forget_runs(
         &mut self,
         runs: &[RunId],
-        ages: Ages,
+        age: Duration,
     ) -> Result<Vec<RunId>, Error> {
         let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
         let ids: Vec<String> = sqlx::query_scalar(include_str!("sql/expired_of.sql"))
-            .bind((self.now - ages.stopped).timestamp_millis())
-            .bind((self.now - ages.superseded).timestamp_millis())
+            .bind((self.now - age).timestamp_millis())
             .bind(serde_json::to_string(&ids)?)
             .fetch_all(&mut *self.connection)
             .await?;
         let list = serde_json::to_string(&ids)?;
-        let marks = [include_str!("sql/mark_generations.sql")];
-        for statement in marks.into_iter().chain(FORGET) {
+        for statement in FORGET {
             sqlx::query(statement)
                 .bind(&list)
                 .execute(&mut *self.connection)

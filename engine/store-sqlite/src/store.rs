@@ -16,9 +16,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
-    Ages, DefinitionRecord, Due, Expired, FeedEvent, FeedPlace, Fence, Generation, Life,
-    NewCheckpoint, Outline, PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError,
-    TakenKey, Transaction, Window,
+    DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
+    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
+    Window,
 };
 
 use crate::error::{Error, in_directory};
@@ -328,7 +328,7 @@ impl Store for SqliteStore {
         fence: &Fence,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, StoreError> {
         self.write(async |writing| writing.generation(fence, (name, above, keys)).await)
             .await
@@ -341,14 +341,15 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Generation>, StoreError> {
         let before = clock::now() - age;
-        Ok(read::unswept(&mut *self.reader().await?, (before, after, limit)).await?)
+        Ok(retention::unswept(&mut *self.reader().await?, (before, after, limit)).await?)
     }
 
     async fn swept(&self, generation: &Generation) -> Result<(), StoreError> {
         self.write_unsynced(async |writing| {
-            sqlx::query("update generation set swept_at = $3 where name = $1 and n = $2")
+            sqlx::query(include_str!("sql/swept.sql"))
                 .bind(&generation.name)
                 .bind(count(generation.n))
+                .bind(generation.ended_at.timestamp_millis())
                 .bind(writing.now.timestamp_millis())
                 .execute(&mut *writing.connection)
                 .await?;
@@ -359,16 +360,36 @@ impl Store for SqliteStore {
 
     async fn expired(
         &self,
-        ages: Ages,
+        age: Duration,
         after: Option<&RunId>,
         limit: usize,
-    ) -> Result<Vec<Expired>, StoreError> {
-        Ok(retention::expired(&mut *self.reader().await?, (ages, after, limit)).await?)
+    ) -> Result<Vec<RunId>, StoreError> {
+        Ok(retention::expired(&mut *self.reader().await?, (age, after, limit)).await?)
     }
 
-    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError> {
-        self.write(async |writing| writing.forget_runs(runs, ages).await)
+    async fn forget(&self, runs: &[RunId], age: Duration) -> Result<Vec<RunId>, StoreError> {
+        self.write(async |writing| writing.forget_runs(runs, age).await)
             .await
+    }
+
+    async fn abandoned(
+        &self,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError> {
+        Ok(retention::abandoned(&mut *self.reader().await?, (after, limit)).await?)
+    }
+
+    async fn cleared(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.write_unsynced(async |writing| {
+            sqlx::query("delete from abandoned where name = $1 and n = $2")
+                .bind(&generation.name)
+                .bind(count(generation.n))
+                .execute(&mut *writing.connection)
+                .await?;
+            Ok(())
+        })
+        .await
     }
 
     async fn trim_feed(&self, age: Duration, limit: usize) -> Result<usize, StoreError> {

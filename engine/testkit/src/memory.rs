@@ -20,9 +20,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Event, RecordedEvent, Run, RunStatus, Snapshot, Step};
 use telecine_engine::store::{
-    Ages, Created, DefinitionRecord, Due, Expired, FeedEvent, FeedPlace, Fence, Generation, Life,
-    NewCheckpoint, Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer,
-    StepSet, Store, StoreError, TakenKey, Transaction, ViewRows, Window,
+    Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint,
+    Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer, StepSet, Store,
+    StoreError, TakenKey, Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -118,8 +118,14 @@ struct Lease {
     until: DateTime<Utc>,
 }
 
-/// A generation, and when it was swept.
-type Allocated = (Generation, Option<DateTime<Utc>>);
+/// A generation of a name.
+#[derive(Debug, Clone)]
+struct Allocated {
+    n: u64,
+    run: RunId,
+    keys: Option<String>,
+    swept_at: Option<DateTime<Utc>>,
+}
 
 /// What a transaction sees and changes.
 #[derive(Debug, Clone, Default)]
@@ -132,8 +138,10 @@ struct State {
     generations: BTreeMap<String, Vec<Allocated>>,
     /// The highest generations of forgotten runs.
     marks: BTreeMap<String, u64>,
-    /// The current generation of each name, the one before, and since when.
-    publications: BTreeMap<String, (u64, Option<u64>, DateTime<Utc>)>,
+    /// Of forgotten runs, by name and number.
+    abandoned: BTreeMap<(String, u64), Generation>,
+    /// The current generation of each name, and the one before.
+    publications: BTreeMap<String, (u64, Option<u64>)>,
     /// Steps that made a generation of their run the current one.
     published: BTreeMap<RunId, BTreeSet<StepId>>,
     /// Who shares what by key and store of results, and when that was shared.
@@ -286,37 +294,59 @@ impl State {
         };
     }
 
-    /// Whether a run stopped so long ago, and readers see nothing of it, nor have seen lately.
-    fn is_expired(&self, run: &RunId, (ages, now): (Ages, DateTime<Utc>)) -> bool {
-        let ended_at = self.runs.get(run).and_then(|rows| rows.run.ended_at);
-        let seen = |it: &Generation| {
-            let current = self.publications.get(&it.name);
-            current.is_some_and(|(n, _, moved_at)| *n == it.n || *moved_at + ages.superseded > now)
-        };
-        let mut own = self.generations.values().flatten();
-        ended_at.is_some_and(|ended_at| ended_at + ages.stopped <= now)
-            && !own.any(|(it, _)| it.run == *run && seen(it))
+    /// Whether a run ended so long ago, and never published anything.
+    fn is_expired(&self, run: &RunId, (age, now): (Duration, DateTime<Utc>)) -> bool {
+        let run_of = self.runs.get(run).map(|rows| &rows.run);
+        let waits = |run: &Run| run.status == RunStatus::Held;
+        let ended_at = run_of
+            .filter(|run| !waits(run))
+            .and_then(|run| run.ended_at);
+        ended_at.is_some_and(|ended_at| ended_at + age <= now) && !self.published.contains_key(run)
     }
 
-    fn is_unseen(&self, generation: &Generation) -> bool {
-        let run = self.runs.get(&generation.run);
-        run.is_some_and(|rows| rows.run.status != RunStatus::Succeeded)
-            || self.publications.contains_key(&generation.name)
+    /// A generation, if it is known where its objects are and its run has ended.
+    fn placed(&self, name: &str, it: &Allocated) -> Option<Generation> {
+        let run = &self.runs.get(&it.run)?.run;
+        Some(Generation {
+            name: name.to_owned(),
+            n: it.n,
+            run: it.run.clone(),
+            store: run.stores.media.clone(),
+            keys: it.keys.clone()?,
+            ended_at: run.ended_at?,
+        })
+    }
+
+    fn succeeded(&self, run: &RunId) -> bool {
+        let rows = self.runs.get(run);
+        rows.is_some_and(|rows| rows.run.status == RunStatus::Succeeded)
     }
 
     fn forget(&mut self, runs: &[RunId]) {
-        for (name, of_name) in &mut self.generations {
-            for (generation, _) in of_name.iter().filter(|(it, _)| runs.contains(&it.run)) {
-                let mark = self.marks.entry(name.clone()).or_default();
-                *mark = generation.n.max(*mark);
-            }
-            of_name.retain(|(it, _)| !runs.contains(&it.run));
+        let all = self.generations.iter();
+        let all = all.flat_map(|(name, of_name)| of_name.iter().map(move |it| (name, it)));
+        let gone = all.filter(|(_, it)| runs.contains(&it.run));
+        let (mut marks, mut abandoned) = (Vec::new(), Vec::new());
+        for (name, it) in gone {
+            marks.push((name.clone(), it.n));
+            let placed = self.placed(name, it);
+            abandoned.extend(placed.filter(|_| !self.succeeded(&it.run)));
         }
-        for run in runs {
-            self.runs.remove(run);
-            self.published.remove(run);
+        for (name, n) in marks {
+            let mark = self.marks.entry(name).or_default();
+            *mark = n.max(*mark);
         }
-        self.requests.retain(|_, run| !runs.contains(run));
+        for it in abandoned {
+            self.abandoned.insert((it.name.clone(), it.n), it);
+        }
+        for of_name in self.generations.values_mut() {
+            of_name.retain(|it| !runs.contains(&it.run));
+        }
+        let gone = runs.iter().filter_map(|run| self.runs.remove(run));
+        let gone: Vec<_> = gone.collect();
+        for rows in gone {
+            self.find_anew(&rows.run.fingerprint);
+        }
         self.keys.retain(|_, taken| !runs.contains(&taken.run));
     }
 
@@ -495,27 +525,26 @@ impl Store for MemoryStore {
         fence: &Fence,
         name: &str,
         above: u32,
-        keys: &str,
+        keys: Option<&str>,
     ) -> Result<u64, StoreError> {
         self.write(|state, _| {
             let rows = state.rows_mut(&fence.run)?;
             rows.owned(fence)?;
-            let store = rows.run.stores.media.clone();
             let of_name = state.generations.entry(name.to_owned()).or_default();
-            if let Some((own, _)) = of_name.iter().find(|(own, _)| own.run == fence.run) {
+            let placed = |n: u64| keys.map(|keys| keys.replace("{n}", &n.to_string()));
+            if let Some(own) = of_name.iter_mut().find(|it| it.run == fence.run) {
+                own.keys = own.keys.take().or_else(|| placed(own.n));
                 return Ok(own.n);
             }
-            let others = of_name.iter().map(|(other, _)| other.n);
+            let others = of_name.iter().map(|it| it.n);
             let last = others.chain(state.marks.get(name).copied()).max();
             let n = last.unwrap_or_default().max(u64::from(above)) + 1;
-            let generation = Generation {
-                name: name.to_owned(),
+            of_name.push(Allocated {
                 n,
                 run: fence.run.clone(),
-                store,
-                keys: keys.replace("{n}", &n.to_string()),
-            };
-            of_name.push((generation, None));
+                keys: placed(n),
+                swept_at: None,
+            });
             Ok(n)
         })
         .await
@@ -530,12 +559,17 @@ impl Store for MemoryStore {
         self.write(|state, now| {
             let after = after.map(|after| (&after.name, after.n));
             let mut found = Vec::new();
-            for (generation, swept_at) in state.generations.values().flatten() {
-                let ended_at = state.rows(&generation.run)?.run.ended_at;
-                let stopped = ended_at.is_some_and(|ended_at| ended_at + age <= now);
-                let is_next = after.is_none_or(|after| (&generation.name, generation.n) > after);
-                if stopped && is_next && *swept_at < ended_at {
-                    found.push(generation.clone());
+            for (name, of_name) in &state.generations {
+                let behind = of_name
+                    .iter()
+                    .filter(|it| after.is_none_or(|after| (name, it.n) > after));
+                for it in behind {
+                    let is_certain =
+                        state.succeeded(&it.run) || !state.published.contains_key(&it.run);
+                    let placed = state.placed(name, it).filter(|placed| {
+                        placed.ended_at + age <= now && it.swept_at < Some(placed.ended_at)
+                    });
+                    found.extend(placed.filter(|_| is_certain));
                 }
             }
             found.truncate(limit);
@@ -546,9 +580,17 @@ impl Store for MemoryStore {
 
     async fn swept(&self, generation: &Generation) -> Result<(), StoreError> {
         self.write(|state, now| {
-            let mut all = state.generations.values_mut().flatten();
-            if let Some((_, swept_at)) = all.find(|(it, _)| it == generation) {
-                *swept_at = Some(now);
+            let run = state.runs.get(&generation.run);
+            if run.and_then(|rows| rows.run.ended_at) != Some(generation.ended_at) {
+                return Ok(());
+            }
+            let mut of_name = state
+                .generations
+                .get_mut(&generation.name)
+                .into_iter()
+                .flatten();
+            if let Some(own) = of_name.find(|it| it.n == generation.n) {
+                own.swept_at = Some(now);
             }
             Ok(())
         })
@@ -557,30 +599,49 @@ impl Store for MemoryStore {
 
     async fn expired(
         &self,
-        ages: Ages,
+        age: Duration,
         after: Option<&RunId>,
         limit: usize,
-    ) -> Result<Vec<Expired>, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
         self.write(|state, now| {
             let runs = state.runs.keys();
             let runs = runs.filter(|run| after.is_none_or(|after| *run > after));
-            let expired = runs.filter(|run| state.is_expired(run, (ages, now)));
-            let expired: Vec<RunId> = expired.take(limit).cloned().collect();
-            let all = state.generations.values().flatten().map(|(it, _)| it);
-            let unseen = all.filter(|it| expired.contains(&it.run) && state.is_unseen(it));
-            let unseen = unseen.cloned().collect();
-            Ok(Expired::of(expired.into_iter(), unseen))
+            let expired = runs.filter(|run| state.is_expired(run, (age, now)));
+            Ok(expired.take(limit).cloned().collect())
         })
         .await
     }
 
-    async fn forget(&self, runs: &[RunId], ages: Ages) -> Result<Vec<RunId>, StoreError> {
+    async fn forget(&self, runs: &[RunId], age: Duration) -> Result<Vec<RunId>, StoreError> {
         self.write(|state, now| {
             let mut gone = runs.to_vec();
             gone.sort_unstable();
-            gone.retain(|run| state.is_expired(run, (ages, now)));
+            gone.retain(|run| state.is_expired(run, (age, now)));
             state.forget(&gone);
             Ok(gone)
+        })
+        .await
+    }
+
+    async fn abandoned(
+        &self,
+        after: Option<&Generation>,
+        limit: usize,
+    ) -> Result<Vec<Generation>, StoreError> {
+        self.read(|state| {
+            let after = after.map(|after| (&after.name, after.n));
+            let all = state.abandoned.values();
+            let behind = all.filter(|it| after.is_none_or(|after| (&it.name, it.n) > after));
+            behind.take(limit).cloned().collect()
+        })
+        .await
+    }
+
+    async fn cleared(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.write(|state, _| {
+            let key = (generation.name.clone(), generation.n);
+            state.abandoned.remove(&key);
+            Ok(())
         })
         .await
     }
@@ -593,7 +654,9 @@ impl Store for MemoryStore {
                 at.is_some_and(|at| at + age > now)
             };
             let mut feed = lock(&self.shared.feed);
-            let oldest = feed.iter_mut().filter(|told| told.is_some()).take(limit);
+            let older = feed.len().saturating_sub(1);
+            let told = feed.iter_mut().take(older).filter(|told| told.is_some());
+            let oldest = told.take(limit);
             let old = oldest.filter(|told| !told.as_ref().is_some_and(is_young));
             Ok(old.map(Option::take).count())
         })
@@ -609,18 +672,18 @@ impl Store for MemoryStore {
         self.write(|state, now| {
             state.rows_mut(&fence.run)?.owned(fence)?;
             let of_name = state.generations.get(name);
-            let allocated = of_name.and_then(|it| it.iter().find(|(it, _)| it.n == generation));
-            let Some((allocated, _)) = allocated else {
+            let allocated = of_name.and_then(|it| it.iter().find(|it| it.n == generation));
+            let Some(allocated) = allocated else {
                 let why = format!("generation {generation} of {name} was never allocated");
                 return Err(StoreError::Corrupt(why));
             };
             let is_own = allocated.run == fence.run;
             let before = state.publications.get(name).copied();
-            if before.is_none_or(|(current, ..)| current < generation) {
-                let previous = before.map(|(current, ..)| current);
+            if before.is_none_or(|(current, _)| current < generation) {
+                let previous = before.map(|(current, _)| current);
                 state
                     .publications
-                    .insert(name.to_owned(), (generation, previous, now));
+                    .insert(name.to_owned(), (generation, previous));
                 if is_own {
                     let published = state.published.entry(fence.run.clone()).or_default();
                     published.insert(fence.step.clone());
@@ -633,14 +696,14 @@ impl Store for MemoryStore {
                 };
                 state.rows_mut(&fence.run)?.event(event, now);
             }
-            let (current, previous, _) = state.publications[name];
+            let (current, previous) = state.publications[name];
             Ok(PublicationMove { previous, current })
         })
         .await
     }
 
     async fn publication(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        self.read(|state| state.publications.get(name).map(|(current, ..)| *current))
+        self.read(|state| state.publications.get(name).map(|(current, _)| *current))
             .await
     }
 

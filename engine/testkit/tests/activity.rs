@@ -40,7 +40,7 @@ impl AttemptPort for Checkpoints {
         &self,
         _name: &str,
         _above: u32,
-        _keys: &str,
+        _keys: Option<&str>,
     ) -> Result<u64, ActivityError> {
         unreachable!("the test activity publishes nothing")
     }

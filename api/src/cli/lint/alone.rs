@@ -79,7 +79,7 @@ impl AttemptPort for NoJob {
         &self,
         _name: &str,
         _above: u32,
-        _keys: &str,
+        _keys: Option<&str>,
     ) -> Result<u64, ActivityError> {
         Err(ActivityError::cancelled())
     }

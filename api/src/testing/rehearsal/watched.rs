@@ -208,7 +208,7 @@ impl Witness for Onlooker {
         generation: u64,
     ) -> Result<(), ActivityError> {
         let above = u32::try_from(generation.saturating_sub(1)).unwrap_or(u32::MAX);
-        port.allocate_generation(name, above, "{n}/*").await?;
+        port.allocate_generation(name, above, None).await?;
         say(&Seen::Published(name.to_owned()));
         Ok(())
     }

@@ -1,7 +1,7 @@
 -- Gives a run its generation of a name, unless it has one: above every earlier one, those of forgotten runs
 -- included, and above $3.
-insert into generation (name, n, run, keys)
-select $1, next.n, $2, replace($4, '{n}', next.n::text)
+insert into generation (name, n, run)
+select $1, next.n, $2
 from (
     select max(taken.n) + 1 as n
     from (

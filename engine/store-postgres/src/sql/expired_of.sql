@@ -1,16 +1,18 @@
--- Those of these runs ($3) that are expired, as expired.sql tells them.
+-- Those of these runs ($2) that are expired, as expired.sql tells them.
 select run.id
 from run
 where
-    run.ended_at <= now() - make_interval(secs => $1)
-    and run.id = any($3)
+    run.id = any($2)
+    and run.status <> 'held'
+    and run.ended_at <= now() - make_interval(secs => $1)
     and not exists (
         select
         from generation
-        join publication on publication.name = generation.name
+        left join publication
+            on publication.name = generation.name and publication.generation = generation.n
         where
             generation.run = run.id
-            and (publication.generation = generation.n or publication.moved_at > now() - make_interval(secs => $2))
+            and (generation.node is not null or publication.name is not null)
     )
 order by run.id
 for update of run

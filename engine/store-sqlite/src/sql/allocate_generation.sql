@@ -1,7 +1,7 @@
 -- Allocates the run's generation of a name, above every earlier one, those of forgotten runs included, and
 -- above $3; if the run has one, this changes nothing.
-insert into generation (name, n, run, keys)
-select $1, next.n, $2, replace($4, '{n}', next.n)
+insert into generation (name, n, run)
+select $1, next.n, $2
 from (
     select max(taken.n) + 1 as n
     from (

@@ -693,10 +693,14 @@ macro_rules! store_conformance {
                 a_publication_never_moves_back
                 a_generation_that_was_never_allocated_cannot_be_published
                 generations_of_stopped_runs_are_swept_once
+                what_failed_after_it_was_published_is_not_swept
                 generations_asked_for_at_once_differ
             }
             retention {
-                what_readers_see_does_not_expire
+                what_was_published_does_not_expire
+                what_is_held_does_not_expire
+                what_forgotten_runs_have_left_is_told
+                the_request_of_a_forgotten_run_finds_another_one
                 a_run_is_forgotten_with_all_that_is_known_of_it
                 a_run_that_goes_on_is_not_forgotten
                 the_feed_loses_its_oldest_entries

@@ -205,7 +205,7 @@ impl Subject {
                 answer(lost.map(|lost| lost.len()))
             }
             Deed::Allocate(fence, above) => {
-                let keys = "film/g{n}/*";
+                let keys = Some("film/g{n}/*");
                 let allocated = self.store.allocate_generation(fence, "film", *above, keys);
                 answer(allocated.await)
             }

@@ -50,9 +50,8 @@ impl Activity for Publish {
         if input.fails {
             return Err(ActivityError::transient("wanted", "the test wants it"));
         }
-        let generation = ctx
-            .allocate_generation(&input.name, 0, &format!("{}/g{{n}}/*", input.name))
-            .await?;
+        let keys = format!("{}/g{{n}}/*", input.name);
+        let generation = ctx.allocate_generation(&input.name, 0, Some(&keys)).await?;
         ctx.publish(&input.name, generation).await?;
         Ok(json!(generation))
     }

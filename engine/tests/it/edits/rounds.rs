@@ -49,9 +49,8 @@ impl Activity for Place {
     type Output = Placed;
 
     async fn run(&self, ctx: &Context, input: Name) -> Result<Placed, ActivityError> {
-        let generation = ctx
-            .allocate_generation(&input.name, 0, &format!("{}/g{{n}}/*", input.name))
-            .await?;
+        let keys = format!("{}/g{{n}}/*", input.name);
+        let generation = ctx.allocate_generation(&input.name, 0, Some(&keys)).await?;
         let prefix = format!("{}/g{generation}", input.name);
         Ok(Placed { prefix })
     }
@@ -69,7 +68,7 @@ pub(super) async fn stopped(home: Home, steps: &str, output: &str) -> (Stage, Ru
 }
 
 /// Makes a plan with edits, executes it, and answers how the round ended.
-pub(super) async fn round(stage: &Stage, run: &RunId, edits: &Edits) -> (RetryPlan, Snapshot) {
+pub(crate) async fn round(stage: &Stage, run: &RunId, edits: &Edits) -> (RetryPlan, Snapshot) {
     let plan = plan(stage, run, edits).await.unwrap();
     let worker = stage.work().await;
     stage.execute(&plan).await.unwrap();
@@ -100,7 +99,7 @@ pub(super) fn skip(step: &str) -> Edits {
     }
 }
 
-pub(super) fn force(step: &str) -> Edits {
+pub(crate) fn force(step: &str) -> Edits {
     Edits {
         force: vec![step.to_owned()],
         ..Edits::default()

@@ -14,7 +14,7 @@ use super::{Bench, single};
 const HELD_BACK: Duration = Duration::from_secs(30);
 
 /// The next so many events behind a place, read in pages.
-async fn read(
+pub(super) async fn read(
     store: &dyn Store,
     (mut after, page): (FeedPlace, usize),
     count: usize,

@@ -38,7 +38,7 @@ async fn can_write_nothing(on: &Bench, job: &Job, claim: &Claim) {
             .err(),
         on.store.save_checkpoint(fence, &checkpoint()).await.err(),
         on.store
-            .allocate_generation(fence, "hash", 0, "hash/g{n}/*")
+            .allocate_generation(fence, "hash", 0, None)
             .await
             .err(),
         on.store.publish(fence, "hash", 1).await.err(),

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use telecine_engine::activity::ErrorClass;
 use telecine_engine::machine::Command;
 use telecine_engine::store::{Claim, Generation};
 
 use super::{Bench, Job, single};
 
-const KEYS: &str = "a/g{n}/*";
+const KEYS: Option<&str> = Some("a/g{n}/*");
 
 /// A run with its only step claimed.
 async fn running(on: &Bench) -> (Job, Claim) {
@@ -206,7 +207,9 @@ pub async fn generations_of_stopped_runs_are_swept_once(on: Bench) {
     let (second, two) = running(&on).await;
     for (claim, name) in [(&one, "a"), (&two, "a"), (&two, "b")] {
         let keys = format!("{name}/g{{n}}_*.x");
-        let allocated = on.store.allocate_generation(&claim.fence, name, 0, &keys);
+        let allocated = on
+            .store
+            .allocate_generation(&claim.fence, name, 0, Some(&keys));
         allocated.await.unwrap();
     }
     assert_eq!(due(Duration::ZERO, None, 9).await.1, []);
@@ -218,21 +221,67 @@ pub async fn generations_of_stopped_runs_are_swept_once(on: Bench) {
     let (all, names) = due(Duration::ZERO, None, 9).await;
     assert_eq!(names, [named("a", 1), named("a", 2), named("b", 1)]);
     let stored = on.store.load_run(&all[1].run).await.unwrap().unwrap();
+    let ended_at = stored.ended_at.unwrap();
     let expected = Generation {
         name: "a".to_owned(),
         n: 2,
         run: second.id.clone(),
         store: stored.stores.media,
         keys: "a/g2_*.x".to_owned(),
+        ended_at,
     };
     assert_eq!(all[1], expected);
     assert_eq!(due(Duration::ZERO, None, 2).await.1, names[..2]);
     assert_eq!(due(Duration::ZERO, Some(&all[1]), 9).await.1, names[2..]);
+    let before_it_went_on = Generation {
+        ended_at: ended_at - Duration::from_secs(1),
+        ..all[1].clone()
+    };
+    on.store.swept(&before_it_went_on).await.unwrap();
+    assert_eq!(due(Duration::ZERO, None, 9).await.1, names);
     on.store.swept(&all[1]).await.unwrap();
     assert_eq!(
         due(Duration::ZERO, None, 9).await.1,
         [named("a", 1), named("b", 1)]
     );
+}
+
+/// Nor is one of which nobody has said yet where its objects are.
+pub async fn what_failed_after_it_was_published_is_not_swept(on: Bench) {
+    let due = async || {
+        let due = on.store.unswept(Duration::ZERO, None, 9).await.unwrap();
+        due.iter().map(|it| it.n).collect::<Vec<_>>()
+    };
+    for (n, publishes, succeeds) in [(1, true, false), (2, true, true), (3, false, false)] {
+        let (job, claim) = running(&on).await;
+        let allocated = on.store.allocate_generation(&claim.fence, "a", 0, KEYS);
+        assert_eq!(allocated.await.unwrap(), n);
+        if publishes {
+            on.store.publish(&claim.fence, "a", n).await.unwrap();
+        }
+        match succeeds {
+            true => on.complete(&job, &claim, json!(null)).await,
+            false => on.fail_as(&job, &claim, ErrorClass::Input).await,
+        }
+    }
+    assert_eq!(due().await, [2, 3]);
+
+    let (job, claim) = running(&on).await;
+    for keys in [None, None] {
+        let allocated = on.store.allocate_generation(&claim.fence, "a", 0, keys);
+        assert_eq!(allocated.await.unwrap(), 4);
+    }
+    on.fail_as(&job, &claim, ErrorClass::Input).await;
+    assert_eq!(due().await, [2, 3]);
+    let (job, claim) = running(&on).await;
+    for keys in [None, KEYS, Some("elsewhere/g{n}/*")] {
+        let allocated = on.store.allocate_generation(&claim.fence, "a", 0, keys);
+        assert_eq!(allocated.await.unwrap(), 5);
+    }
+    on.fail_as(&job, &claim, ErrorClass::Input).await;
+    assert_eq!(due().await, [2, 3, 5]);
+    let placed = on.store.unswept(Duration::ZERO, None, 9).await.unwrap();
+    assert_eq!(placed[2].keys, "a/g5/*");
 }
 
 /// See the name.
