@@ -66,7 +66,8 @@ impl Activity for Allocate {
 /// first to put his name into one has it.
 async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
     let claimed = claim_next(ctx, hash).await?;
-    let generation = ctx.allocate_generation(hash, claimed - 1, None).await?;
+    let above = claimed - 1;
+    let generation = ctx.allocate_generation(hash, above, None).await?;
     // An earlier attempt had one already, or the database remembers higher ones than the store. The
     // claim that was not needed stays, as that of a job that fails does: an attempt that was taken for
     // dead and removed it later might remove that of another job.
@@ -75,7 +76,7 @@ async fn allocate(ctx: &Context, hash: &str) -> Result<u64, ActivityError> {
     }
     // Only now is it certain that nobody else writes there.
     let place = keys::all_generations(hash);
-    ctx.allocate_generation(hash, 0, Some(&place)).await
+    ctx.allocate_generation(hash, above, Some(&place)).await
 }
 
 /// Claims the generation above all that the store holds anything of.

@@ -15,6 +15,7 @@
 //! carry the attempt's tag, so that a stale worker can only leave litter.
 
 use telecine_engine::activity::ActivityError;
+use telecine_engine::objects::PUBLISHED_MARK;
 
 /// Shortest and longest hash.
 const HASH_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
@@ -151,6 +152,12 @@ pub fn all_generations(hash: &str) -> String {
 pub fn generation_number(hash: &str, directory: &str) -> Option<u32> {
     let number = directory.strip_prefix(&generations(hash))?;
     number.strip_suffix('/')?.parse().ok()
+}
+
+/// `{prefix}/.published`: there is one as soon as readers may be led to a generation.
+#[must_use]
+pub fn published(prefix: &str) -> String {
+    format!("{prefix}/{PUBLISHED_MARK}")
 }
 
 /// `{generation}/.claim`: holds the id of the run that a generation belongs to.

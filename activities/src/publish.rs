@@ -85,6 +85,8 @@ impl Activity for Publish {
             ctx.copy(&sprites.index, &keys::sprites_index(prefix))
                 .await?;
         }
+        let mark = keys::published(prefix);
+        ctx.media().put_bytes(&mark, Default::default()).await?;
         let moved = ctx.publish(hash, *generation).await?;
         ctx.progress(Progress {
             counter: 1,

@@ -1,6 +1,8 @@
 //! Every limit of the engine: a named constant with its unit and its reason. An error that is
 //! due to a limit names the constant.
 
+use std::time::Duration;
+
 /// Steps of one run, fan-out items included. A run of this size keeps its rows below 100 MB and
 /// its events below a million.
 pub const STEPS_PER_RUN: usize = 100_000;
@@ -79,6 +81,13 @@ pub const LOSSES_IN_A_ROW: u32 = 4;
 /// Attempts that end `lost` after that, with a worker for themselves, until the step is held. With one of four
 /// workers killed every ten seconds, a single such attempt was lost by chance in one of twenty jobs.
 pub const LOSSES_ALONE: u32 = 2;
+
+/// Failures of class `dependency` in a row that are not charged to a step: with the pauses of a policy that says nothing
+/// else, a service may be away for about a quarter of an hour.
+pub const OUTAGES: u32 = 20;
+
+/// The longest pause after a failure that is not charged: the step goes on soon after the service does.
+pub const OUTAGE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Failures of class `bug`, `stalled` or `timeout` that may follow the same checkpoint before it is
 /// dropped: whatever fails twice from the same place is likely to fail because of that place.

@@ -19,6 +19,10 @@ use crate::activity::ErrorClass;
 /// The longest object key, in bytes. S3 allows no more.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// The name of an object, empty, that says in a generation itself that it was published: a database that was set back to
+/// an earlier time does not know. Whoever publishes writes it first.
+pub const PUBLISHED_MARK: &str = ".published";
+
 /// How a source is named that is a result of an earlier step: `media://KEY` is an object of the
 /// media store. No key begins like that: it would have an empty segment.
 pub const MEDIA_SCHEME: &str = "media://";

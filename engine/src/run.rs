@@ -256,6 +256,9 @@ pub struct Step {
     pub charged: u32,
     /// Losses in a row without a new checkpoint in between, in this round.
     pub losses: u32,
+    /// Failures of services in a row that were not charged, without a new checkpoint in between, in this round.
+    #[serde(default)]
+    pub outages: u32,
     /// Failures in a row that continued from, or came after, the latest checkpoint.
     pub checkpoint_failures: u32,
     /// Who runs it.
@@ -303,6 +306,7 @@ impl Step {
             attempts: 0,
             charged: 0,
             losses: 0,
+            outages: 0,
             checkpoint_failures: 0,
             session: None,
             due_at: None,

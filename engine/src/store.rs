@@ -371,6 +371,8 @@ pub struct Generation {
     pub keys: String,
     /// When the run ended.
     pub ended_at: DateTime<Utc>,
+    /// Whether the run has published it.
+    pub published: bool,
 }
 
 impl Generation {
@@ -428,7 +430,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     -> Result<Vec<Fence>, StoreError>;
 
     /// Makes a checkpoint the step's latest, with its artifacts and a `step.checkpoint` event, and
-    /// clears the step's losses. One that [grew](Content::Grown) is written as what is new and read
+    /// clears the step's losses and outages. One that [grew](Content::Grown) is written as what is new and read
     /// as a whole; it is refused as [`StoreError::Corrupt`] if it does not grow from the latest.
     async fn save_checkpoint(
         &self,
@@ -454,7 +456,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ) -> Result<u64, StoreError>;
 
     /// Generations of runs that ended at least `age` ago and have not been [swept](Self::swept) since, so many of those
-    /// behind another one, in the order of name and number. Of a run that did not succeed, those that it never published.
+    /// behind another one, in the order of name and number. Of a run that published, none that did not succeed in its
+    /// first round: what it showed may be what caches still lead to.
     async fn unswept(
         &self,
         age: Duration,

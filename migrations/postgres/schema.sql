@@ -373,6 +373,7 @@ create table step (
     round integer not null,
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
+    outages integer not null default 0,
     constraint step_deadline CHECK (((deadline_at IS NULL) OR (status = 'running'::text))),
     constraint step_due CHECK (((due_at IS NOT NULL) = (status = 'backoff'::text))),
     constraint step_fenced CHECK (((status <> 'running'::text) OR ((fence > 0) AND (attempts > 0)))),

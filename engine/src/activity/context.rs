@@ -528,7 +528,7 @@ impl Context {
     /// called [`publish`](Self::publish), all of them are, whoever else points to them.
     ///
     /// # Errors
-    /// `cancelled` when the lease is lost; `bug` `bad_place` if `keys` has not one `{n}` and one `*` behind it.
+    /// `cancelled` when the lease is lost; `bug` `bad_place` if `keys` has not one `{n}`, something that ends the number, and one `*`.
     pub async fn allocate_generation(
         &self,
         name: &str,
@@ -678,11 +678,38 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// Whether a pattern of keys names a generation and nothing besides.
 fn check_place(keys: &str) -> Result<(), ActivityError> {
-    let marks = (keys.matches("{n}").count(), keys.matches('*').count());
-    if marks == (1, 1) && keys.find("{n}") < keys.find('*') {
+    let (before, after) = keys.split_once("{n}").unwrap_or((keys, ""));
+    let ends = after.starts_with(|next: char| !next.is_ascii_digit() && next != '*');
+    let marks = after.matches('*').count();
+    if ends && marks == 1 && !after.contains("{n}") && !before.contains('*') {
         return Ok(());
     }
-    let message =
-        format!("the keys {keys:?} of a generation have not one {{n}} and one * behind it");
+    let message = format!(
+        "the keys {keys:?} of a generation have not one {{n}}, something that ends the number, and one *"
+    );
     Err(ActivityError::bug("bad_place", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_place;
+
+    #[test]
+    fn a_place_is_of_one_generation_alone() {
+        for good in ["a/g{n}/*", "a/b.g{n}_*.webp", "{n}/*"] {
+            assert!(check_place(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a/g{n}*",
+            "a/g{n}1/*",
+            "a/*/g{n}/",
+            "a/*",
+            "a/g{n}/",
+            "{n}/{n}/*",
+            "{n}/*/*",
+            "",
+        ] {
+            assert!(check_place(bad).is_err(), "{bad}");
+        }
+    }
 }

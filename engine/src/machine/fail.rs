@@ -38,8 +38,15 @@ pub(super) fn fail(
     let row = view.step_mut(id)?;
     row.error = Some(error.clone());
     row.losses = 0;
+    match &verdict {
+        Verdict::Retry { charged: false, .. } => {
+            row.charged = step.charged.saturating_sub(1);
+            row.outages = step.outages + 1;
+        }
+        Verdict::Retry { .. } | Verdict::GiveUp => row.outages = 0,
+    }
     match verdict {
-        Verdict::Retry { after, set } => back_off(view, id, (error, after, set), facts),
+        Verdict::Retry { after, set, .. } => back_off(view, id, (error, after, set), facts),
         Verdict::GiveUp if on_failure == OnFailure::Hold => hold(view, id, error, facts),
         Verdict::GiveUp => give_up(view, id, error, facts),
     }

@@ -291,6 +291,7 @@ fn clear(step: &mut Step, item: bool) {
     };
     step.charged = 0;
     step.losses = 0;
+    step.outages = 0;
     step.output = None;
     step.error = None;
     step.reason = None;

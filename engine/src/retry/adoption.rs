@@ -21,7 +21,7 @@ const PLACE: &str = "/definition";
 pub enum Change {
     /// Only the new definition has it.
     Added,
-    /// Only the old one has it: its rows go, its attempts and its objects stay.
+    /// Only the old one has it: its rows go, its attempts stay. Its objects belong to nothing any more.
     Removed,
     /// Both have it, and it is written otherwise.
     Changed,
@@ -56,7 +56,7 @@ pub struct StepChange {
     /// What is written otherwise, if both definitions have it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Objects of a removed step, which stay in the store.
+    /// Objects of a removed step, which belong to nothing any more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub objects: u32,
 }

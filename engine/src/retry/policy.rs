@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::activity::ErrorClass;
 use crate::definition::{Backoff, Expr, Jitter, RetryPolicy, RetryRule, Scope};
 use crate::id::StepId;
+use crate::limits;
 use crate::run::{Failure, Step};
 
 /// The code of a disk, a quota or a database that is full.
@@ -20,6 +22,9 @@ pub(crate) const SOURCE_CHANGED: &str = "source_changed";
 
 /// The code of an object that a step needs and that is not in its store.
 pub(crate) const OBJECT_MISSING: &str = "object_missing";
+
+/// Codes of class `dependency` that do not pass: what the service has lost, it does not find again.
+const LOST: [&str; 2] = ["object_lost", "object_corrupt"];
 
 /// The code of an object that its store cannot give at once.
 pub(crate) const OBJECT_ARCHIVED: &str = "object_archived";
@@ -43,6 +48,8 @@ pub enum Verdict {
         after: Duration,
         /// Members of the step's input to change first.
         set: Map<String, Value>,
+        /// Whether the attempt counts against `max_attempts`.
+        charged: bool,
     },
     /// Trying again by itself would not help.
     GiveUp,
@@ -52,8 +59,9 @@ pub enum Verdict {
 /// stand in for chance: the same failure always waits the same time.
 #[must_use]
 pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &str) -> Verdict {
+    let is_outage = is_outage(policy, error, step);
     // No rule can make bad media or a bad set-up pass.
-    if !error.class.is_retryable() || step.charged >= policy.max_attempts {
+    if !error.class.is_retryable() || (step.charged >= policy.max_attempts && !is_outage) {
         return Verdict::GiveUp;
     }
     let facts = json!({"class": error.class, "code": error.code, "message": error.message});
@@ -78,11 +86,33 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
         return Verdict::GiveUp;
     }
     Verdict::Retry {
-        after: delay(&policy.backoff, step, seed),
+        after: match is_outage {
+            true => outage_pause(&policy.backoff, step, seed),
+            false => delay(&policy.backoff, step, seed),
+        },
+        charged: !is_outage,
         set: rule
             .map(|rule| rule.set.clone().into_iter().collect())
             .unwrap_or_default(),
     }
+}
+
+/// Whether a service that the step needs is away, and may still be waited for: a step is not to fail because of what has
+/// nothing to do with it. A policy of one attempt wants none again.
+fn is_outage(policy: &RetryPolicy, error: &Failure, step: &Step) -> bool {
+    error.class == ErrorClass::Dependency
+        && !LOST.contains(&error.code.as_str())
+        && policy.max_attempts > 1
+        && step.outages < limits::OUTAGES
+}
+
+/// The pause before a service is tried again: exponential in how often it was away.
+fn outage_pause(backoff: &Backoff, step: &Step, seed: &str) -> Duration {
+    let backoff = Backoff {
+        max: backoff.max.min(limits::OUTAGE_PAUSE),
+        ..backoff.clone()
+    };
+    pause(&backoff, (&step.id, step.outages + 1, step.attempts), seed)
 }
 
 fn names_code(rule: &RetryRule) -> bool {
@@ -126,4 +156,77 @@ fn share(text: &str) -> f64 {
         .take(4)
         .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AWAY: (ErrorClass, &str) = (ErrorClass::Dependency, "store_unreachable");
+
+    /// What follows when the attempt that was charged as the last one has failed.
+    fn last(policy: &RetryPolicy, (class, code): (ErrorClass, &str), outages: u32) -> Verdict {
+        let error = Failure {
+            class,
+            code: code.to_owned(),
+            message: String::new(),
+            step: None,
+        };
+        let step = Step {
+            attempts: policy.max_attempts + outages,
+            charged: policy.max_attempts,
+            outages,
+            ..Step::pending(StepId::single("a"), "test.act@1".to_owned(), 1)
+        };
+        after_failure(policy, &error, &step, "seed")
+    }
+
+    #[test]
+    fn a_service_that_is_away_is_waited_for_without_a_charge() {
+        let policy = RetryPolicy::default();
+        let mut waited = Duration::ZERO;
+        for outages in 0..limits::OUTAGES {
+            let Verdict::Retry { after, charged, .. } = last(&policy, AWAY, outages) else {
+                panic!("it gave up after {outages}");
+            };
+            assert!(!charged && after <= limits::OUTAGE_PAUSE, "{after:?}");
+            waited += after;
+        }
+        let minutes = waited.as_secs() / 60;
+        assert!((4..=16).contains(&minutes), "{waited:?}");
+        assert_eq!(last(&policy, AWAY, limits::OUTAGES), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_charged() {
+        let policy = RetryPolicy::default();
+        for error in [
+            (ErrorClass::Transient, "wanted"),
+            (ErrorClass::Dependency, "object_lost"),
+            (ErrorClass::Dependency, "object_corrupt"),
+        ] {
+            assert_eq!(last(&policy, error, 0), Verdict::GiveUp, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_wants_no_other_attempt_has_none() {
+        let once = RetryPolicy {
+            max_attempts: 1,
+            ..RetryPolicy::default()
+        };
+        assert_eq!(last(&once, AWAY, 0), Verdict::GiveUp);
+        let never = RetryRule {
+            class: Some(ErrorClass::Dependency),
+            code: None,
+            when: None,
+            retry: false,
+            set: std::collections::BTreeMap::new(),
+        };
+        let policy = RetryPolicy {
+            rules: vec![never],
+            ..RetryPolicy::default()
+        };
+        assert_eq!(last(&policy, AWAY, 0), Verdict::GiveUp);
+    }
 }

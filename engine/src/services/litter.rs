@@ -12,7 +12,7 @@ use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::limits;
 use crate::metrics;
-use crate::objects::{ObjectError, ObjectStore};
+use crate::objects::{MEDIA_SCHEME, ObjectError, ObjectStore, PUBLISHED_MARK};
 use crate::store::{Generation, StoreError};
 
 /// How long ago a run ended whose generations are looked through: whoever was taken for dead has gone by then.
@@ -45,11 +45,15 @@ pub(super) async fn sweep(
     grace: Duration,
 ) -> Result<Vec<String>, StoreError> {
     let (mut removed, mut last) = (Vec::new(), None);
+    // Of a store that is away, one warning is enough.
+    let mut away = BTreeSet::new();
     loop {
         let due = coordinator.store.unswept(grace, last.as_ref(), BATCH);
         let due = due.await?;
         for generation in &due {
-            removed.extend(sweep_one(coordinator, generation).await?);
+            if !away.contains(&generation.store) {
+                removed.extend(sweep_one(coordinator, generation, &mut away).await?);
+            }
         }
         if due.len() < BATCH {
             return Ok(removed);
@@ -62,6 +66,7 @@ pub(super) async fn sweep(
 async fn sweep_one(
     coordinator: &Coordinator,
     generation: &Generation,
+    away: &mut BTreeSet<String>,
 ) -> Result<Vec<String>, StoreError> {
     let Generation { name, n, .. } = generation;
     match litter(coordinator, generation).await {
@@ -76,6 +81,9 @@ async fn sweep_one(
         }
         Err(error) => {
             tracing::warn!(%error, name, n, "what killed attempts left could not be removed");
+            if matches!(error, Unswept::Objects(_)) {
+                away.insert(generation.store.clone());
+            }
             Ok(Vec::new())
         }
     }
@@ -97,6 +105,9 @@ async fn litter(
 ) -> Result<Vec<String>, Unswept> {
     let media = coordinator.objects.open(&generation.store)?;
     let mut found = generation.list(media.as_ref()).await?;
+    if !knows_of_its_publication(&found, generation) {
+        return Ok(Vec::new());
+    }
     found.retain(|key| is_of_attempt(key));
     if found.is_empty() {
         return Ok(found);
@@ -110,12 +121,9 @@ async fn litter(
                 .iter()
                 .map(|artifact| artifact.key.as_str()),
         );
-        // What somebody supplied is recorded nowhere else.
-        record
-            .step
-            .output
-            .iter()
-            .for_each(|it| texts(it, &mut recorded));
+        // What somebody supplied or set is recorded nowhere else.
+        let said = record.step.output.iter().chain(&record.step.input);
+        said.for_each(|it| texts(it, &mut recorded));
     }
     found.retain(|key| !recorded.contains(key.as_str()));
     if !is_of_its_time(media.as_ref(), (&found, generation)).await? {
@@ -125,6 +133,23 @@ async fn litter(
         media.delete(key).await?;
     }
     Ok(found)
+}
+
+/// Whether the database knows that a generation was published that says so itself. If not, it was set back, or is a copy.
+pub(super) fn knows_of_its_publication(keys: &[String], generation: &Generation) -> bool {
+    let is_mark = |key: &String| key.rsplit('/').next() == Some(PUBLISHED_MARK);
+    if generation.published || !keys.iter().any(is_mark) {
+        return true;
+    }
+    let Generation { name, n, run, .. } = generation;
+    tracing::warn!(
+        name,
+        n,
+        run.id = %run,
+        "a generation says that it was published, and the database does not know it: it seems to have been set back, and \
+         the objects are left alone"
+    );
+    false
 }
 
 /// Whether objects of a generation were all written before its run ended, or soon after. If not, the database was set back
@@ -151,11 +176,11 @@ pub(super) async fn is_of_its_time(
     Ok(true)
 }
 
-/// All texts of an output.
-fn texts<'o>(output: &'o Value, into: &mut BTreeSet<&'o str>) {
-    match output {
+/// All texts of a value, addresses of results as keys.
+fn texts<'o>(value: &'o Value, into: &mut BTreeSet<&'o str>) {
+    match value {
         Value::String(text) => {
-            into.insert(text);
+            into.insert(text.strip_prefix(MEDIA_SCHEME).unwrap_or(text));
         }
         Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
         Value::Object(members) => members.values().for_each(|member| texts(member, into)),

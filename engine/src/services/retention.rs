@@ -1,12 +1,13 @@
 //! Forgets what nobody asks for any more: jobs that ended long ago and never published anything, what is left in the
 //! object stores of those that did not succeed, and the oldest of the feed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::metrics::counter;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::litter::is_of_its_time;
+use super::litter::{is_of_its_time, knows_of_its_publication};
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::id::RunId;
@@ -20,9 +21,7 @@ const FIRST: Duration = Duration::from_mins(2);
 const EVERY: Duration = Duration::from_hours(1);
 /// Runs that are forgotten in one transaction. The deletion of one of 100,000 steps takes seconds: a batch that takes
 /// too long is forgotten run by run.
-const BATCH: usize = 500;
-/// Runs of a batch that cannot be forgotten before the others wait for the next time: the database is in trouble.
-const FAILURES: usize = 5;
+const BATCH: usize = 100;
 /// Entries of the feed that are looked at in one transaction.
 const ENTRIES: usize = 10_000;
 /// Objects that are looked at or deleted at a time.
@@ -48,7 +47,7 @@ pub(super) async fn forget(
     let (mut forgotten, mut last) = (Vec::new(), None);
     loop {
         let mut expired = store.expired(age, last.as_ref(), BATCH).await?;
-        let gone = forget_runs(coordinator, &expired, age).await;
+        let gone = forget_runs(coordinator, &expired, age).await?;
         counter!(metrics::FORGOTTEN.name).increment(gone.len() as u64);
         forgotten.extend(gone);
         if expired.len() < BATCH {
@@ -64,39 +63,47 @@ pub(super) async fn forget(
 }
 
 /// One that cannot be forgotten keeps no other.
-async fn forget_runs(coordinator: &Coordinator, runs: &[RunId], age: Duration) -> Vec<RunId> {
+async fn forget_runs(
+    coordinator: &Coordinator,
+    runs: &[RunId],
+    age: Duration,
+) -> Result<Vec<RunId>, StoreError> {
     let store = &coordinator.store;
-    if let Ok(forgotten) = store.forget(runs, age).await {
-        return forgotten;
+    match store.forget(runs, age).await {
+        Err(error) => tracing::debug!(%error, "jobs are forgotten one by one"),
+        forgotten => return forgotten,
     }
-    let (mut forgotten, mut failures) = (Vec::new(), 0);
+    let mut forgotten = Vec::new();
     for run in runs {
-        if failures == FAILURES {
-            break;
-        }
         match store.forget(std::slice::from_ref(run), age).await {
             Ok(gone) => forgotten.extend(gone),
+            Err(error @ StoreError::Unreachable(_)) => return Err(error),
             Err(error) => {
-                failures += 1;
                 tracing::warn!(%error, run.id = %run, "a job that is over could not be forgotten");
             }
         }
     }
-    forgotten
+    Ok(forgotten)
 }
 
 /// Removes what forgotten runs have left.
 async fn clear(coordinator: &Coordinator) -> Result<(), StoreError> {
     let mut last = None;
+    // Of a store that is away, one warning is enough.
+    let mut away = BTreeSet::new();
     loop {
         let abandoned = coordinator.store.abandoned(last.as_ref(), BATCH).await?;
         for generation in &abandoned {
+            if away.contains(&generation.store) {
+                continue;
+            }
             match remove(coordinator, generation).await {
                 Ok(()) => coordinator.store.cleared(generation).await?,
                 // It is looked at again the next time.
                 Err(error) => {
                     let Generation { name, n, .. } = generation;
                     tracing::warn!(%error, name, n, "what a forgotten job has left could not be removed");
+                    away.insert(generation.store.clone());
                 }
             }
         }
@@ -111,6 +118,9 @@ async fn clear(coordinator: &Coordinator) -> Result<(), StoreError> {
 async fn remove(coordinator: &Coordinator, generation: &Generation) -> Result<(), ObjectError> {
     let media = coordinator.objects.open(&generation.store)?;
     let mut keys = generation.list(media.as_ref()).await?;
+    if !knows_of_its_publication(&keys, generation) {
+        return Ok(());
+    }
     keys.retain(|key| !key.rsplit('/').next().unwrap_or_default().starts_with('.'));
     if !is_of_its_time(media.as_ref(), (&keys, generation)).await? {
         return Ok(());

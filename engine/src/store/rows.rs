@@ -183,6 +183,7 @@ impl<R: Row> Cells<R> {
             store: self.text("media_store")?,
             keys: self.text("keys")?,
             ended_at: self.time("ended_at")?,
+            published: self.number::<i64>("published")? > 0,
         })
     }
 
@@ -295,6 +296,7 @@ impl<R: Row> Cells<R> {
             attempts: self.small("attempts")?,
             charged: self.small("charged")?,
             losses: self.small("losses")?,
+            outages: self.small("outages")?,
             checkpoint_failures: self.small("checkpoint_failures")?,
             session: self.optional_text("session")?.map(Into::into),
             due_at: self.0.time("due_at")?,

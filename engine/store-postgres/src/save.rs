@@ -639,6 +639,7 @@ struct StepColumns<'a> {
     rounds: Vec<i32>,
     started: Vec<Option<DateTime<Utc>>>,
     ended: Vec<Option<DateTime<Utc>>>,
+    outages: Vec<i32>,
 }
 
 impl<'a> StepColumns<'a> {
@@ -689,6 +690,7 @@ impl<'a> StepColumns<'a> {
         self.rounds.push(narrow_count(step.round));
         self.started.push(step.started_at);
         self.ended.push(step.ended_at);
+        self.outages.push(narrow_count(step.outages));
         Ok(())
     }
 
@@ -718,6 +720,7 @@ impl<'a> StepColumns<'a> {
             .bind(self.rounds)
             .bind(self.started)
             .bind(self.ended)
+            .bind(self.outages)
             .execute(db)
             .await?;
         Ok(written.rows_affected())

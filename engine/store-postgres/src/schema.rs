@@ -108,6 +108,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "retention",
         include_str!("../../../migrations/postgres/0018_retention.sql"),
     ),
+    (
+        19,
+        "outages",
+        include_str!("../../../migrations/postgres/0019_outages.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -15,19 +15,19 @@ use crate::save::Writing;
 /// By how much the clocks of processes may differ that make ids.
 const CLOCKS: TimeDelta = TimeDelta::days(1);
 
-/// Everything that is known of runs, what refers to other rows first. What belongs to a step goes with it. The feed
+/// Everything that is known of a run, what refers to other rows first. What belongs to a step goes with it. The feed
 /// is [trimmed](telecine_engine::store::Store::trim_feed): its newest entry stands for the number of the next.
 const FORGET: [&str; 10] = [
     include_str!("sql/mark_generations.sql"),
     include_str!("sql/abandon_generations.sql"),
-    "delete from generation where run in (select value from json_each($1))",
-    "delete from request_key where run in (select value from json_each($1))",
-    "delete from run_tag where run in (select value from json_each($1))",
-    "delete from plan where run in (select value from json_each($1))",
-    "delete from attempt where run in (select value from json_each($1))",
-    "delete from event where run in (select value from json_each($1))",
-    "delete from step where run in (select value from json_each($1))",
-    "delete from run where id in (select value from json_each($1))",
+    "delete from generation where run = $1",
+    "delete from request_key where run = $1",
+    "delete from run_tag where run = $1",
+    "delete from plan where run = $1",
+    "delete from attempt where run = $1",
+    "delete from event where run = $1",
+    "delete from step where run = $1",
+    "delete from run where id = $1",
 ];
 
 pub(crate) async fn expired(
@@ -72,24 +72,25 @@ pub(crate) async fn abandoned(
 }
 
 impl Writing<'_> {
-    pub(crate) async fn forget_runs(
+    pub(crate) async fn forget_run(
         &mut self,
-        runs: &[RunId],
+        run: &RunId,
         age: Duration,
-    ) -> Result<Vec<RunId>, Error> {
-        let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
-        let ids: Vec<String> = sqlx::query_scalar(include_str!("sql/expired_of.sql"))
+    ) -> Result<Option<RunId>, Error> {
+        let expired: Option<i64> = sqlx::query_scalar(include_str!("sql/is_expired.sql"))
             .bind((self.now - age).timestamp_millis())
-            .bind(serde_json::to_string(&ids)?)
-            .fetch_all(&mut *self.connection)
+            .bind(run.as_str())
+            .fetch_optional(&mut *self.connection)
             .await?;
-        let list = serde_json::to_string(&ids)?;
+        if expired.is_none() {
+            return Ok(None);
+        }
         for statement in FORGET {
             sqlx::query(statement)
-                .bind(&list)
+                .bind(run.as_str())
                 .execute(&mut *self.connection)
                 .await?;
         }
-        Ok(ids.into_iter().map(RunId::from).collect())
+        Ok(Some(run.clone()))
     }
 }

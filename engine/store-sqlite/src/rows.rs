@@ -198,6 +198,7 @@ pub(crate) struct StepCells<'a> {
     attempts: u32,
     charged: u32,
     losses: u32,
+    outages: u32,
     checkpoint_failures: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
@@ -232,6 +233,7 @@ impl<'a> StepCells<'a> {
             attempts: step.attempts,
             charged: step.charged,
             losses: step.losses,
+            outages: step.outages,
             checkpoint_failures: step.checkpoint_failures,
             session: step.session.as_ref().map(|session| session.as_str()),
             due_at: millis(step.due_at),

@@ -101,6 +101,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "retention",
         include_str!("../../../migrations/sqlite/0017_retention.sql"),
     ),
+    (
+        18,
+        "outages",
+        include_str!("../../../migrations/sqlite/0018_outages.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -314,6 +314,7 @@ impl State {
             store: run.stores.media.clone(),
             keys: it.keys.clone()?,
             ended_at: run.ended_at?,
+            published: self.published.contains_key(&it.run),
         })
     }
 
@@ -564,8 +565,10 @@ impl Store for MemoryStore {
                     .iter()
                     .filter(|it| after.is_none_or(|after| (name, it.n) > after));
                 for it in behind {
-                    let is_certain =
-                        state.succeeded(&it.run) || !state.published.contains_key(&it.run);
+                    let is_first = |rows: &Arc<Rows>| rows.run.round == 1;
+                    let is_certain = !state.published.contains_key(&it.run)
+                        || (state.succeeded(&it.run)
+                            && state.runs.get(&it.run).is_some_and(is_first));
                     let placed = state.placed(name, it).filter(|placed| {
                         placed.ended_at + age <= now && it.swept_at < Some(placed.ended_at)
                     });

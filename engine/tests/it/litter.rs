@@ -14,6 +14,7 @@ on_every_store! {
     what_a_killed_attempt_left_is_removed_and_nothing_else
     what_a_job_leaves_when_it_went_on_is_removed_as_well
     what_is_younger_than_its_job_is_left_alone
+    what_says_that_it_was_published_is_left_alone
     nothing_of_what_failed_after_it_was_published_is_removed
     a_job_that_published_nothing_is_forgotten_and_what_it_left_is_removed
     what_a_job_made_stays_if_it_succeeded
@@ -97,6 +98,21 @@ async fn what_is_younger_than_its_job_is_left_alone(home: Home) {
     assert_eq!(litter(&stage).await, [""; 0]);
     assert_eq!(forgotten(&stage).await, [run]);
     for key in [old, young, "film/g1/made.txt"] {
+        assert!(stage.directory().join(key).exists(), "{key}");
+    }
+}
+
+/// Though the database does not know, as after it was set back to a time before a job went on.
+async fn what_says_that_it_was_published_is_left_alone(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let run = job(&stage, 1, (false, false)).await;
+    worker.stop().await;
+    let kept = ["film/g1/lost_00000003.txt", "film/g1/.published"];
+    kept.iter().for_each(|key| put(&stage, key));
+    assert_eq!(litter(&stage).await, [""; 0]);
+    assert_eq!(forgotten(&stage).await, [run]);
+    for key in kept.iter().chain(&["film/g1/made.txt"]) {
         assert!(stage.directory().join(key).exists(), "{key}");
     }
 }

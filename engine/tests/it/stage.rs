@@ -69,6 +69,11 @@ impl Activity for Act {
         match role.what.as_str() {
             "panic" if early => panic!("the test wants it"),
             "fail" if early => Err(ActivityError::transient("wanted", "the test wants it")),
+            "outage" if early => Err(ActivityError::new(
+                ErrorClass::Dependency,
+                "store_unreachable",
+                "the test wants it",
+            )),
             "refuse" => Err(ActivityError::input("bad_media", "the media is bad")),
             "fill" if early => {
                 let full = std::io::Error::from(std::io::ErrorKind::StorageFull);

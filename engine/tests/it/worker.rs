@@ -9,6 +9,7 @@ use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 use crate::stage::{Home, Stage, classes, on_every_store};
 
 on_every_store! {
+    a_service_that_is_away_costs_a_step_no_attempt
     a_fan_out_feeds_its_outputs_in_order_to_the_next_step
     failures_and_panics_cost_an_attempt_each_and_are_retried
     bad_media_is_never_retried_and_its_plan_is_not_executable
@@ -395,5 +396,28 @@ async fn a_report_that_the_database_refuses_ends_the_attempt_with_a_reason(home:
     let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
     stage.execute(&plan).await.unwrap();
     assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Succeeded);
+    worker.stop().await;
+}
+
+/// Though each attempt is recorded.
+async fn a_service_that_is_away_costs_a_step_no_attempt(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, retry: {max_attempts: 2, backoff: {initial: 1ms}}, \
+             with: {what: outage, times: 6}}",
+        )
+        .await;
+    let ended = stage.stopped(&run).await;
+    assert_eq!(ended.run.status, RunStatus::Succeeded, "{ended:#?}");
+    let record = &ended.steps[0];
+    assert_eq!((record.step.attempts, record.step.charged), (7, 1));
+    let failed = record.attempts[..6].iter();
+    assert!(
+        failed
+            .clone()
+            .all(|it| it.outcome == Some(AttemptOutcome::Failed))
+    );
     worker.stop().await;
 }

@@ -200,7 +200,7 @@ pub(super) fn changes(changes: &DefinitionChanges) -> String {
         let note = match (step.change, step.objects) {
             (Change::Changed, _) => format!("  {}", parts.join(", ")),
             (Change::Removed, objects @ 1..) => {
-                format!("  its {objects} objects stay in the store")
+                format!("  its {objects} objects are not needed any more")
             }
             _ => String::new(),
         };

@@ -1,12 +1,19 @@
 -- Generations of runs that ended so many seconds ago and that nobody looked through since, behind another one. Of a
--- run that failed after it had published, nothing is certain: its plan may lead to anything there.
-select generation.name, generation.n, generation.run, generation.keys, run.media_store, run.ended_at
+-- run that failed after it had published, or was mended, caches may lead to anything there.
+select
+    generation.name,
+    generation.n,
+    generation.run,
+    generation.keys,
+    run.media_store,
+    run.ended_at,
+    (generation.node is not null)::int::bigint as published
 from generation
 join run on run.id = generation.run
 where
     generation.keys is not null
     and run.ended_at <= now() - make_interval(secs => $1)
-    and (run.status = 'succeeded' or generation.node is null)
+    and (generation.node is null or (run.status = 'succeeded' and run.round = 1))
     and (generation.swept_at is null or generation.swept_at < run.ended_at)
     and (generation.name, generation.n) > ($2, $3)
 order by generation.name, generation.n

@@ -8,7 +8,7 @@
 -- transaction has held the write lock since before it read the steps, so nothing came in between.
 insert into step (
     run, node, item, position, activity, status, output, error, reason, fence, attempts,
-    charged, losses, checkpoint_failures, session, due_at, deadline_at, warnings, round, started_at,
+    charged, losses, outages, checkpoint_failures, session, due_at, deadline_at, warnings, round, started_at,
     ended_at, kind, rank
 )
 select
@@ -35,6 +35,7 @@ select
     end,
     s.value ->> 'charged',
     s.value ->> 'losses',
+    s.value ->> 'outages',
     s.value ->> 'checkpoint_failures',
     s.value ->> 'session',
     s.value ->> 'due_at',
@@ -56,6 +57,7 @@ on conflict (run, node, item) do update set
     attempts = excluded.attempts,
     charged = excluded.charged,
     losses = excluded.losses,
+    outages = excluded.outages,
     checkpoint_failures = excluded.checkpoint_failures,
     session = excluded.session,
     due_at = excluded.due_at,

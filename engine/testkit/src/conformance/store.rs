@@ -616,6 +616,7 @@ macro_rules! store_conformance {
                 the_next_attempt_gets_the_latest_checkpoint
                 checkpoints_are_numbered_over_all_attempts
                 a_checkpoint_clears_losses_and_failures
+                a_checkpoint_clears_outages
                 a_dropped_checkpoint_is_not_offered
                 a_checkpoint_outlives_failures_of_its_surroundings
                 a_checkpoint_event_names_its_objects

@@ -330,6 +330,7 @@ impl Rows {
             attempt,
         });
         step.losses = 0;
+        step.outages = 0;
         step.checkpoint_failures = 0;
         let kept = self.artifacts.entry(key).or_default();
         let unknown = new.artifacts.iter();

@@ -288,6 +288,7 @@ impl Model {
             attempt: step.attempts,
         });
         step.losses = 0;
+        step.outages = 0;
         let input = step.input.clone().unwrap_or_default();
         let compat = compat(&step.activity, fingerprint, &input, &Beside::new());
         self.compats.insert(id.clone(), compat);

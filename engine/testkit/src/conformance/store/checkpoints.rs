@@ -132,6 +132,22 @@ pub async fn a_checkpoint_clears_losses_and_failures(on: Bench) {
     assert_eq!((step.losses, step.checkpoint_failures), (0, 0));
 }
 
+/// See the name.
+pub async fn a_checkpoint_clears_outages(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.fail_as(&job, &first, ErrorClass::Dependency).await;
+    wake(&on, &job, &first).await;
+    let second = on.claim_one(&session).await;
+    assert_eq!(on.step(&job, "only").await.outages, 1);
+    on.store
+        .save_checkpoint(&second.fence, &checkpoint(json!(1), &[]))
+        .await
+        .unwrap();
+    assert_eq!(on.step(&job, "only").await.outages, 0);
+}
+
 /// After two failures from the same place the machine drops it; its number is not used again.
 pub async fn a_dropped_checkpoint_is_not_offered(on: Bench) {
     let job = on.submit(single()).await;

@@ -131,6 +131,7 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         attempts: 6,
         charged: 5,
         losses: 4,
+        outages: 9,
         checkpoint_failures: 3,
         session: Some(session),
         deadline_at: Some(now + TimeDelta::seconds(5)),

@@ -229,6 +229,7 @@ pub async fn generations_of_stopped_runs_are_swept_once(on: Bench) {
         store: stored.stores.media,
         keys: "a/g2_*.x".to_owned(),
         ended_at,
+        published: false,
     };
     assert_eq!(all[1], expected);
     assert_eq!(due(Duration::ZERO, None, 2).await.1, names[..2]);
@@ -281,6 +282,7 @@ pub async fn what_failed_after_it_was_published_is_not_swept(on: Bench) {
     on.fail_as(&job, &claim, ErrorClass::Input).await;
     assert_eq!(due().await, [2, 3, 5]);
     let placed = on.store.unswept(Duration::ZERO, None, 9).await.unwrap();
+    assert!(placed[0].published && !placed[1].published);
     assert_eq!(placed[2].keys, "a/g5/*");
 }
 

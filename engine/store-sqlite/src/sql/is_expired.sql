@@ -1,8 +1,8 @@
--- Those of these runs ($2) that are expired, as expired.sql tells them.
-select run.id
+-- Whether a run ($2) is expired, as expired.sql tells it.
+select 1
 from run
 where
-    run.id in (select value from json_each($2))
+    run.id = $2
     and run.status <> 'held'
     and run.ended_at <= $1
     and not exists (
@@ -14,4 +14,3 @@ where
             generation.run = run.id
             and (generation.node is not null or publication.name is not null)
     )
-order by run.id
