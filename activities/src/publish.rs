@@ -85,9 +85,11 @@ impl Activity for Publish {
             ctx.copy(&sprites.index, &keys::sprites_index(prefix))
                 .await?;
         }
-        let mark = keys::published(prefix);
-        ctx.media().put_bytes(&mark, Default::default()).await?;
         let moved = ctx.publish(hash, *generation).await?;
+        if moved.current == *generation {
+            let mark = keys::published(prefix);
+            ctx.media().put_bytes(&mark, Default::default()).await?;
+        }
         ctx.progress(Progress {
             counter: 1,
             ..Progress::default()

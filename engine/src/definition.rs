@@ -146,7 +146,8 @@ pub enum Cache {
 /// How a failed attempt is tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included; those that ended `lost` do not count.
+    /// Attempts in all, the first included; those that ended `lost` do not count, nor do the first that met a service that
+    /// was away.
     pub max_attempts: u32,
     /// The pause before each.
     pub backoff: Backoff,

@@ -84,9 +84,10 @@ pub const LOSSES_ALONE: u32 = 2;
 
 /// Failures of class `dependency` in a row that are not charged to a step: with the pauses of a policy that says nothing
 /// else, a service may be away for about a quarter of an hour.
-pub const OUTAGES: u32 = 20;
+pub const OUTAGES: u32 = 36;
 
-/// The longest pause after a failure that is not charged: the step goes on soon after the service does.
+/// The longest pause after a failure that is not charged, unless the policy begins with a longer one: the step goes on soon
+/// after the service does.
 pub const OUTAGE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Failures of class `bug`, `stalled` or `timeout` that may follow the same checkpoint before it is

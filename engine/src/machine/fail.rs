@@ -43,6 +43,8 @@ pub(super) fn fail(
             row.charged = step.charged.saturating_sub(1);
             row.outages = step.outages + 1;
         }
+        // One that is charged ends no row of outages: it is the first that is not waited for any more.
+        _ if error.class == ErrorClass::Dependency => {}
         Verdict::Retry { .. } | Verdict::GiveUp => row.outages = 0,
     }
     match verdict {
@@ -193,10 +195,14 @@ fn back_off(
     step.session = None;
     step.deadline_at = None;
     step.due_at = Some(facts.now + TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX));
+    let mut differs = false;
     if let Some(serde_json::Value::Object(input)) = &mut step.input {
+        differs = set
+            .iter()
+            .any(|(name, value)| input.get(name) != Some(value));
         input.extend(set.clone());
     }
-    let parameters_changed = !set.is_empty() && step.checkpoint.is_some();
+    let parameters_changed = differs && step.checkpoint.is_some();
     if parameters_changed {
         // What was made with the old parameters cannot be continued with the new ones.
         step.checkpoint = None;

@@ -23,8 +23,9 @@ pub(crate) const SOURCE_CHANGED: &str = "source_changed";
 /// The code of an object that a step needs and that is not in its store.
 pub(crate) const OBJECT_MISSING: &str = "object_missing";
 
-/// Codes of class `dependency` that do not pass: what the service has lost, it does not find again.
-const LOST: [&str; 2] = ["object_lost", "object_corrupt"];
+/// Codes of class `dependency` that are charged at once: what a service has lost, it does not find again, and a database that
+/// is away is waited for before it becomes an error.
+const CHARGED: [&str; 3] = ["object_lost", "object_corrupt", "database_unavailable"];
 
 /// The code of an object that its store cannot give at once.
 pub(crate) const OBJECT_ARCHIVED: &str = "object_archived";
@@ -68,7 +69,11 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
     let holds = |condition: &Expr| {
         // A condition that cannot be evaluated does not hold: its mistake must not retry for ever.
         condition
-            .eval_bool(&Scope::new().error(&facts).attempt(step.charged))
+            .eval_bool(
+                &Scope::new()
+                    .error(&facts)
+                    .attempt(step.charged + step.outages),
+            )
             .unwrap_or(false)
     };
     let rule = policy
@@ -101,7 +106,7 @@ pub fn after_failure(policy: &RetryPolicy, error: &Failure, step: &Step, seed: &
 /// nothing to do with it. A policy of one attempt wants none again.
 fn is_outage(policy: &RetryPolicy, error: &Failure, step: &Step) -> bool {
     error.class == ErrorClass::Dependency
-        && !LOST.contains(&error.code.as_str())
+        && !CHARGED.contains(&error.code.as_str())
         && policy.max_attempts > 1
         && step.outages < limits::OUTAGES
 }
@@ -109,7 +114,7 @@ fn is_outage(policy: &RetryPolicy, error: &Failure, step: &Step) -> bool {
 /// The pause before a service is tried again: exponential in how often it was away.
 fn outage_pause(backoff: &Backoff, step: &Step, seed: &str) -> Duration {
     let backoff = Backoff {
-        max: backoff.max.min(limits::OUTAGE_PAUSE),
+        max: backoff.max.min(backoff.initial.max(limits::OUTAGE_PAUSE)),
         ..backoff.clone()
     };
     pause(&backoff, (&step.id, step.outages + 1, step.attempts), seed)
@@ -193,7 +198,7 @@ mod tests {
             waited += after;
         }
         let minutes = waited.as_secs() / 60;
-        assert!((4..=16).contains(&minutes), "{waited:?}");
+        assert!((10..=25).contains(&minutes), "{waited:?}");
         assert_eq!(last(&policy, AWAY, limits::OUTAGES), Verdict::GiveUp);
     }
 
@@ -204,6 +209,7 @@ mod tests {
             (ErrorClass::Transient, "wanted"),
             (ErrorClass::Dependency, "object_lost"),
             (ErrorClass::Dependency, "object_corrupt"),
+            (ErrorClass::Dependency, "database_unavailable"),
         ] {
             assert_eq!(last(&policy, error, 0), Verdict::GiveUp, "{error:?}");
         }

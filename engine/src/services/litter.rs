@@ -81,7 +81,7 @@ async fn sweep_one(
         }
         Err(error) => {
             tracing::warn!(%error, name, n, "what killed attempts left could not be removed");
-            if matches!(error, Unswept::Objects(_)) {
+            if matches!(error, Unswept::Objects(ObjectError::Service { .. })) {
                 away.insert(generation.store.clone());
             }
             Ok(Vec::new())

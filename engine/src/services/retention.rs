@@ -77,10 +77,10 @@ async fn forget_runs(
     for run in runs {
         match store.forget(std::slice::from_ref(run), age).await {
             Ok(gone) => forgotten.extend(gone),
-            Err(error @ StoreError::Unreachable(_)) => return Err(error),
-            Err(error) => {
+            Err(error @ (StoreError::Contended(_) | StoreError::Corrupt(_))) => {
                 tracing::warn!(%error, run.id = %run, "a job that is over could not be forgotten");
             }
+            Err(error) => return Err(error),
         }
     }
     Ok(forgotten)
@@ -103,7 +103,9 @@ async fn clear(coordinator: &Coordinator) -> Result<(), StoreError> {
                 Err(error) => {
                     let Generation { name, n, .. } = generation;
                     tracing::warn!(%error, name, n, "what a forgotten job has left could not be removed");
-                    away.insert(generation.store.clone());
+                    if matches!(error, ObjectError::Service { .. }) {
+                        away.insert(generation.store.clone());
+                    }
                 }
             }
         }

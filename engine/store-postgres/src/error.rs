@@ -64,6 +64,8 @@ fn by_code(code: &str, message: String) -> StoreError {
         // Serialisation failure, deadlock, lock timeout, statement timeout.
         ("40001" | "40P01" | "55P03" | "57014", _) => StoreError::Contended(message),
         ("53100", _) => StoreError::Full(message),
+        // A statement was prepared before another process changed a table: another connection does not know it.
+        ("0A000", _) => StoreError::Unreachable(message),
         // This one is not the primary, or no longer: another one is, or will be, at the same address.
         ("25006", _) => StoreError::Unreachable(message),
         // It is being stopped, started or restarted, or takes no more connections for now; or it has

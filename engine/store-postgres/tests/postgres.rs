@@ -119,6 +119,23 @@ async fn a_schema_of_a_newer_version_is_refused() {
     assert!(newer, "{error}");
 }
 
+/// It stands for an old server: the schema has a function that says so, and is looked into first.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused() {
+    let database = empty().await;
+    let old =
+        "create function current_setting(text) returns text language sql as $$ select '130011' $$";
+    database.0.execute(old).await;
+    let url = format!("{},pg_catalog", database.0.url());
+    let error = PostgresStore::open(&url).await.unwrap_err();
+    let said = "the server is Postgres 13; telecine needs 15 or newer";
+    assert!(error.to_string().contains(said), "{error}");
+    let tables = database
+        .0
+        .text("select count(*)::text from pg_tables where schemaname = current_schema()");
+    assert_eq!(tables.await.as_deref(), Some("0"));
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_and_an_address_that_is_none_are_told_apart() {
     let nobody = PostgresStore::open("postgres://telecine@127.0.0.1:1/telecine").await;

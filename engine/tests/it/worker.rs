@@ -3,6 +3,7 @@
 use serde_json::json;
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::id::RunId;
+use telecine_engine::limits;
 use telecine_engine::retry::plan::{Action, Reason};
 use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
 
@@ -10,6 +11,7 @@ use crate::stage::{Home, Stage, classes, on_every_store};
 
 on_every_store! {
     a_service_that_is_away_costs_a_step_no_attempt
+    a_service_that_stays_away_is_given_up
     a_fan_out_feeds_its_outputs_in_order_to_the_next_step
     failures_and_panics_cost_an_attempt_each_and_are_retried
     bad_media_is_never_retried_and_its_plan_is_not_executable
@@ -419,5 +421,21 @@ async fn a_service_that_is_away_costs_a_step_no_attempt(home: Home) {
             .clone()
             .all(|it| it.outcome == Some(AttemptOutcome::Failed))
     );
+    worker.stop().await;
+}
+
+/// What is charged after the last one that is not ends nothing.
+async fn a_service_that_stays_away_is_given_up(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit(
+            "  a: {activity: test.act@1, retry: {max_attempts: 2, backoff: {initial: 1ms, max: 1ms}}, \
+             with: {what: outage, times: 99}}",
+        )
+        .await;
+    let ended = stage.stopped(&run).await;
+    assert_eq!(ended.run.status, RunStatus::Failed, "{ended:#?}");
+    assert_eq!(ended.steps[0].step.attempts, limits::OUTAGES + 2);
     worker.stop().await;
 }

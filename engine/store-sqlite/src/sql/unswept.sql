@@ -13,7 +13,12 @@ join run on run.id = generation.run
 where
     generation.keys is not null
     and run.ended_at <= $1
-    and (generation.node is null or (run.status = 'succeeded' and run.round = 1))
+    and (
+        (run.status = 'succeeded' and run.round = 1)
+        or not exists (
+            select 1 from generation as own where own.run = run.id and own.node is not null
+        )
+    )
     and (generation.swept_at is null or generation.swept_at < run.ended_at)
     and (generation.name, generation.n) > ($2, $3)
 order by generation.name, generation.n
