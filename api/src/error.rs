@@ -66,9 +66,9 @@ codes! {
     JobNotStopped = "job_not_stopped", CONFLICT, "The job has not failed, was not cancelled and is not held.", "Wait, or cancel it first.";
     PlanNotExecutable = "plan_not_executable", CONFLICT, "Trying again as it is would not help.", "The detail says what has to change first.";
     PlanAlreadyExecuted = "plan_already_executed", CONFLICT, "The plan was executed before.", "Look at the job: it went on.";
-    PlanSuperseded = "plan_superseded", CONFLICT, "A later plan took the place of this one.", "Look at `GET /api/jobs/{id}/retry-plan` and execute that.";
     JobChanged = "job_changed", CONFLICT, "The job changed at the same moment.", "Look at it again.";
     PlanChanged = "plan_changed", PRECONDITION_FAILED, "The plan is no longer the one that `If-Match` names.", "Look at `plan` in the body, and execute it if it is what you want.";
+    PlanSuperseded = "plan_superseded", PRECONDITION_FAILED, "A later plan took the place of this one.", "Look at `plan` in the body, and execute that if it is what you want.";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is larger than 1 MiB.", "Put media into the source store and name its key.";
     UriTooLong = "uri_too_long", URI_TOO_LONG, "The address is longer than 8 KiB.", "Shorten it.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not declared as JSON.", "Send `Content-Type: application/json`.";

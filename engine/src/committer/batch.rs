@@ -2,6 +2,7 @@
 //! changed in them is written by another: a transaction costs a dozen round trips, however many
 //! commands it folds.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::metrics;
 use crate::queue::Turns;
 use crate::retry::edits::{self, Edit, RecordedEdit};
 use crate::retry::plan::{self, Given, PlanState, RetryPlan};
-use crate::retry::world::Verification;
+use crate::retry::world::{Verdict, Verification, World};
 use crate::run::{AttemptOutcome, RunStatus, Snapshot};
 use crate::store::{Created, Fence, NewRun, RequestKey, StepSet, StoreError, Transaction};
 
@@ -542,12 +543,13 @@ impl Batch {
             Some(digest) => Some(self.definitions.get(digest).await?),
             None => None,
         };
+        let world = with_suspects(&with.world, current.as_ref());
         let compute = |snapshot: &Snapshot| {
             let given = Given {
                 snapshot,
                 definition: &definition,
                 onto: onto.as_deref(),
-                world: &with.world,
+                world: &world,
                 edits: &edits,
             };
             plan::compute(PlanId::generate(), given)
@@ -589,6 +591,19 @@ impl Batch {
         self.stopped.remove(run);
         Ok(())
     }
+}
+
+/// What is known of the world, and where nobody has looked, what the plan before says of objects: those whose bytes were
+/// found to be wrong are so until somebody reads them again.
+fn with_suspects<'w>(world: &'w World, current: Option<&RetryPlan>) -> Cow<'w, World> {
+    let suspects = current.map_or(&[][..], |plan| &plan.corrupt);
+    if world.verified.is_some() || suspects.is_empty() {
+        return Cow::Borrowed(world);
+    }
+    let mut world = world.clone();
+    let found = suspects.iter().map(|key| (key.clone(), Verdict::Corrupt));
+    world.verdicts.extend(found);
+    Cow::Owned(world)
 }
 
 /// The definition that a run has after a command, if it gets another one.

@@ -26,6 +26,7 @@ on_every_store! {
     of_two_who_execute_the_same_plan_one_does
     an_object_whose_bytes_changed_is_found_by_reading_it
     an_object_of_a_checkpoint_whose_bytes_changed_is_not_forgotten
+    what_was_found_corrupt_is_so_when_a_held_job_is_cancelled
     a_supplied_list_has_no_more_items_than_a_run_may_have_steps
     a_plan_is_proved_soon_after_its_run_stopped
     a_job_goes_on_with_another_definition_and_keeps_what_is_the_same
@@ -244,6 +245,35 @@ async fn an_object_of_a_checkpoint_whose_bytes_changed_is_not_forgotten(home: Ho
     let (status, _) = finish(&stage, &full).await;
     assert_eq!(status, RunStatus::Succeeded);
     let text = std::fs::read_to_string(stage.directory().join("b.json"));
+    assert_eq!(text.unwrap(), "text", "it was made again");
+}
+
+/// Whoever stops the job looks at nothing.
+async fn what_was_found_corrupt_is_so_when_a_held_job_is_cancelled(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let steps = format!(
+        "  a: {{activity: test.act@1, with: {{what: store, value: a.json}}}}\n\
+         \x20 b: {{{FAILS}, on_failure: hold, needs: [a], with: {{what: fail, times: 1, value: 1}}}}"
+    );
+    let run = stage.submit(&steps).await;
+    assert_eq!(stage.stopped(&run).await.run.status, RunStatus::Held);
+    worker.stop().await;
+    std::fs::write(stage.directory().join("a.json"), "next").unwrap();
+    let full = stage.coordinator.verify(&run, Verification::Full).await;
+    let corrupt = (Action::Rerun, Reason::ArtifactCorrupt);
+    assert_eq!(does(&full.unwrap())[0], corrupt);
+
+    stage.coordinator.cancel(&run, "anna", None).await.unwrap();
+    let plan = stage.coordinator.store.load_plan(&run).await.unwrap();
+    let plan = plan.unwrap();
+    assert_eq!(
+        (does(&plan)[0], &plan.corrupt[..]),
+        (corrupt, &["a.json".to_owned()][..])
+    );
+    let (status, _) = finish(&stage, &plan).await;
+    assert_eq!(status, RunStatus::Succeeded);
+    let text = std::fs::read_to_string(stage.directory().join("a.json"));
     assert_eq!(text.unwrap(), "text", "it was made again");
 }
 

@@ -56,6 +56,8 @@ impl VideoWriter {
         muxer.set_property("timecodescale", TICK_NS);
         let sink = element("filesink")?;
         sink.set_property("location", file);
+        // What it would gather, it would write after its end is noticed, and being stopped meanwhile is an error to it.
+        sink.set_property_from_str("buffer-mode", "unbuffered");
         let ended = notice_end(&sink)?;
         let parser = element("h264parse")?;
         pipeline.chain(&[

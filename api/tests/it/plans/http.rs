@@ -149,7 +149,8 @@ fn a_plan_is_executed_as_it_was_seen(site: &Site) {
     assert_eq!(site.current().json()["id"], edited["id"]);
 
     let superseded = site.execute(&seen, &format!("\"{digest}\""));
-    let problem = superseded.assert_problem(409, "plan_superseded");
+    let problem = superseded.assert_problem(412, "plan_superseded");
+    assert_eq!(problem["plan"]["digest"], edited["digest"]);
     let (said, later) = (problem["detail"].as_str(), edited["id"].as_str());
     assert!(said.expect("a sentence").contains(later.expect("an id")));
     let stale = site.execute(&edited, &format!("\"{digest}\""));

@@ -146,9 +146,9 @@ impl<'a> Here<'a> {
                 let header = JobHeader::from(&jobs::header(&self.app, job).await?);
                 Ok(Executed::Done(Box::new(header)))
             }
-            Err(PlanError::Stale(now)) => Ok(Executed::Changed(Box::new(
-                RetryPlanDocument::complete(*now),
-            ))),
+            Err(PlanError::Stale(now) | PlanError::Superseded(now)) => Ok(Executed::Changed(
+                Box::new(RetryPlanDocument::complete(*now)),
+            )),
             Err(error) => Err(error.into()),
         }
     }
