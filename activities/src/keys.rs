@@ -154,7 +154,7 @@ pub fn generation_number(hash: &str, directory: &str) -> Option<u32> {
     number.strip_suffix('/')?.parse().ok()
 }
 
-/// `{prefix}/.published`: there is one as soon as readers may be led to a generation.
+/// `{prefix}/.published`: there is one once a generation was published.
 #[must_use]
 pub fn published(prefix: &str) -> String {
     format!("{prefix}/{PUBLISHED_MARK}")

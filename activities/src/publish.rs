@@ -1,7 +1,7 @@
 //! `media.publish`: makes a complete set the one that readers see.
 //!
 //! In this order: fixed names inside the generation, the publication (one fenced row, the moment
-//! at which it happens), then the copies at the root for readers of the bucket, playlist last. The
+//! at which it happens), the generation's own mark of it, then the copies at the root for readers of the bucket, playlist last. The
 //! copies lead into the generation, so an old copy leads to an old set that is still whole.
 
 pub(crate) mod look;

@@ -20,7 +20,7 @@ use crate::activity::ErrorClass;
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// The name of an object, empty, that says in a generation itself that it was published: a database that was set back to
-/// an earlier time does not know. Whoever publishes writes it before readers are led there.
+/// an earlier time does not know. Whoever publishes writes it then, before anything else leads there.
 pub const PUBLISHED_MARK: &str = ".published";
 
 /// How a source is named that is a result of an earlier step: `media://KEY` is an object of the

@@ -53,9 +53,12 @@ fn a_package_that_breaks_a_rule_is_not_published_and_what_was_stays() {
     refused();
     let shown = place.set().join("master.m3u8");
     assert!(!shown.exists(), "readers are led to nothing");
+    let is_marked = |generation: &str| place.set().join(generation).join(".published").exists();
+    assert!(!is_marked("g1"), "nor does it say so");
 
     product::succeed(place.run("video:transcode", &clip));
     let good = std::fs::read(&shown).expect("a playlist");
+    assert!(is_marked("g2"));
     refused();
     assert_eq!(std::fs::read(&shown).expect("a playlist"), good);
     assert!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::metrics::counter;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::objects::{MEDIA_SCHEME, ObjectError, ObjectStore, PUBLISHED_MARK};
 use crate::store::{Generation, StoreError};
 
 /// How long ago a run ended whose generations are looked through: whoever was taken for dead has gone by then.
-const GRACE: Duration = Duration::from_secs(24 * 3600);
+const GRACE: Duration = Duration::from_hours(24);
 /// When a process looks first: one that lives for a moment has something else to do.
 const FIRST: Duration = Duration::from_mins(1);
 /// How often it looks then.
@@ -26,8 +26,8 @@ const EVERY: Duration = Duration::from_hours(6);
 const AFTER_THE_END: Duration = Duration::from_hours(1);
 /// Generations that are asked for at once.
 const BATCH: usize = 100;
-/// Objects that are looked at at a time.
-const HEADS_AT_ONCE: usize = 16;
+/// Objects that are looked at, or deleted, at a time.
+const OBJECTS_AT_ONCE: usize = 16;
 
 pub(super) async fn run(coordinator: Coordinator) {
     clock::sleep(FIRST).await;
@@ -126,13 +126,22 @@ async fn litter(
         said.for_each(|it| texts(it, &mut recorded));
     }
     found.retain(|key| !recorded.contains(key.as_str()));
-    if !is_of_its_time(media.as_ref(), (&found, generation)).await? {
-        return Ok(Vec::new());
+    let removed = remove(media.as_ref(), (&found, generation)).await?;
+    Ok(if removed { found } else { Vec::new() })
+}
+
+/// Removes objects of a generation, or none if the database does not know what one of them is for.
+pub(super) async fn remove(
+    media: &dyn ObjectStore,
+    (keys, generation): (&[String], &Generation),
+) -> Result<bool, ObjectError> {
+    if !is_of_its_time(media, (keys, generation)).await? {
+        return Ok(false);
     }
-    for key in &found {
-        media.delete(key).await?;
-    }
-    Ok(found)
+    let deletions = stream::iter(keys.to_vec()).map(async |key| media.delete(&key).await);
+    let deletions = deletions.buffer_unordered(OBJECTS_AT_ONCE);
+    deletions.try_collect::<()>().await?;
+    Ok(true)
 }
 
 /// Whether the database knows that a generation was published that says so itself. If not, it was set back, or is a copy.
@@ -154,12 +163,12 @@ pub(super) fn knows_of_its_publication(keys: &[String], generation: &Generation)
 
 /// Whether objects of a generation were all written before its run ended, or soon after. If not, the database was set back
 /// to an earlier time, and does not know what they are for.
-pub(super) async fn is_of_its_time(
+async fn is_of_its_time(
     media: &dyn ObjectStore,
     (keys, generation): (&[String], &Generation),
 ) -> Result<bool, ObjectError> {
     let heads = stream::iter(keys.to_vec()).map(async |key| media.head(&key).await);
-    let mut heads = heads.buffer_unordered(HEADS_AT_ONCE);
+    let mut heads = heads.buffer_unordered(OBJECTS_AT_ONCE);
     while let Some(head) = heads.next().await {
         if head?.is_some_and(|head| head.modified > generation.ended_at + AFTER_THE_END) {
             let Generation { name, n, run, .. } = generation;

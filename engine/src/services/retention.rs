@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::metrics::counter;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::litter::{is_of_its_time, knows_of_its_publication};
+use super::litter::{self, knows_of_its_publication};
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::id::RunId;
@@ -24,8 +23,6 @@ const EVERY: Duration = Duration::from_hours(1);
 const BATCH: usize = 100;
 /// Entries of the feed that are looked at in one transaction.
 const ENTRIES: usize = 10_000;
-/// Objects that are looked at or deleted at a time.
-const OBJECTS_AT_ONCE: usize = 16;
 
 pub(super) async fn run(coordinator: Coordinator, age: Duration) {
     clock::sleep(FIRST).await;
@@ -124,10 +121,7 @@ async fn remove(coordinator: &Coordinator, generation: &Generation) -> Result<()
         return Ok(());
     }
     keys.retain(|key| !key.rsplit('/').next().unwrap_or_default().starts_with('.'));
-    if !is_of_its_time(media.as_ref(), (&keys, generation)).await? {
-        return Ok(());
-    }
-    let deletions = keys.into_iter().map(async |key| media.delete(&key).await);
-    let deletions = stream::iter(deletions).buffer_unordered(OBJECTS_AT_ONCE);
-    deletions.try_collect().await
+    litter::remove(media.as_ref(), (&keys, generation))
+        .await
+        .map(drop)
 }
