@@ -19,10 +19,15 @@ pub(crate) fn all() -> Vec<Mutant> {
         named("360/init", picture()),
         named("360/init", record()),
         named("audio/init", sound()),
+        named("360/1", vec![(Grow("styp", 8 << 20), HlsPeakRatio)]),
         named("360/2", segment()),
         named("360/2", run()),
         named("360/2", units()),
         named("audio/2", packets()),
+        named(
+            "audio/3",
+            vec![(Set("moof/traf/tfhd", 10, &[8]), SetAudioDuration)],
+        ),
     ]
     .concat()
 }
@@ -94,6 +99,8 @@ fn structure() -> Vec<(Change, Rule)> {
         (Rename("moov/trak/mdia/mdhd", b"mvhd"), BoxStray),
         (Insert("", b"mdat"), BoxStray),
         (Insert("", b"styp"), BoxStray),
+        (Insert("", b"what"), BoxUnknown),
+        (Insert("moov/trak", b"what"), BoxUnknown),
         (Insert("moov", b"traf"), BoxStray),
         (Insert("moov/trak", b"stts"), BoxStray),
         (Insert(MINF, b"tkhd"), BoxStray),
@@ -116,6 +123,7 @@ fn structure() -> Vec<(Change, Rule)> {
         (Grow("moov/trak", 3), BoxSize),
         (Grow(PASP, 1), BoxSize),
         (Grow(COLR, 1), BoxSize),
+        (Grow("moov", 1 << 20), TooMuch),
     ];
     mutants.extend(NEEDED.map(|path| (Remove(path), BoxMissing)));
     mutants.extend(SINGLE.map(|path| (Twice(path), BoxTwice)));
@@ -175,6 +183,7 @@ fn media() -> Vec<(Change, Rule)> {
         (Set(header, 0, &[2]), BoxField),
         (Xor(header, 22, 1), HlsExtinf),
         (Xor(header, 23, 8), SetTimescale),
+        (Xor(header, 21, 1), AvcTiming),
         (Set(header, 20, &[0, 0, 0, 0]), BoxField),
         (Set(header, 31, &[1]), CmafDuration),
         (Set(header, 32, &[0, 0]), BoxField),
@@ -275,6 +284,7 @@ fn record() -> Vec<(Change, Rule)> {
         (Set(AVCC, 9, &[66]), AvcParameterSets),
         (Xor(AVCC, 10, 1), AvcParameterSets),
         (Xor(AVCC, 11, 1), AvcConfig),
+        (Set(AVCC, 11, &[10]), AvcLevel),
         (Xor(AVCC, -4, 1), AvcConfig),
         (Xor(AVCC, -4, 0x80), AvcConfig),
         (Xor(AVCC, -3, 2), AvcConfig),

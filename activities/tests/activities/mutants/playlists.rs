@@ -56,6 +56,14 @@ pub(super) fn text() -> Vec<(Change, Rule)> {
         (Before(b"\xef\xbb\xbf"), M3u8Encoding),
         (Before(b"\xff\xfe"), M3u8Encoding),
         (Before(b"#EXT-X-INDEPENDENT-SEGMENTS\n"), M3u8Start),
+        (
+            Text("#EXT-X-VERSION", "#EXT-X-WHAT:1\n#EXT-X-VERSION"),
+            M3u8TagUnknown,
+        ),
+        (
+            Text("#EXT-X-VERSION", "# e\u{301}t\u{e9}\n#EXT-X-VERSION"),
+            M3u8Nfc,
+        ),
         (Cut(1), M3u8Line),
     ]
 }
@@ -133,6 +141,7 @@ fn maps() -> Vec<(Change, Rule)> {
         (Text("init.mp4", "/init.mp4"), HlsUri),
         (Text("init.mp4", "../../../init.mp4"), HlsUri),
         (Text("init.mp4", "https://example.com/init.mp4"), HlsUri),
+        (Text("MAP:URI", "MAP:WHAT=1,URI"), M3u8AttributeUnknown),
     ]
 }
 
@@ -162,6 +171,20 @@ fn durations() -> Vec<(Change, Rule)> {
         (Text("seg_00002", "seg 00002"), HlsUri),
     ]
 }
+
+/// A media playlist without a segment.
+const EMPTY: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:1\n\
+                     #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXT-X-ENDLIST\n";
+
+/// A multivariant playlist that offers sound and no variant to hear it with.
+const NO_VARIANT: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+                          #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Audio\",DEFAULT=YES,\
+                          AUTOSELECT=YES,URI=\"audio/und_aac_2ch/playlist.m3u8\"\n";
+
+/// A rendition of the name that the one of the set has.
+const NAMESAKE: &str = "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Audio\",LANGUAGE=\"und\",\
+                        CHANNELS=\"2\",URI=\"audio/und_aac_2ch/playlist.m3u8\"\n\
+                        #EXT-X-STREAM-INF";
 
 /// Segments, and tags before them.
 fn entries() -> Vec<(Change, Rule)> {
@@ -195,6 +218,11 @@ fn entries() -> Vec<(Change, Rule)> {
         (Swap("seg_00001", "seg_00002"), CmafSequenceNumber),
         (Swap("seg_00002", "seg_00003"), HlsExtinf),
         (Text("seg_00002", "seg_00001"), HlsUriOnce),
+        (
+            Text("#EXTINF", "#EXT-X-KEY:METHOD=AES-128,URI=\"key\"\n#EXTINF"),
+            NotJudged,
+        ),
+        (Write(EMPTY), HlsEmpty),
     ]
 }
 
@@ -220,6 +248,8 @@ fn audio() -> Vec<(Change, Rule)> {
 /// Tags of the multivariant playlist.
 fn tags() -> Vec<(Change, Rule)> {
     vec![
+        (Write(NO_VARIANT), HlsEmpty),
+        (Text("#EXT-X-STREAM-INF", NAMESAKE), HlsName),
         (
             Text("#EXT-X-INDEPENDENT-SEGMENTS\n", ""),
             HlsIndependentSegments,
@@ -336,6 +366,7 @@ fn attributes() -> Vec<(Change, Rule)> {
             M3u8AttributeSyntax,
         ),
         (Text("CODECS=", "codecs="), M3u8AttributeSyntax),
+        (Text("CODECS=", "WHAT=1,CODECS="), M3u8AttributeUnknown),
     ]
 }
 

@@ -12,6 +12,8 @@ pub(crate) enum Change {
     Everywhere(&'static str, &'static str),
     /// Bytes before the file.
     Before(&'static [u8]),
+    /// The file holds this text.
+    Write(&'static str),
     /// Two lines change places.
     Swap(&'static str, &'static str),
     Set(&'static str, i32, &'static [u8]),
@@ -58,6 +60,7 @@ pub(crate) fn apply(set: &mut Files, name: &str, change: &Change) {
             let swapped = text(bytes).replacen(a, "\0", 1).replacen(b, a, 1);
             *bytes = swapped.replacen('\0', b, 1).into();
         }
+        Change::Write(whole) => *bytes = whole.into(),
         Change::Cut(count) => bytes.truncate(bytes.len() - count),
         Change::Nal(kind, offset, mask) => {
             let at = nal(bytes, kind);
