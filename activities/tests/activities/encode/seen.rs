@@ -85,6 +85,15 @@ pub(super) fn decoded_frames(file: &Path) -> usize {
         .count()
 }
 
+/// The brightness of every pixel of each frame, as shown.
+pub(super) fn pictures(file: &Path, (width, height): (usize, usize)) -> Vec<Vec<u8>> {
+    let bytes = raw(file, &["-pix_fmt", "gray", "-f", "rawvideo", "-"]);
+    bytes
+        .chunks_exact(width * height)
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
 /// Time in seconds and mean luma of each frame, as shown.
 pub(super) fn brightness(file: &Path) -> Vec<(f64, f64)> {
     let filter = "signalstats,metadata=print:key=lavfi.signalstats.YAVG:file=-";

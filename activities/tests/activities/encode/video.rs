@@ -10,7 +10,7 @@ use telecine_testkit::program;
 
 use super::clips::{make, remake};
 use super::run::{Told, facts, rung, spec_of, split, video, video_error, whole};
-use super::seen::{brightness, decoded_frames, flash_s, frame_times_ns, packets, stream};
+use super::seen::{brightness, decoded_frames, flash_s, frame_times_ns, packets, pictures, stream};
 
 /// 14 s with a keyframe every 10 s: chunk borders fall far from keyframes.
 const LONG: &str = "-f lavfi -i testsrc2=size=320x180:rate=25:duration=14 -pix_fmt yuv420p \
@@ -237,6 +237,53 @@ fn interlaced_pictures_are_delivered_progressive() {
     let file = told.file("r180_h264");
     assert_eq!(stream(&file)["field_order"], "progressive");
     assert_eq!(decoded_frames(&file), 50);
+}
+
+/// Soft stripes that move so little from field to field that lines of the fields next to one fill its gaps:
+/// in the wrong order, those are of another frame. Measured: a picture is 0.33 times as far from its own as
+/// from the nearest other one, and 1.2 times in the wrong order.
+#[test]
+fn each_frame_is_made_of_the_fields_next_to_each_other() {
+    const CLEARLY: f64 = 0.8;
+    const H264: &str = "-c:v libx264 -preset veryfast -flags +ildct+ilme -x264opts";
+    const MPEG2: &str = "-c:v mpeg2video -q:v 2 -flags +ildct+ilme -top";
+    let stripes = make(
+        "stripes.mkv",
+        "-f lavfi -i color=black:size=320x180:rate=50:duration=1,format=gray,geq=lum='128+80*sin((X-2*N)/10)' \
+         -pix_fmt yuv420p -c:v ffv1",
+    );
+    let (source, size) = (stripes.path.display(), (320, 180));
+    let moving = pictures(&stripes.path, size);
+    // The top field is shown, which comes first or second.
+    for (name, order, codec, shown) in [
+        ("tff.mp4", "tff", format!("{H264} tff=1"), 0),
+        ("bff.mp4", "bff", format!("{H264} bff=1"), 1),
+        ("tff.mkv", "tff", format!("{MPEG2} 1"), 0),
+        ("bff.mkv", "bff", format!("{MPEG2} 0"), 1),
+    ] {
+        let fields = format!("-i {source} -vf interlace=scan={order}:lowpass=off {codec}");
+        let clip = make(name, &fields);
+        let mut facts = facts(25, 1);
+        facts.interlaced = true;
+        let (_, told) = video(whole(&clip, facts, vec![rung(320, 180)]));
+        let made = pictures(&told.file("r180_h264"), size);
+        assert_eq!(made.len(), 25, "{name}");
+        // The first and the last have no neighbours on one side.
+        for (frame, picture) in made.iter().enumerate().take(23).skip(2) {
+            let apart = |other: usize| difference(picture, &moving[other]);
+            let own = 2 * frame + shown;
+            let next = apart(own - 1).min(apart(own + 1));
+            let ratio = apart(own) / next;
+            assert!(ratio < CLEARLY, "{name}, frame {frame}: {ratio:.2}");
+        }
+    }
+}
+
+/// How far samples of two pictures are apart on average.
+fn difference(one: &[u8], other: &[u8]) -> f64 {
+    let pairs = one.iter().zip(other);
+    let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / one.len() as f64
 }
 
 #[test]
