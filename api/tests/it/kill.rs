@@ -1,6 +1,7 @@
 //! kill -9 at any moment, then the same command: it finishes, nothing is encoded twice, and the
 //! result is that of an undisturbed run. `TELECINE_KILLS` sets the number of moments,
-//! `TELECINE_KILL_CLIP` another clip than a small one.
+//! `TELECINE_KILL_CLIP` another clip than a small one. `TELECINE_SEED` says where in its part of the job each
+//! moment lies (unless given, drawn from the commit).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use telecine_engine::id::RunId;
 use telecine_engine::store::Store as _;
 use telecine_store_sqlite::SqliteStore;
 
+use crate::chance::{self, Dice};
 use crate::product::{self, Workplace};
 
 /// Moments in a usual test run.
@@ -50,13 +52,16 @@ fn a_job_killed_at_any_moment_is_finished_by_the_same_command() {
     let began = Instant::now();
     product::succeed(undisturbed.run("video:full", &clip));
     let whole = began.elapsed();
+    let seed = chance::seed();
+    eprintln!("moments drawn with TELECINE_SEED={seed}");
+    let mut dice = Dice::new(seed);
     for moment in 0..moments() {
         let victim = if moment % 2 == 0 {
             Victim::Group
         } else {
             Victim::Parent
         };
-        let after = whole.mul_f64((f64::from(moment) + 0.5) / f64::from(moments()));
+        let after = whole.mul_f64((f64::from(moment) + dice.fraction()) / f64::from(moments()));
         eprintln!("killing the {victim:?} after {after:?} of {whole:?}");
         let disturbed = Workplace::new();
         kill_after(&disturbed, &clip, victim, after);

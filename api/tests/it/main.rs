@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod browser;
+mod chance;
 mod cli;
 mod conformance;
 mod crash;

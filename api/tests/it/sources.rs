@@ -16,7 +16,6 @@ mod sync;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -27,8 +26,8 @@ use self::judge::Set;
 use self::recipes::{RECIPES, Recipe};
 use self::sync::Synchrony;
 use crate::browser;
+use crate::chance::{self, Dice};
 use crate::product::{self, Workplace};
-use crate::repository::root;
 
 /// Sources of a sample: half a minute on two quiet cores.
 const SAMPLE: usize = 6;
@@ -76,7 +75,7 @@ fn the_matrix_is_large_and_its_names_are_unique() {
 /// The recipes and clips that this run is about.
 fn chosen() -> (Vec<Recipe>, Vec<PathBuf>) {
     let Some(wanted) = asked() else {
-        let seed = seed();
+        let seed = chance::seed();
         eprintln!("a sample drawn with TELECINE_SEED={seed}");
         return (sample(seed), Vec::new());
     };
@@ -108,23 +107,6 @@ fn recipe(name: &str) -> Option<Recipe> {
     RECIPES.iter().find(|recipe| recipe.name == name).copied()
 }
 
-/// Another one with each commit, so that in time every source is tried by the usual suite.
-fn seed() -> u64 {
-    if let Ok(seed) = std::env::var("TELECINE_SEED") {
-        return seed.parse().expect("TELECINE_SEED is a number");
-    }
-    let git = Command::new("git")
-        .args(["rev-parse", "HEAD"])
-        .current_dir(root())
-        .output();
-    let commit = git.map(|answer| String::from_utf8_lossy(&answer.stdout).into_owned());
-    // What was unpacked from an archive has no commit.
-    commit
-        .ok()
-        .and_then(|commit| u64::from_str_radix(commit.get(..12)?, 16).ok())
-        .unwrap_or(1)
-}
-
 /// What was asked for; `None` means a sample.
 fn asked() -> Option<String> {
     let wanted = std::env::var("TELECINE_SOURCES").ok();
@@ -133,15 +115,9 @@ fn asked() -> Option<String> {
 
 /// Different recipes drawn with a seed.
 fn sample(seed: u64) -> Vec<Recipe> {
-    let mut state = seed;
+    let mut dice = Dice::new(seed);
     let mut left: Vec<&Recipe> = RECIPES.iter().collect();
-    let drawn = (0..SAMPLE).map(|_| {
-        // The generator of Knuth's MMIX; its high bits are good.
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        *left.swap_remove((state >> 33) as usize % left.len())
-    });
+    let drawn = (0..SAMPLE).map(|_| *left.swap_remove(dice.below(left.len())));
     drawn.collect()
 }
 
@@ -244,8 +220,8 @@ fn codes(document: &Value) -> std::collections::BTreeSet<String> {
 
 /// A second parser reads every playlist without a warning.
 fn read_playlists(place: &Workplace) {
-    let mut playlists = Vec::new();
-    collect_playlists(&place.set(), &mut playlists);
+    let mut playlists = files(&place.set());
+    playlists.retain(|file| is_playlist(file));
     let told = browser::read_playlists(&playlists);
     for (file, read) in playlists.iter().zip(told) {
         let media =
@@ -255,18 +231,22 @@ fn read_playlists(place: &Workplace) {
     }
 }
 
-fn collect_playlists(directory: &Path, found: &mut Vec<PathBuf>) {
+/// Every file below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
         let path = entry.path();
-        if path.is_dir() {
-            collect_playlists(&path, found);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "m3u8")
-        {
-            found.push(path);
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
         }
     }
+    found
+}
+
+fn is_playlist(file: &Path) -> bool {
+    file.extension()
+        .is_some_and(|extension| extension == "m3u8")
 }
 
 /// Both players play it to the end.
@@ -323,31 +303,52 @@ impl Players {
     }
 }
 
-/// Every clip of a folder becomes a set, or fails within five seconds and says why.
+/// What of `TELECINE_TEST_MEDIA` becomes no set, and the code that it is refused with. All others become one.
+const REFUSED_CLIPS: &[(&str, &str)] = &[
+    ("SHA256SUMS", "not_media"),
+    ("dolbyVision-hdr.MOV", "hdr_unsupported"),
+    ("fixture-corrupt.mkv", "malformed_source"),
+    ("hdr10-av1.mp4", "hdr_unsupported"),
+    ("hlg10-color-test.mp4", "hdr_unsupported"),
+    ("sample_ac4.mp4", "codec_unsupported"),
+    ("sample_fragmented_clearkey.mp4", "encrypted_source"),
+    ("sample_malformed_free_box.mp4", "malformed_source"),
+    ("truncated-35s.mp4", "source_truncated"),
+];
+
+/// The code that a table says a file is refused with; nothing of one that is not to be.
+fn refusal(table: &[(&str, &'static str)], file: &Path) -> Option<&'static str> {
+    let row = table.iter().find(|(name, _)| file.ends_with(name))?;
+    Some(row.1)
+}
+
+/// Every clip of a folder becomes a set, unless it is one of those that fail within five seconds and say why.
 fn check_clip(clip: &Path, players: Option<&Players>) -> String {
     let place = Workplace::new();
     let began = Instant::now();
     let output = product::output(place.run("video:transcode", clip));
     let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
-    if output.status.code() == Some(0) {
-        let set = Set::read(&place.set());
-        set.check_in_general(clip);
-        if clip.ends_with(PAFF_CLIP) {
-            set.check_fields(clip);
-        }
-        let together = check_together(&set, (&clip.to_owned().name(), 0.0), clip);
-        read_playlists(&place);
-        if let Some(players) = players {
-            players.play(&place.set(), &set);
-        }
-        return format!("{} {together}", document["warnings"]);
+    if let Some(code) = refusal(REFUSED_CLIPS, clip) {
+        assert_eq!(document["error"]["code"], code, "{}", document["error"]);
+        bad::assert_refused(&place, &document, began.elapsed());
+        return code.to_owned();
     }
-    bad::assert_refused(&place, &document, began.elapsed());
-    document["error"]["code"].to_string()
+    assert_eq!(document["status"], "succeeded", "{}", document["error"]);
+    let set = Set::read(&place.set());
+    set.check_in_general(clip);
+    if clip.ends_with(PAFF_CLIP) {
+        set.check_fields(clip);
+    }
+    let together = check_together(&set, (&clip.to_owned().name(), 0.0), clip);
+    read_playlists(&place);
+    if let Some(players) = players {
+        players.play(&place.set(), &set);
+    }
+    format!("{} {together}", document["warnings"])
 }
 
 /// Pictures of `TELECINE_TEST_MEDIA` that are refused, and with which code. All others are made small.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED_PICTURES: [(&str, &str); 3] = [
     ("colors_hdr_p3.avif", "hdr_unsupported"),
     ("logo.svg", "vector_refused"),
     ("truncated.jpg", "image_damaged"),
@@ -368,11 +369,10 @@ fn check_picture(picture: &Path) -> String {
     let began = Instant::now();
     let output = product::output(place.run("image:thumbnail", picture));
     let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
-    let refused = REFUSED.iter().find(|(name, _)| picture.ends_with(name));
-    if let Some((_, code)) = refused {
-        assert_eq!(document["error"]["code"], *code, "{document:#}");
+    if let Some(code) = refusal(&REFUSED_PICTURES, picture) {
+        assert_eq!(document["error"]["code"], code, "{document:#}");
         bad::assert_refused(&place, &document, began.elapsed());
-        return (*code).to_owned();
+        return code.to_owned();
     }
     assert_eq!(document["status"], "succeeded", "{document:#}");
     let images = document["output"]["images"].as_array().expect("images");
