@@ -17,6 +17,7 @@ mod property;
 mod quarantine;
 mod reuse;
 mod room;
+mod seen;
 mod simulation;
 mod sources;
 mod stage;

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Stopped, attempts, does, kill, path, step};
 use crate::ffmpeg;
+use crate::http::client::Request;
+use crate::http::process::Server;
 use crate::product::{self, Workplace};
 
 /// Everything before the package step, which nothing has to do again.
@@ -90,6 +92,7 @@ fn what_was_done_is_kept_and_what_is_damaged_is_mended() {
     let kept = Kept::new();
     what_the_set_needs_is_not_left_out(kept.again());
     nothing_is_encoded_again(kept.again());
+    what_was_seen_is_not_executed_when_a_segment_is_gone(kept.again());
     one_segment_is_made_again(kept.again());
     a_flipped_byte_is_found_by_reading_all(kept.again());
     another_source_is_another_job(kept.again());
@@ -143,6 +146,10 @@ fn nothing_is_encoded_again(stopped: &Stopped) {
         "{}",
         plan["summary"]
     );
+    assert_eq!(plan["verified"]["how"], "heads");
+    for id in DONE {
+        assert_proved(step(&plan, id));
+    }
     let job = execute(stopped);
     for id in DONE {
         assert_eq!(attempts(&job, id), 1, "{id}");
@@ -157,6 +164,92 @@ fn nothing_is_encoded_again(stopped: &Stopped) {
         "a second attempt wrote over what the first had made"
     );
     assert_whole(stopped);
+}
+
+/// Steps that no other job can take: their activity names no tools.
+const WITHOUT_KEY: [&str; 2] = ["allocate", "plan"];
+
+/// Steps that leave nothing in the store.
+const WITHOUT_OBJECTS: [&str; 3] = ["probe", "allocate", "plan"];
+
+/// A step that is kept has the key that an equal one would have, and everything that it left in the store
+/// was looked at.
+fn assert_proved(step: &Value) {
+    let id = step["id"].as_str().expect("an id");
+    let proof = &step["proof"];
+    let key = proof["cache_key"].as_str();
+    assert_eq!(key.is_none(), WITHOUT_KEY.contains(&id), "{step:#}");
+    if let Some(key) = key {
+        let digest = key.strip_prefix("sha256:").expect("a digest");
+        let is_hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(digest.len() == 64 && is_hex, "{key}");
+    }
+    let artifacts = proof["artifacts"].as_array().expect("artifacts");
+    let is_empty = WITHOUT_OBJECTS.contains(&id);
+    assert_eq!(artifacts.is_empty(), is_empty, "{step:#}");
+    for artifact in artifacts {
+        assert_eq!(artifact["verified"], true, "{artifact:#}");
+    }
+}
+
+/// Of one who looked, and executes what was seen a little later: at a server, and in a process.
+fn what_was_seen_is_not_executed_when_a_segment_is_gone(stopped: &Stopped) {
+    let place = &stopped.place;
+    let server = Server::start(Server::command(place, "server"));
+    let of_job = |rest: &str| format!("/api/jobs/{}{rest}", stopped.id());
+    let seen = Request::get(&of_job("/retry-plan")).send(server.address);
+    let (tag, seen) = (seen.headers["etag"].clone(), seen.json());
+    let id = seen["id"].as_str().expect("an id");
+    std::fs::remove_file(stopped.segment("r240_h264", 3)).expect("a segment to lose");
+
+    let execute = || {
+        let path = of_job(&format!("/retry-plans/{id}/execute"));
+        Request::new("POST", &path)
+            .header("if-match", &tag)
+            .send(server.address)
+    };
+    let first = execute().assert_problem(412, "plan_changed");
+    let now = &first["plan"];
+    assert_ne!(now["digest"], seen["digest"]);
+    assert_eq!(now["summary"]["resume"], 1, "{first:#}");
+    let second = execute().assert_problem(412, "plan_superseded");
+    assert_eq!(second["plan"]["digest"], now["digest"], "{second:#}");
+    drop(server);
+
+    std::fs::remove_file(stopped.segment("r360_h264", 3)).expect("another segment to lose");
+    let (id, digest) = (&now["id"], &now["digest"]);
+    let [id, digest] = [id, digest].map(|it| it.as_str().expect("a text"));
+    let arguments = [
+        "plan",
+        "execute",
+        stopped.id(),
+        "--plan",
+        id,
+        "--digest",
+        digest,
+        "-o",
+        "json",
+    ];
+    let output = product::output(place.telecine(&arguments));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the plan is not the one any more that was meant"),
+        "{said}"
+    );
+    let now: Value = serde_json::from_slice(&output.stdout).expect("a plan");
+    assert_ne!(now["digest"], digest);
+    let encode = step(&now, "encode[1]");
+    assert_eq!(
+        (&encode["action"], &encode["reason"]),
+        (&json!("resume"), &json!("artifact_missing"))
+    );
+    let job = product::succeed(place.telecine(&["jobs", "get", stopped.id(), "-o", "json"]));
+    assert_eq!(
+        (&job["status"], &job["round"]),
+        (&json!("failed"), &json!(1)),
+        "nothing was done"
+    );
 }
 
 /// Names of the files that are there now and were not before.
