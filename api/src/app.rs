@@ -138,6 +138,7 @@ impl App {
                 definitions,
                 committer,
                 objects,
+                proven: Arc::default(),
                 registry: Arc::default(),
                 workflows: Arc::default(),
                 large_source_bytes: u64::MAX,

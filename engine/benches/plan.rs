@@ -16,7 +16,7 @@ use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::InProcessDispatcher;
 use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
 use telecine_engine::machine::Command;
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_engine::retry::plan::{Given, compute};
 use telecine_engine::retry::world::Verification;
 use telecine_engine::run::{Failure, Node, Snapshot, Step, StepRecord, StepStatus, StoreUrls};
@@ -164,6 +164,7 @@ impl Stopped {
             definitions,
             committer,
             objects: Arc::new(FsStores),
+            proven: Arc::default(),
             registry: Arc::default(),
             workflows: Arc::default(),
             large_source_bytes: u64::MAX,
@@ -173,12 +174,13 @@ impl Stopped {
             let file = directory.path().join(&key);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, b"x").unwrap();
-            Artifact {
+            let artifact = Artifact {
                 key,
                 size: 1,
                 sha256: String::new(),
                 media_type: "video/mp4".to_owned(),
-            }
+            };
+            artifact.into()
         });
         let artifacts = artifacts.collect();
         let url = format!("file://{}", directory.path().display());
@@ -213,7 +215,7 @@ async fn submit(coordinator: &Coordinator, url: &str) -> RunId {
     coordinator.submit(submission).await.unwrap().run
 }
 
-async fn stop(coordinator: &Coordinator, run: &RunId, artifacts: Vec<Artifact>) {
+async fn stop(coordinator: &Coordinator, run: &RunId, artifacts: Vec<StoredArtifact>) {
     let session = SessionId::generate();
     let lease = Duration::from_secs(600);
     let store = &coordinator.store;

@@ -23,6 +23,7 @@ use crate::retry::world::fingerprint;
 use crate::run::{Run, RunStatus, StoreUrls};
 use crate::store::{Created, RequestKey, Store, StoreError};
 
+pub use look::Proven;
 pub use plans::{Executed, PlanError};
 
 /// A request to run a workflow.
@@ -172,6 +173,8 @@ pub struct Coordinator {
     pub committer: Committer,
     /// Sources and results.
     pub objects: Arc<dyn ObjectStores>,
+    /// What proving plans has read.
+    pub proven: Arc<Proven>,
     /// Activities that are installed here: what edits of plans are checked against.
     pub registry: Arc<Registry>,
     /// Workflows that are installed here: what edits of plans name as another definition.

@@ -55,6 +55,44 @@ impl Artifact {
     }
 }
 
+/// An artifact as a step recorded it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredArtifact {
+    /// The object.
+    #[serde(flatten)]
+    pub artifact: Artifact,
+    /// The etag that the store gave it; `None` if the attempt that recorded it had not put it there itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+impl StoredArtifact {
+    /// The record of the same key that came later takes its place. What was known of the same bytes stays
+    /// known: an attempt that goes on from a checkpoint names what it did not put there.
+    pub fn replace(&mut self, later: Self) {
+        let known = self.etag.take().filter(|_| self.sha256 == later.sha256);
+        *self = later;
+        self.etag = self.etag.take().or(known);
+    }
+}
+
+impl From<Artifact> for StoredArtifact {
+    fn from(artifact: Artifact) -> Self {
+        Self {
+            artifact,
+            etag: None,
+        }
+    }
+}
+
+impl std::ops::Deref for StoredArtifact {
+    type Target = Artifact;
+
+    fn deref(&self) -> &Artifact {
+        &self.artifact
+    }
+}
+
 /// What a store says about an object without reading it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectMeta {
@@ -194,8 +232,8 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
         download::to_file(bytes, key, to, copied).await
     }
 
-    /// Stores bytes under a key, replacing what was there.
-    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError>;
+    /// Stores bytes under a key, replacing what was there. Answers its etag.
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<String, ObjectError>;
 
     /// Stores bytes under a key that has no object, and says whether it did. Of several writers at
     /// once, at most one is told that it did; none is if its connection broke before it could be told.
@@ -204,11 +242,12 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync {
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError>;
 
     /// Moves a file into the store under a key, replacing what was there. The file is gone
-    /// afterwards. No second copy is written where the store can take the file over.
-    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError>;
+    /// afterwards. No second copy is written where the store can take the file over. Answers the etag
+    /// of the object.
+    async fn put_file(&self, key: &str, file: &Path) -> Result<String, ObjectError>;
 
-    /// Makes `to` hold what `from` holds, replacing what was there.
-    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError>;
+    /// Makes `to` hold what `from` holds, replacing what was there. Answers the etag of `to`.
+    async fn copy(&self, from: &str, to: &str) -> Result<String, ObjectError>;
 
     /// Removes an object.
     async fn delete(&self, key: &str) -> Result<(), ObjectError>;

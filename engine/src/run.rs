@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::activity::{ErrorClass, MediaSpan, Progress, Usage};
 use crate::id::{RunId, SessionId, StepId};
 use crate::limits;
-use crate::objects::Artifact;
+use crate::objects::StoredArtifact;
 use crate::queue::Queue;
 use crate::retry::edits::put;
 use crate::retry::reuse::Made;
@@ -488,7 +488,7 @@ pub struct StepRecord {
     /// Attempts in order.
     pub attempts: Vec<Attempt>,
     /// What the step left in the media store: of its output, or of its latest checkpoint.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<StoredArtifact>,
     /// What makes its latest checkpoint usable; see [`Checkpoint::compat`](crate::activity::Checkpoint).
     pub compat: Option<String>,
     /// What its reuse key is made of, once it has succeeded with an activity that names its tools.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::activity::{Checkpoint, Growth, MediaSpan, Progress, PublicationMove, Usage};
 use crate::id::{PlanId, RunId, SessionId, StepId};
 use crate::machine::Changes;
-use crate::objects::{Artifact, ObjectError, ObjectStore};
+use crate::objects::{ObjectError, ObjectStore, StoredArtifact};
 use crate::queue::{Capability, Free, Kind, Machine, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::retry::reuse::Made;
@@ -154,7 +154,7 @@ pub struct NewCheckpoint {
     /// What makes it usable; see [`Checkpoint::compat`].
     pub compat: String,
     /// Objects it stands on that no earlier checkpoint named.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<StoredArtifact>,
 }
 
 /// The value of a checkpoint on its way to the store.
@@ -321,7 +321,7 @@ pub struct Outcome {
     /// What the activity returned.
     pub output: Value,
     /// What it put into the store.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<StoredArtifact>,
     /// Things the user should know.
     pub warnings: Vec<String>,
     /// What it used.
@@ -589,6 +589,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// A plan of any run, whatever has become of it; `None` of one that was superseded long ago.
     async fn find_plan(&self, plan: &PlanId) -> Result<Option<RetryPlan>, StoreError>;
+
+    /// Plans whose objects nobody has looked at, and their runs, the latest first: at most `limit`.
+    async fn unproved_plans(&self, limit: usize) -> Result<Vec<(PlanId, RunId)>, StoreError>;
 
     /// The latest retry plan of a run with its first steps only: of one of 100,000 steps, no more is read.
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError>;

@@ -20,6 +20,7 @@ create table artifact (
     sha256 text not null,
     media_type text not null,
     from_checkpoint boolean not null default false,
+    etag text,
     constraint artifact_pk PRIMARY KEY (run, node, item, key),
     constraint artifact_size CHECK ((size >= 0))
 );
@@ -136,12 +137,15 @@ create table plan (
     body text not null,
     head text,
     steps integer,
+    unproved boolean not null default false,
     constraint plan_pk PRIMARY KEY (id),
     constraint plan_run FOREIGN KEY (run) REFERENCES run(id),
     constraint plan_state CHECK ((state = ANY (ARRAY['proposed'::text, 'executed'::text, 'superseded'::text])))
 );
 
 CREATE INDEX plan_latest ON plan USING btree (run, number);
+
+CREATE INDEX plan_unproved ON plan USING btree (number) WHERE (unproved AND (state = 'proposed'::text));
 
 create table publication (
     name text not null,

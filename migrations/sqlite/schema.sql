@@ -19,7 +19,7 @@ CREATE TABLE "artifact" (
     key             text    not null,
     size            integer not null,
     sha256          text    not null,
-    media_type      text    not null,
+    media_type      text    not null, etag text,
     constraint artifact_pk primary key (id),
     constraint artifact_step
         foreign key (run, node, item) references "step" (run, node, item) on delete cascade,
@@ -161,7 +161,7 @@ CREATE TABLE plan (
     id     text    not null,
     run    text    not null,
     state  text    not null,
-    body   text    not null, head text, steps integer,
+    body   text    not null, head text, steps integer, unproved integer not null default 0,
     constraint plan_pk primary key (number),
     constraint plan_id unique (id),
     constraint plan_run foreign key (run) references run (id),
@@ -169,6 +169,8 @@ CREATE TABLE plan (
 ) strict;
 
 CREATE INDEX plan_latest on plan (run, number);
+
+CREATE INDEX plan_unproved on plan (number) where unproved = 1 and state = 'proposed';
 
 CREATE TABLE publication (
     name       text    not null,

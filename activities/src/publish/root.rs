@@ -60,7 +60,8 @@ async fn read(ctx: &Context, key: &str) -> Result<Option<String>, ActivityError>
 }
 
 async fn put(ctx: &Context, key: String, text: String) -> Result<(), ActivityError> {
-    Ok(ctx.media().put_bytes(&key, text.into()).await?)
+    ctx.media().put_bytes(&key, text.into()).await?;
+    Ok(())
 }
 
 fn unless_missing<T>(outcome: Result<T, ObjectError>) -> Result<Option<T>, ActivityError> {

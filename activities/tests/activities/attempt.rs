@@ -16,7 +16,7 @@ use telecine_engine::activity::{
     PublicationMove,
 };
 use telecine_engine::objects::{
-    Access, Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStream,
+    Access, Artifact, ObjectError, ObjectMeta, ObjectStore, ObjectStream, StoredArtifact,
 };
 use telecine_object_stores::FsStore;
 use tokio_util::sync::CancellationToken;
@@ -68,13 +68,14 @@ impl AttemptPort for MemoryPort {
         &self,
         value: Value,
         covers: Option<MediaSpan>,
-        artifacts: Vec<Artifact>,
+        artifacts: Vec<StoredArtifact>,
     ) -> Result<(), ActivityError> {
         if let Some(left) = self.checkpoints_left.lock().unwrap().as_mut() {
             *left = left.checked_sub(1).ok_or_else(ActivityError::cancelled)?;
         }
         let mut written = self.written.lock().unwrap();
         written.checkpoints.push((value, covers));
+        let artifacts = artifacts.into_iter().map(|stored| stored.artifact);
         written.artifacts.extend(artifacts);
         if let Some(Turn(happens)) = self.turn.lock().unwrap().take() {
             happens();
@@ -294,7 +295,7 @@ impl ObjectStore for Remote {
         self.0.stream(key, range).await
     }
 
-    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<String, ObjectError> {
         self.0.put_bytes(key, bytes).await
     }
 
@@ -307,11 +308,11 @@ impl ObjectStore for Remote {
         }
     }
 
-    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+    async fn put_file(&self, key: &str, file: &Path) -> Result<String, ObjectError> {
         self.0.put_file(key, file).await
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+    async fn copy(&self, from: &str, to: &str) -> Result<String, ObjectError> {
         self.0.copy(from, to).await
     }
 

@@ -91,7 +91,7 @@ pub(super) struct Jobs {
 /// How closely objects are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Verify {
-    /// Whether each is there and has its size
+    /// Whether each is there with its size and ETag; what was written since is read
     Heads,
     /// Every byte of each
     Full,

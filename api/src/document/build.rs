@@ -369,7 +369,11 @@ impl From<&StepRecord> for StepDocument {
             progress: step.progress.map(StepProgress::from),
             checkpoint: step.checkpoint.map(CheckpointDocument::from),
             output: step.output.clone(),
-            artifacts: record.artifacts.clone(),
+            artifacts: record
+                .artifacts
+                .iter()
+                .map(|it| it.artifact.clone())
+                .collect(),
             artifacts_total: record.artifacts.len(),
             artifacts_next: None,
             reused_from: origin,

@@ -138,7 +138,12 @@ pub(crate) async fn artifacts(
     let end = before.saturating_add(limit).min(all.len());
     Ok(Json(ArtifactPage {
         next_cursor: (end < all.len()).then(|| Cursor::Artifact(end).to_string()),
-        items: all.into_iter().take(end).skip(before).collect(),
+        items: all
+            .into_iter()
+            .take(end)
+            .skip(before)
+            .map(|it| it.artifact)
+            .collect(),
     }))
 }
 

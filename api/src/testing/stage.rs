@@ -8,7 +8,7 @@ use telecine_engine::activity::{
     Activity, ActivityError, AttemptPort, Checkpoint, Context, ContextParts, MediaSpan,
     ProgressCell, PublicationMove, Registry,
 };
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_object_stores::FsStore;
 use tokio_util::sync::CancellationToken;
 
@@ -136,7 +136,8 @@ impl Stage {
         let output = runtime.block_on(activity.run(&context, input))?;
         let (artifacts, warnings, _) = context.take_outcome();
         let mut kept = self.memory.lock();
-        kept.artifacts.extend(artifacts);
+        kept.artifacts
+            .extend(artifacts.into_iter().map(|stored| stored.artifact));
         Ok(Performance {
             output,
             artifacts: kept.artifacts.clone(),
@@ -216,10 +217,11 @@ impl AttemptPort for Memory {
         &self,
         value: Value,
         covers: Option<MediaSpan>,
-        artifacts: Vec<Artifact>,
+        artifacts: Vec<StoredArtifact>,
     ) -> Result<(), ActivityError> {
         let mut kept = self.lock();
-        kept.artifacts.extend(artifacts);
+        kept.artifacts
+            .extend(artifacts.into_iter().map(|stored| stored.artifact));
         kept.checkpoint = Some(Checkpoint {
             seq: kept.checkpoint.as_ref().map_or(1, |last| last.seq + 1),
             value,

@@ -144,7 +144,7 @@ async fn store(ctx: &Context, how: How) -> Result<(), ActivityError> {
             ctx.save_checkpoint(&0, None, vec![misstated]).await?;
             ctx.media().put_bytes(&own, "yy".into()).await?;
         }
-        How::HideObject => ctx.media().put_bytes(&own, "x".into()).await?,
+        How::HideObject => drop(ctx.media().put_bytes(&own, "x".into()).await?),
         How::OverwriteObject => {
             let bytes = ctx.attempt_tag().to_owned();
             ctx.put_bytes("one_for_all", bytes, "text/plain").await?;

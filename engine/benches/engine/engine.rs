@@ -105,6 +105,7 @@ impl Engine {
                 definitions,
                 committer,
                 objects: Arc::new(FsStores),
+                proven: Arc::default(),
                 registry: Arc::new(registry(true)),
                 workflows: Arc::default(),
                 large_source_bytes: u64::MAX,

@@ -108,9 +108,10 @@ impl ObjectStore for FsStore {
         read::stream(path, key.to_owned(), range).await
     }
 
-    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<String, ObjectError> {
         self.blocking("write", key, move |place| write::bytes(place, &bytes))
             .await
+            .map(|meta| describe(&meta).etag)
     }
 
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, ObjectError> {
@@ -118,18 +119,20 @@ impl ObjectStore for FsStore {
             .await
     }
 
-    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+    async fn put_file(&self, key: &str, file: &Path) -> Result<String, ObjectError> {
         let file = file.to_owned();
         self.blocking("write", key, move |place| write::take_over(place, &file))
             .await
+            .map(|meta| describe(&meta).etag)
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+    async fn copy(&self, from: &str, to: &str) -> Result<String, ObjectError> {
         let from = Place::new(&self.root, "read", from)?;
         self.blocking("write", to, move |to| {
             write::copy_of(to, &from.existing_file()?)
         })
         .await
+        .map(|meta| describe(&meta).etag)
     }
 
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {

@@ -46,7 +46,7 @@ impl ObjectStore for ReadOnly {
         self.store.stream(key, range).await
     }
 
-    async fn put_bytes(&self, key: &str, _: Bytes) -> Result<(), ObjectError> {
+    async fn put_bytes(&self, key: &str, _: Bytes) -> Result<String, ObjectError> {
         refused(key)
     }
 
@@ -54,11 +54,11 @@ impl ObjectStore for ReadOnly {
         refused(key)
     }
 
-    async fn put_file(&self, key: &str, _: &Path) -> Result<(), ObjectError> {
+    async fn put_file(&self, key: &str, _: &Path) -> Result<String, ObjectError> {
         refused(key)
     }
 
-    async fn copy(&self, _: &str, to: &str) -> Result<(), ObjectError> {
+    async fn copy(&self, _: &str, to: &str) -> Result<String, ObjectError> {
         refused(to)
     }
 

@@ -157,7 +157,7 @@ impl ObjectStore for S3Store {
         download::open(self, key, range).await
     }
 
-    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<String, ObjectError> {
         upload::bytes(self, key, bytes).await
     }
 
@@ -166,11 +166,11 @@ impl ObjectStore for S3Store {
     }
 
     /// A large file is sent in parts, of which [`upload::PARTS_IN_FLIGHT`] are in memory at a time.
-    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+    async fn put_file(&self, key: &str, file: &Path) -> Result<String, ObjectError> {
         upload::file(self, key, file).await
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+    async fn copy(&self, from: &str, to: &str) -> Result<String, ObjectError> {
         copy::copy(self, from, to).await
     }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -11,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ActivityError, Checkpoint, MediaSpan, Progress, ProgressCell, Usage};
 use crate::limits;
-use crate::objects::{Artifact, MEDIA_SCHEME, ObjectError, ObjectStore, SourceStore};
+use crate::objects::{
+    Artifact, MEDIA_SCHEME, ObjectError, ObjectStore, SourceStore, StoredArtifact,
+};
 use crate::retry::policy::{OBJECT_MISSING, SOURCE_CHANGED};
 
 /// How much of a file is hashed at a time.
@@ -29,7 +32,7 @@ pub trait AttemptPort: std::fmt::Debug + Send + Sync {
         &self,
         value: Value,
         covers: Option<MediaSpan>,
-        artifacts: Vec<Artifact>,
+        artifacts: Vec<StoredArtifact>,
     ) -> Result<(), ActivityError>;
 
     /// The generation of `name` that belongs to this run, allocated when first asked for, higher
@@ -124,6 +127,8 @@ pub struct Context {
 #[derive(Debug, Default)]
 struct Outcome {
     artifacts: Vec<Artifact>,
+    /// What the store called each object that this attempt has put there, by key.
+    etags: HashMap<String, String>,
     warnings: Vec<String>,
     usage: Usage,
 }
@@ -278,6 +283,7 @@ impl Context {
         let value = checkpoint_value(value)?;
         let listed = std::mem::take(&mut self.lock().artifacts);
         artifacts.extend(listed.iter().cloned());
+        let artifacts = self.lock().stored(artifacts);
         let saved = self.parts.port.save_checkpoint(value, covers, artifacts);
         if let Err(error) = saved.await {
             self.lock().artifacts.splice(0..0, listed);
@@ -469,7 +475,8 @@ impl Context {
             .await
             .map_err(|e| ActivityError::bug("panic", e.to_string()))?
             .map_err(|e| ActivityError::io("read a scratch file", e))?;
-        self.media().put_file(key, file).await?;
+        let etag = self.media().put_file(key, file).await?;
+        self.lock().etags.insert(key.to_owned(), etag);
         Ok(Artifact {
             key: key.to_owned(),
             size,
@@ -484,12 +491,12 @@ impl Context {
     /// # Errors
     /// `input` `object_missing` if it is gone, else as [`Context::put_file`].
     pub async fn copy(&self, made: &Artifact, key: &str) -> Result<Artifact, ActivityError> {
-        self.media().copy(&made.key, key).await?;
+        let etag = self.media().copy(&made.key, key).await?;
         let copy = Artifact {
             key: key.to_owned(),
             ..made.clone()
         };
-        self.list(copy.clone());
+        self.list(copy.clone(), Some(etag));
         Ok(copy)
     }
 
@@ -510,8 +517,8 @@ impl Context {
             sha256: hex(&Sha256::digest(&bytes)),
             media_type: media_type.to_owned(),
         };
-        self.media().put_bytes(key, bytes).await?;
-        self.lock().artifacts.push(artifact.clone());
+        let etag = self.media().put_bytes(key, bytes).await?;
+        self.list(artifact.clone(), Some(etag));
         Ok(artifact)
     }
 
@@ -574,9 +581,11 @@ impl Context {
     /// What the attempt listed and noted so far: artifacts, warnings, usage. For the worker.
     #[doc(hidden)]
     #[must_use]
-    pub fn take_outcome(&self) -> (Vec<Artifact>, Vec<String>, Usage) {
-        let outcome = std::mem::take(&mut *self.lock());
-        (outcome.artifacts, outcome.warnings, outcome.usage)
+    pub fn take_outcome(&self) -> (Vec<StoredArtifact>, Vec<String>, Usage) {
+        let mut outcome = std::mem::take(&mut *self.lock());
+        let artifacts = std::mem::take(&mut outcome.artifacts);
+        let artifacts = outcome.stored(artifacts);
+        (artifacts, outcome.warnings, outcome.usage)
     }
 
     /// What the attempt listed and has not put into a checkpoint. For the worker.
@@ -584,13 +593,29 @@ impl Context {
         self.lock().artifacts.clone()
     }
 
-    /// Lists an object that is in the store already. For the worker.
-    pub(crate) fn list(&self, artifact: Artifact) {
-        self.lock().artifacts.push(artifact);
+    /// Lists an object that is in the store already, with its etag if this attempt has put it there. For the
+    /// worker.
+    pub(crate) fn list(&self, artifact: Artifact, etag: Option<String>) {
+        let mut outcome = self.lock();
+        if let Some(etag) = etag {
+            outcome.etags.insert(artifact.key.clone(), etag);
+        }
+        outcome.artifacts.push(artifact);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Outcome> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outcome {
+    /// Artifacts with what the store called them.
+    fn stored(&self, artifacts: Vec<Artifact>) -> Vec<StoredArtifact> {
+        let stored = artifacts.into_iter().map(|artifact| StoredArtifact {
+            etag: self.etags.get(&artifact.key).cloned(),
+            artifact,
+        });
+        stored.collect()
     }
 }
 

@@ -1,14 +1,17 @@
 //! What has become of the objects that a run stands on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use super::source_key;
 use crate::activity::hex;
-use crate::objects::{Artifact, ObjectError, ObjectStore, ObjectStores};
+use crate::objects::{Artifact, ObjectError, ObjectStore, ObjectStores, StoredArtifact};
 use crate::retry::reuse::{self, Beside, SourceIdentity};
 use crate::retry::world::{
     Identity, Installed, Source, Verdict, Verdicts, Verification, fingerprint,
@@ -25,36 +28,27 @@ const READS_AT_ONCE: usize = 8;
 /// What has become of every object that steps of a run made. `suspects` are read whatever is asked for:
 /// their size may be right and their bytes wrong.
 pub(super) async fn verdicts(
-    objects: &dyn ObjectStores,
+    (objects, proven): (&dyn ObjectStores, &Proven),
     (snapshot, suspects): (&Snapshot, &BTreeSet<String>),
     how: Verification,
 ) -> Result<Verdicts, ObjectError> {
-    let media = objects.open(&snapshot.run.stores.media)?;
-    let media = media.as_ref();
+    let url = &snapshot.run.stores.media;
+    let media = objects.open(url)?;
+    let judge = Judge {
+        media: media.as_ref(),
+        url,
+        proven,
+        reads: Semaphore::new(READS_AT_ONCE),
+    };
     let artifacts = snapshot.steps.iter().flat_map(|record| &record.artifacts);
-    let judges = artifacts.map(|artifact| {
+    let judged = artifacts.map(|artifact| {
         let how = match suspects.contains(&artifact.key) {
             true => Verification::Full,
             false => how,
         };
-        judge(media, artifact, how)
+        judge.judge(artifact, how)
     });
-    let at_once = match how {
-        Verification::Heads => LOOKS_AT_ONCE,
-        Verification::Full => READS_AT_ONCE,
-    };
-    collect(judges.collect(), at_once).await
-}
-
-async fn judge(
-    media: &dyn ObjectStore,
-    artifact: &Artifact,
-    how: Verification,
-) -> Result<(String, Verdict), ObjectError> {
-    match how {
-        Verification::Heads => look(media, artifact).await,
-        Verification::Full => read(media, artifact).await,
-    }
+    collect(judged.collect(), LOOKS_AT_ONCE).await
 }
 
 /// What has become of the source of a run, and what is there.
@@ -123,35 +117,96 @@ pub(super) async fn beside(
     found.filter_map(std::future::ready).collect().await
 }
 
-/// What has become of an artifact, and its key.
-async fn look(
-    media: &dyn ObjectStore,
-    artifact: &Artifact,
-) -> Result<(String, Verdict), ObjectError> {
-    let verdict = match media.head(&artifact.key).await? {
-        None => Verdict::Missing,
-        Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
-        Some(_) => Verdict::Present,
-    };
-    Ok((artifact.key.clone(), verdict))
+/// Objects that were read and found right although their etag is not the one that they were put with. Whoever
+/// has moved a store need not wait for all of it again each time that a plan is made or executed, and a request
+/// that was given up goes on where it was.
+#[derive(Debug, Default)]
+pub struct Proven(Mutex<HashSet<String>>);
+
+impl Proven {
+    /// Of that many objects at most is that remembered, with 32 bytes of each: then it begins anew.
+    const OBJECTS: usize = 100_000;
+
+    fn has(&self, digest: &str) -> bool {
+        self.lock().contains(digest)
+    }
+
+    fn add(&self, digest: String) {
+        let mut known = self.lock();
+        if known.len() >= Self::OBJECTS {
+            known.clear();
+        }
+        known.insert(digest);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an object that was read is known by: the bytes that it is to have, where it is, and its etag.
+    fn digest(store: &str, artifact: &Artifact, etag: &str) -> String {
+        let named = [store, &artifact.key, etag, &artifact.sha256];
+        hex(&Sha256::digest(json!(named).to_string())[..16])
+    }
 }
 
-/// The same by every byte of it.
-async fn read(
-    media: &dyn ObjectStore,
-    artifact: &Artifact,
-) -> Result<(String, Verdict), ObjectError> {
-    let (key, verdict) = look(media, artifact).await?;
-    if verdict != Verdict::Present {
-        return Ok((key, verdict));
+/// Looks at artifacts, and reads those that have to be read.
+struct Judge<'a> {
+    media: &'a dyn ObjectStore,
+    /// Its address.
+    url: &'a str,
+    proven: &'a Proven,
+    /// As many are read at a time.
+    reads: Semaphore,
+}
+
+impl Judge<'_> {
+    /// What has become of an artifact, and its key. One of the right size is read if that is asked for, and if
+    /// its etag is not the one that it was put with: somebody has written it since, or moved the store as a
+    /// whole, and only its bytes tell.
+    async fn judge(
+        &self,
+        artifact: &StoredArtifact,
+        how: Verification,
+    ) -> Result<(String, Verdict), ObjectError> {
+        let key = artifact.key.clone();
+        let verdict = match self.media.head(&key).await? {
+            None => Verdict::Missing,
+            Some(meta) if meta.size != artifact.size => Verdict::Corrupt,
+            Some(meta) => self.judge_bytes(artifact, &meta.etag, how).await?,
+        };
+        Ok((key, verdict))
     }
-    let verdict = match digest(media, &key).await {
-        Ok(digest) if digest == artifact.sha256 => Verdict::Present,
-        Ok(_) | Err(ObjectError::Changed { .. }) => Verdict::Corrupt,
-        Err(ObjectError::NotFound { .. }) => Verdict::Missing,
-        Err(error) => return Err(error),
-    };
-    Ok((key, verdict))
+
+    async fn judge_bytes(
+        &self,
+        artifact: &StoredArtifact,
+        etag: &str,
+        how: Verification,
+    ) -> Result<Verdict, ObjectError> {
+        let moved = artifact.etag.as_ref().is_some_and(|put| put != etag);
+        let moved = moved.then(|| Proven::digest(self.url, artifact, etag));
+        let is_right = moved.as_ref().is_none_or(|digest| self.proven.has(digest));
+        if how == Verification::Heads && is_right {
+            return Ok(Verdict::Present);
+        }
+        let verdict = self.read(artifact).await?;
+        if let (Verdict::Present, Some(digest)) = (verdict, moved) {
+            self.proven.add(digest);
+        }
+        Ok(verdict)
+    }
+
+    async fn read(&self, artifact: &Artifact) -> Result<Verdict, ObjectError> {
+        // Nobody closes it.
+        let _turn = self.reads.acquire().await;
+        match digest(self.media, &artifact.key).await {
+            Ok(digest) if digest == artifact.sha256 => Ok(Verdict::Present),
+            Ok(_) | Err(ObjectError::Changed { .. }) => Ok(Verdict::Corrupt),
+            Err(ObjectError::NotFound { .. }) => Ok(Verdict::Missing),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 async fn digest(media: &dyn ObjectStore, key: &str) -> Result<String, ObjectError> {

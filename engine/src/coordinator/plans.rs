@@ -267,7 +267,12 @@ impl Coordinator {
         let snapshot = self.store.snapshot(run).await?;
         let objects = self.objects.as_ref();
         let none = BTreeSet::new();
-        let verdicts = look::verdicts(objects, (&snapshot, &none), Verification::Heads).await?;
+        let verdicts = look::verdicts(
+            (objects, &self.proven),
+            (&snapshot, &none),
+            Verification::Heads,
+        )
+        .await?;
         let gone = verdicts
             .into_iter()
             .find(|(_, verdict)| *verdict != Verdict::Present);
@@ -294,7 +299,7 @@ impl Coordinator {
         // Only reading them tells whether they still are wrong.
         let suspects = current.map(|plan| plan.corrupt).unwrap_or_default();
         let suspects = suspects.into_iter().collect();
-        let verdicts = look::verdicts(objects, (snapshot, &suspects), how).await?;
+        let verdicts = look::verdicts((objects, &self.proven), (snapshot, &suspects), how).await?;
         // Much of a run can go on without its source, and a step that reads it looks at it itself.
         let source = look::source(objects, &snapshot.run).await;
         let (source, found) = source.unwrap_or_else(|error| {

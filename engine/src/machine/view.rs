@@ -8,7 +8,7 @@ use super::{Command, Rejected};
 use crate::definition::{Definition, StepDef};
 use crate::dispatch::Hint;
 use crate::id::{RunId, StepId};
-use crate::objects::Artifact;
+use crate::objects::StoredArtifact;
 use crate::queue::{Kind, Ticket, Waiting, rank};
 use crate::retry::reuse::Made;
 use crate::run::{Amendments, Event, Node, Run, Step, StepStatus};
@@ -72,7 +72,7 @@ pub struct Changes {
     /// Attempts that ended.
     pub attempts: Vec<AttemptEnd>,
     /// What steps left in the store.
-    pub artifacts: Vec<(StepId, Vec<Artifact>)>,
+    pub artifacts: Vec<(StepId, Vec<StoredArtifact>)>,
     /// What the reuse keys of steps are made of; those of [cleared](Changes::cleared) steps are forgotten
     /// before.
     pub made: Vec<(StepId, Made)>,

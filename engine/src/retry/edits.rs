@@ -2,6 +2,7 @@
 //! with it, and recorded with who wanted it and when.
 
 mod check;
+mod schema;
 
 use std::collections::BTreeMap;
 

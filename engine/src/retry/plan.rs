@@ -99,7 +99,7 @@ pub enum PlanState {
     Superseded,
 }
 
-/// An object that a reused or resumed step stands on.
+/// An object that a step made in an earlier round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactProof {
     /// The object as it was recorded.
@@ -109,7 +109,7 @@ pub struct ArtifactProof {
     pub verified: Option<bool>,
 }
 
-/// What a reuse stands on.
+/// What a reuse or a resume stands on, and what a rerun lacks that made it before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
     /// Digest of what the step was made from: see [`reuse`](crate::retry::reuse); `None` if its activity does not

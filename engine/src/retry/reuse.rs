@@ -335,7 +335,7 @@ fn is_place(schema: &Value) -> bool {
 }
 
 /// Schemas, and all that say something of the same values.
-fn with_alternatives<'a>(root: &'a Value, schemas: Vec<&'a Value>) -> Vec<&'a Value> {
+pub(crate) fn with_alternatives<'a>(root: &'a Value, schemas: Vec<&'a Value>) -> Vec<&'a Value> {
     let mut seen: HashSet<*const Value> = HashSet::new();
     let (mut all, mut left) = (Vec::new(), schemas);
     while let Some(schema) = left.pop() {

@@ -34,7 +34,7 @@ pub type Verdicts = BTreeMap<String, Verdict>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verification {
-    /// Whether each is there and has its size.
+    /// Whether each is there, with its size and the etag that it was put with. What has another etag is read.
     #[default]
     Heads,
     /// Every byte of each, by its SHA-256.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::{Fence, Generation, PlanHead, StoreError, ViewRows};
 use crate::activity::{Checkpoint, MediaSpan, Usage};
 use crate::id::{RunId, StepId};
-use crate::objects::Artifact;
+use crate::objects::{Artifact, StoredArtifact};
 use crate::queue::{Kind, Queue, Ticket, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::run::{
@@ -386,12 +386,16 @@ impl<R: Row> Cells<R> {
     ///
     /// # Errors
     /// Those of the type.
-    pub fn artifact(&self) -> Result<Artifact, R::Error> {
-        Ok(Artifact {
+    pub fn artifact(&self) -> Result<StoredArtifact, R::Error> {
+        let artifact = Artifact {
             key: self.text("key")?,
             size: self.number("size")?,
             sha256: self.text("sha256")?,
             media_type: self.text("media_type")?,
+        };
+        Ok(StoredArtifact {
+            artifact,
+            etag: self.optional_text("etag")?,
         })
     }
 

@@ -235,7 +235,7 @@ mod tests {
             unreachable!("it is not asked for")
         }
 
-        async fn put_bytes(&self, _: &str, _: Bytes) -> Result<(), ObjectError> {
+        async fn put_bytes(&self, _: &str, _: Bytes) -> Result<String, ObjectError> {
             unreachable!("it is not asked for")
         }
 
@@ -243,11 +243,11 @@ mod tests {
             unreachable!("it is not asked for")
         }
 
-        async fn put_file(&self, _: &str, _: &Path) -> Result<(), ObjectError> {
+        async fn put_file(&self, _: &str, _: &Path) -> Result<String, ObjectError> {
             unreachable!("it is not asked for")
         }
 
-        async fn copy(&self, _: &str, _: &str) -> Result<(), ObjectError> {
+        async fn copy(&self, _: &str, _: &str) -> Result<String, ObjectError> {
             unreachable!("it is not asked for")
         }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outage::wait_out;
 use crate::activity::{ActivityError, AttemptPort, ErrorClass, Growth, MediaSpan, PublicationMove};
-use crate::objects::Artifact;
+use crate::objects::StoredArtifact;
 use crate::store::{Content, Fence, NewCheckpoint, Store, StoreError};
 
 /// The fenced writes of one attempt. A write that finds the fence gone cancels the attempt.
@@ -67,7 +67,7 @@ impl AttemptPort for FencedPort {
         &self,
         value: Value,
         covers: Option<MediaSpan>,
-        artifacts: Vec<Artifact>,
+        artifacts: Vec<StoredArtifact>,
     ) -> Result<(), ActivityError> {
         let mut latest = self.latest.lock().await;
         // Until it is known whether this one was saved, it is not known which one is the latest.

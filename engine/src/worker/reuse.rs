@@ -3,6 +3,7 @@
 //! Nothing in here fails an attempt: whatever cannot be looked up, is not as it was, or cannot be
 //! copied is made by the activity.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::source::SubmittedSource;
 use crate::activity::{ActivityError, Context, DynActivity, Progress, hex};
 use crate::definition::Cache;
-use crate::objects::{Artifact, ObjectError, ObjectStore};
+use crate::objects::{Artifact, ObjectError, ObjectStore, StoredArtifact};
 use crate::retry::reuse::{self, Made, Marks, Move, Origin, SourceIdentity};
 use crate::run::StepRecord;
 use crate::store::{Claim, Fence, Shared, Sharer, Store, StoreError, Window};
@@ -194,7 +195,7 @@ impl Sharing {
     /// Puts a copy of each object where this step's go, and lists it.
     async fn copy(
         &self,
-        objects: &[Artifact],
+        objects: &[StoredArtifact],
         moved: &Move,
         ctx: &Context,
     ) -> Result<(), Hindrance> {
@@ -202,35 +203,47 @@ impl Sharing {
             let key = moved.key(&object.key);
             key.map(|key| Artifact {
                 key,
-                ..object.clone()
+                ..object.artifact.clone()
             })
         });
         let targets: Option<Vec<Artifact>> = targets.collect();
         let targets = targets.ok_or(Hindrance::Other("an object lies elsewhere"))?;
         let pairs = objects.iter().zip(&targets);
         let pairs = pairs.map(|(object, target)| (object.key.as_str(), target.key.as_str()));
-        self.copy_all(pairs.filter(|(from, to)| from != to).collect(), ctx)
-            .await?;
-        targets.into_iter().for_each(|target| ctx.list(target));
+        let pairs = pairs.filter(|(from, to)| from != to).collect();
+        let mut etags = self.copy_all(pairs, ctx).await?;
+        for target in targets {
+            let etag = etags.remove(&target.key);
+            ctx.list(target, etag);
+        }
         Ok(())
     }
 
-    async fn copy_all(&self, pairs: Vec<(&str, &str)>, ctx: &Context) -> Result<(), Hindrance> {
-        let (mut done, total) = (0, pairs.len() as u64);
-        let copies: Vec<_> = pairs
-            .into_iter()
-            .map(|(from, to)| self.media.copy(from, to))
-            .collect();
+    /// Answers the etags of the copies, by key.
+    async fn copy_all(
+        &self,
+        pairs: Vec<(&str, &str)>,
+        ctx: &Context,
+    ) -> Result<HashMap<String, String>, Hindrance> {
+        let total = pairs.len();
+        let copies = pairs.into_iter().map(async |(from, to)| {
+            let etag = self.media.copy(from, to).await?;
+            Ok::<_, Hindrance>((to.to_owned(), etag))
+        });
+        let copies: Vec<_> = copies.collect();
         let mut copied = stream::iter(copies).buffer_unordered(OBJECTS_AT_ONCE);
-        while done < total {
-            tokio::select! {
+        let mut etags = HashMap::with_capacity(total);
+        loop {
+            let next = tokio::select! {
                 () = ctx.cancelled() => return Err(Hindrance::Other("it was cancelled")),
                 next = copied.try_next() => next?,
             };
-            done += 1;
-            ctx.progress(Progress::of(done, total));
+            let Some((key, etag)) = next else {
+                return Ok(etags);
+            };
+            etags.insert(key, etag);
+            ctx.progress(Progress::of(etags.len() as u64, total as u64));
         }
-        Ok(())
     }
 
     /// What others need to find this step.
@@ -241,11 +254,11 @@ impl Sharing {
         let mut objects: Vec<_> = recorded.flat_map(|record| record.artifacts).collect();
         for listed in ctx.listed() {
             if objects.iter().all(|known| known.key != listed.key) {
-                objects.push(listed);
+                objects.push(listed.into());
             }
         }
         let nowhere = Move::between(&self.input, &self.input, &made.places);
-        let is_below = |object: &Artifact| {
+        let is_below = |object: &StoredArtifact| {
             let places = nowhere.as_ref();
             places.is_some_and(|places| places.key(&object.key).is_some())
         };
@@ -266,7 +279,7 @@ fn still_has(record: &StepRecord, key: &str) -> bool {
 }
 
 /// Digest of what objects are like: key, size and etag of each, in the order of their keys.
-async fn seal(media: &dyn ObjectStore, objects: &[Artifact]) -> Result<String, Hindrance> {
+async fn seal(media: &dyn ObjectStore, objects: &[StoredArtifact]) -> Result<String, Hindrance> {
     let looks: Vec<_> = objects.iter().map(|object| look(media, object)).collect();
     let looks = stream::iter(looks).buffer_unordered(OBJECTS_AT_ONCE);
     let mut looks: Vec<(String, u64, String)> = looks.try_collect().await?;
@@ -277,7 +290,7 @@ async fn seal(media: &dyn ObjectStore, objects: &[Artifact]) -> Result<String, H
 
 async fn look(
     media: &dyn ObjectStore,
-    object: &Artifact,
+    object: &StoredArtifact,
 ) -> Result<(String, u64, String), Hindrance> {
     match media.head(&object.key).await? {
         Some(found) if found.size == object.size => {

@@ -257,7 +257,7 @@ impl ObjectStore for SubmittedSource {
         self.copies.name(source, to, copied).await
     }
 
-    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+    async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<String, ObjectError> {
         self.objects.put_bytes(key, bytes).await
     }
 
@@ -265,11 +265,11 @@ impl ObjectStore for SubmittedSource {
         self.objects.put_new(key, bytes).await
     }
 
-    async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectError> {
+    async fn put_file(&self, key: &str, file: &Path) -> Result<String, ObjectError> {
         self.objects.put_file(key, file).await
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+    async fn copy(&self, from: &str, to: &str) -> Result<String, ObjectError> {
         self.objects.copy(from, to).await
     }
 

@@ -290,6 +290,22 @@ fn stored_plan(row: &PgRow) -> Result<RetryPlan, Error> {
     })
 }
 
+/// Plans whose objects nobody has looked at.
+pub(crate) async fn unproved_plans(
+    db: &mut PgConnection,
+    limit: usize,
+) -> Result<Vec<(PlanId, RunId)>, Error> {
+    let rows = sqlx::query(include_str!("sql/unproved_plans.sql"))
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    let named = rows.iter().map(|row| {
+        let row = cells(row);
+        Ok((row.text("id")?.into(), row.text("run")?.into()))
+    });
+    named.collect()
+}
+
 /// The latest plan of a run with its first steps.
 pub(crate) async fn plan_head(
     db: &mut PgConnection,

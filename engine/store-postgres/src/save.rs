@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_engine::queue::Tickets;
 use telecine_engine::run::{Event, Node, Run, Step, StepStatus};
 use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
@@ -326,14 +326,14 @@ impl Writing<'_> {
         &mut self,
         run: &RunId,
         step: &StepId,
-        artifacts: &[Artifact],
+        artifacts: &[StoredArtifact],
     ) -> Result<(), Error> {
         if artifacts.is_empty() {
             return Ok(());
         }
         // One statement cannot write a row twice: of objects named twice, the last counts.
         let mut named = HashSet::new();
-        let mut distinct: Vec<&Artifact> = artifacts
+        let mut distinct: Vec<&StoredArtifact> = artifacts
             .iter()
             .rev()
             .filter(|artifact| named.insert(artifact.key.as_str()))
@@ -365,6 +365,12 @@ impl Writing<'_> {
                 distinct
                     .iter()
                     .map(|artifact| artifact.media_type.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                distinct
+                    .iter()
+                    .map(|artifact| artifact.etag.as_deref())
                     .collect::<Vec<_>>(),
             )
             .execute(&mut *self.connection)

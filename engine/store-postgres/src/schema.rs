@@ -113,6 +113,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "outages",
         include_str!("../../../migrations/postgres/0019_outages.sql"),
     ),
+    (
+        20,
+        "etag",
+        include_str!("../../../migrations/postgres/0020_etag.sql"),
+    ),
+    (
+        21,
+        "unproved",
+        include_str!("../../../migrations/postgres/0021_unproved.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

@@ -395,6 +395,11 @@ impl Store for PostgresStore {
         self.read(async |db| read::find_plan(db, plan).await).await
     }
 
+    async fn unproved_plans(&self, limit: usize) -> Result<Vec<(PlanId, RunId)>, StoreError> {
+        self.read(async |db| read::unproved_plans(db, limit).await)
+            .await
+    }
+
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
         self.read(async |db| read::plan_head(db, run).await).await
     }

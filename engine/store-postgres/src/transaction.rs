@@ -127,6 +127,7 @@ impl PostgresTransaction {
             .bind(serde_json::to_string(plan)?)
             .bind(head.as_ref().map(serde_json::to_string).transpose()?)
             .bind(rows::narrow_count(steps))
+            .bind(plan.verified.is_none())
             .execute(&mut *self.inner)
             .await?;
         Ok(())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use telecine_engine::activity::{Growth, Mismatch, Progress, PublicationMove};
 use telecine_engine::id::{RunId, StepId};
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_engine::run::Event;
 use telecine_engine::store::{Content, Fence, NewCheckpoint, StoreError};
 
@@ -173,7 +173,7 @@ impl Writing<'_> {
         &mut self,
         fence: &Fence,
         seq: u64,
-        objects: &[Artifact],
+        objects: &[StoredArtifact],
     ) -> Result<(), Error> {
         if objects.is_empty() {
             return Ok(());

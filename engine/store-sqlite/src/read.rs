@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use telecine_engine::id::{PlanId, RunId, StepId};
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
 use telecine_engine::store::{
@@ -198,7 +198,7 @@ impl Rows {
         }
         for row in &self.checkpoint_objects {
             let row = cells(row);
-            let objects: Vec<Artifact> = row.json("objects")?;
+            let objects: Vec<StoredArtifact> = row.json("objects")?;
             records.of(&row.step_id()?)?.artifacts.extend(objects);
         }
         for row in &self.artifacts {
@@ -225,12 +225,12 @@ impl Rows {
 }
 
 /// Leaves each object at the place where it was named first, as it was named last.
-fn list_once(objects: &mut Vec<Artifact>) {
+fn list_once(objects: &mut Vec<StoredArtifact>) {
     let mut places: HashMap<String, usize> = HashMap::new();
-    let mut once: Vec<Artifact> = Vec::with_capacity(objects.len());
+    let mut once: Vec<StoredArtifact> = Vec::with_capacity(objects.len());
     for object in objects.drain(..) {
         match places.get(&object.key) {
-            Some(place) => once[*place] = object,
+            Some(place) => once[*place].replace(object),
             None => {
                 places.insert(object.key.clone(), once.len());
                 once.push(object);
@@ -330,6 +330,22 @@ fn stored_plan(row: &SqliteRow) -> Result<RetryPlan, Error> {
         state,
         ..row.json("body")?
     })
+}
+
+/// Plans whose objects nobody has looked at.
+pub(crate) async fn unproved_plans(
+    db: &mut SqliteConnection,
+    limit: usize,
+) -> Result<Vec<(PlanId, RunId)>, Error> {
+    let rows = sqlx::query(include_str!("sql/unproved_plans.sql"))
+        .bind(count(limit as u64))
+        .fetch_all(db)
+        .await?;
+    let named = rows.iter().map(|row| {
+        let row = cells(row);
+        Ok((row.text("id")?.into(), row.text("run")?.into()))
+    });
+    named.collect()
 }
 
 /// The latest plan of a run with its first steps.

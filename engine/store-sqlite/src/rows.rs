@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use telecine_engine::activity::Progress;
 use telecine_engine::id::{RunId, StepId};
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_engine::run::{Event, Failure, Node, Run, Step};
 use telecine_engine::store::rows::{Cells, Row, SINGLE};
 use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
@@ -357,7 +357,7 @@ pub(crate) struct ArtifactCells<'a> {
     #[serde(flatten)]
     pub(crate) step: FullKey<'a>,
     #[serde(flatten)]
-    pub(crate) artifact: &'a Artifact,
+    pub(crate) artifact: &'a StoredArtifact,
 }
 
 /// An event as `save_events.sql` takes it.

@@ -106,6 +106,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "outages",
         include_str!("../../../migrations/sqlite/0018_outages.sql"),
     ),
+    (
+        19,
+        "etag",
+        include_str!("../../../migrations/sqlite/0019_etag.sql"),
+    ),
+    (
+        20,
+        "unproved",
+        include_str!("../../../migrations/sqlite/0020_unproved.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

@@ -533,6 +533,10 @@ impl Store for SqliteStore {
         Ok(read::find_plan(&mut *self.reader().await?, plan).await?)
     }
 
+    async fn unproved_plans(&self, limit: usize) -> Result<Vec<(PlanId, RunId)>, StoreError> {
+        Ok(read::unproved_plans(&mut *self.reader().await?, limit).await?)
+    }
+
     async fn plan_head(&self, run: &RunId) -> Result<Option<PlanHead>, StoreError> {
         Ok(read::plan_head(&mut *self.reader().await?, run).await?)
     }

@@ -126,6 +126,7 @@ impl SqliteTransaction {
             .bind(serde_json::to_string(plan)?)
             .bind(head.as_ref().map(serde_json::to_string).transpose()?)
             .bind(steps)
+            .bind(plan.verified.is_none())
             .execute(&mut *self.inner)
             .await?;
         Ok(())

@@ -17,7 +17,7 @@ use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
 use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::{Capability, Kind, Waiting};
-use telecine_engine::retry::plan::RetryPlan;
+use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{Event, RecordedEvent, Run, RunStatus, Snapshot, Step};
 use telecine_engine::store::{
     Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint,
@@ -888,6 +888,17 @@ impl Store for MemoryStore {
         self.read(|state| {
             let mut plans = state.runs.values().flat_map(|rows| &rows.plans);
             plans.find(|known| known.id == *plan).cloned()
+        })
+        .await
+    }
+
+    async fn unproved_plans(&self, limit: usize) -> Result<Vec<(PlanId, RunId)>, StoreError> {
+        self.read(|state| {
+            let plans = state.runs.values().flat_map(|rows| &rows.plans);
+            let plans = plans
+                .filter(|plan| plan.verified.is_none() && plan.state == PlanState::Proposed)
+                .map(|plan| (plan.id.clone(), plan.job.clone()));
+            plans.take(limit).collect()
         })
         .await
     }

@@ -8,7 +8,7 @@ use telecine_engine::activity::{
     ActivityError, AttemptPort, Checkpoint, Context, ContextParts, DynActivity as _, ErrorClass,
     MediaSpan, ProgressCell, PublicationMove,
 };
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_object_stores::FsStore;
 use telecine_testkit::activity::TestActivity;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ impl AttemptPort for Checkpoints {
         &self,
         value: Value,
         covers: Option<MediaSpan>,
-        _artifacts: Vec<Artifact>,
+        _artifacts: Vec<StoredArtifact>,
     ) -> Result<(), ActivityError> {
         let mut all = self.0.lock().expect("no panic");
         let seq = all.len() as u64 + 1;

@@ -23,12 +23,15 @@ on_every_store! {
     a_step_gets_the_parameters_that_an_edit_sets_and_keeps_them
     a_step_that_is_left_out_and_one_that_is_supplied_let_the_rest_go_on
     edits_that_cannot_work_are_refused_together_and_change_nothing
+    a_step_that_never_ran_is_held_to_its_schema
     of_two_who_execute_the_same_plan_one_does
+    an_object_that_was_written_since_is_read
     an_object_whose_bytes_changed_is_found_by_reading_it
     an_object_of_a_checkpoint_whose_bytes_changed_is_not_forgotten
     what_was_found_corrupt_is_so_when_a_held_job_is_cancelled
     a_supplied_list_has_no_more_items_than_a_run_may_have_steps
     a_plan_is_proved_soon_after_its_run_stopped
+    a_plan_that_nobody_proved_is_proved_by_whoever_starts
     a_job_goes_on_with_another_definition_and_keeps_what_is_the_same
     a_definition_that_a_job_cannot_go_on_with_is_refused
     a_default_that_was_corrected_is_told_where_it_has_no_effect
@@ -38,10 +41,15 @@ const FAILS: &str = "activity: test.act@1, retry: {max_attempts: 1}";
 
 /// A run that failed in `b`, which `c` needs, and the stage that it is on.
 async fn failed(home: Home) -> (Stage, RunId) {
+    failed_after(home, "store").await
+}
+
+/// The same, of which `a` does that with `a.json`.
+async fn failed_after(home: Home, a: &str) -> (Stage, RunId) {
     let stage = Stage::on(home).await;
     let worker = stage.work().await;
     let steps = format!(
-        "  a: {{activity: test.act@1, with: {{what: store, value: a.json}}}}\n\
+        "  a: {{activity: test.act@1, with: {{what: {a}, value: a.json}}}}\n\
          \x20 b: {{{FAILS}, needs: [a], with: {{what: fail, times: 9, value: 1}}}}\n\
          \x20 c: {{activity: test.act@1, with: {{what: succeed, value: \"${{{{ steps.b.output }}}}\"}}}}"
     );
@@ -180,6 +188,25 @@ async fn edits_that_cannot_work_are_refused_together_and_change_nothing(home: Ho
     assert_eq!(after.map(|plan| plan.id), before.map(|plan| plan.id));
 }
 
+async fn a_step_that_never_ran_is_held_to_its_schema(home: Home) {
+    let (stage, run) = failed(home).await;
+    let set = |path: &str, value| Edits {
+        set: [("c".to_owned(), [(path.to_owned(), value)].into())].into(),
+        ..Edits::default()
+    };
+    for (path, value, code) in [
+        ("/times", json!([]), "bad_value"),
+        ("/what/more", json!(1), "unknown_path"),
+        ("/wat", json!("succeed"), "unknown_path"),
+    ] {
+        let place = format!("/set/c/{}", path.replace('/', "~1"));
+        let told = refused(&stage, &run, &set(path, value)).await;
+        assert_eq!(told, [(place, code)]);
+    }
+    let open = set("/value", json!({"any": "thing"}));
+    plan(&stage, &run, &open).await.expect("it may be anything");
+}
+
 async fn of_two_who_execute_the_same_plan_one_does(home: Home) {
     let (stage, run) = failed(home).await;
     let plan = stage.coordinator.verify_plan(&run).await.unwrap().unwrap();
@@ -195,8 +222,31 @@ async fn of_two_who_execute_the_same_plan_one_does(home: Home) {
     assert!(matches!(running, Err(PlanError::NotStopped { .. })));
 }
 
-async fn an_object_whose_bytes_changed_is_found_by_reading_it(home: Home) {
+/// Its size is right, and its etag is not: only then is it read, and its bytes count.
+async fn an_object_that_was_written_since_is_read(home: Home) {
     let (stage, run) = failed(home).await;
+    let file = stage.directory().join("a.json");
+    let bytes = std::fs::read(&file).unwrap();
+    let verify = async || stage.coordinator.verify(&run, Verification::Heads).await;
+    let first = verify().await.unwrap();
+    assert_eq!(does(&first)[0], (Action::Reuse, Reason::Succeeded));
+    std::fs::write(&file, &bytes).unwrap();
+    assert_eq!(verify().await.unwrap().digest, first.digest, "as it was");
+    std::fs::write(&file, "next").unwrap();
+    let found = verify().await.unwrap();
+    let corrupt = (Action::Rerun, Reason::ArtifactCorrupt);
+    assert_eq!(does(&found)[0], corrupt);
+    let proof = found.steps[0].proof.as_ref().expect("what it lacks");
+    let lacks = &proof.artifacts[0];
+    assert_eq!(
+        (&*lacks.artifact.key, lacks.verified),
+        ("a.json", Some(false))
+    );
+}
+
+/// What its store called it when it was made is not known.
+async fn an_object_whose_bytes_changed_is_found_by_reading_it(home: Home) {
+    let (stage, run) = failed_after(home, "leave").await;
     let heads = stage
         .coordinator
         .verify(&run, Verification::Heads)
@@ -219,14 +269,14 @@ async fn an_object_whose_bytes_changed_is_found_by_reading_it(home: Home) {
         .unwrap();
     let corrupt = (Action::Rerun, Reason::ArtifactCorrupt);
     assert_eq!(does(&full)[0], corrupt);
-    // What reading found counts at the execution, which looks at sizes.
+    // What reading found counts at the execution, which reads nothing else.
     stage.execute(&full).await.expect("it is the same plan");
 }
 
 async fn an_object_of_a_checkpoint_whose_bytes_changed_is_not_forgotten(home: Home) {
     let stage = Stage::on(home).await;
     let worker = stage.work().await;
-    let step = format!("  b: {{{FAILS}, with: {{what: store, value: b.json, times: 1}}}}");
+    let step = format!("  b: {{{FAILS}, with: {{what: leave, value: b.json, times: 1}}}}");
     let run = stage.submit(&step).await;
     stage.stopped(&run).await;
     worker.stop().await;
@@ -300,9 +350,26 @@ async fn a_plan_is_proved_soon_after_its_run_stopped(home: Home) {
     let steps = format!("  b: {{{FAILS}, with: {{what: fail, times: 9}}}}");
     let run = stage.submit(&steps).await;
     stage.stopped(&run).await;
+    proved(&stage, &run).await;
+    worker.stop().await;
+}
+
+/// The process that stopped the run is gone.
+async fn a_plan_that_nobody_proved_is_proved_by_whoever_starts(home: Home) {
+    let (stage, run) = failed(home).await;
+    let plan = stage.coordinator.store.load_plan(&run).await.unwrap();
+    assert_eq!(plan.and_then(|plan| plan.verified), None);
+    let mut next = stage.idle().await;
+    next.prove_plans(&stage);
+    proved(&stage, &run).await;
+    next.stop().await;
+}
+
+/// Waits until the objects of the plan of a run were looked at.
+async fn proved(stage: &Stage, run: &RunId) {
     let proved = async {
         loop {
-            let plan = stage.coordinator.store.load_plan(&run).await.unwrap();
+            let plan = stage.coordinator.store.load_plan(run).await.unwrap();
             if plan.is_some_and(|plan| plan.verified.is_some()) {
                 return;
             }
@@ -311,7 +378,6 @@ async fn a_plan_is_proved_soon_after_its_run_stopped(home: Home) {
     };
     let proved = tokio::time::timeout(std::time::Duration::from_secs(20), proved).await;
     proved.expect("somebody looks");
-    worker.stop().await;
 }
 
 /// A version of the workflow of [`failed`], installed on a stage.

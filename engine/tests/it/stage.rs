@@ -19,6 +19,7 @@ use telecine_engine::definition::{Definition, validate};
 use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::{Bell, Dispatcher, Hint, InProcessDispatcher};
 use telecine_engine::id::{RunId, SessionId};
+use telecine_engine::objects::Artifact;
 use telecine_engine::queue::Machine;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{Snapshot, StoreUrls};
@@ -95,6 +96,7 @@ impl Activity for Act {
             "tick" => tick(ctx, role.value.as_u64().unwrap_or_default()).await,
             "read" => read(ctx, role).await,
             "store" => store(ctx, role).await,
+            "leave" => leave(ctx, role).await,
             _ => Ok(role.value),
         }
     }
@@ -162,6 +164,23 @@ async fn store(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
     ctx.put_bytes(key, "text", "text/plain").await?;
     if ctx.attempt() <= role.times {
         ctx.save_checkpoint(&1, None, Vec::new()).await?;
+        return Err(ActivityError::transient("wanted", "the test wants it"));
+    }
+    Ok(role.value)
+}
+
+/// As [`store`], but the engine does not learn what the store calls the object.
+async fn leave(ctx: &Context, role: Role) -> Result<Value, ActivityError> {
+    let key = role.value.as_str().unwrap_or_default();
+    ctx.media().put_bytes(key, "text".into()).await?;
+    let left = Artifact {
+        key: key.to_owned(),
+        size: 4,
+        sha256: "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1".to_owned(),
+        media_type: "text/plain".to_owned(),
+    };
+    ctx.save_checkpoint(&1, None, vec![left]).await?;
+    if ctx.attempt() <= role.times {
         return Err(ActivityError::transient("wanted", "the test wants it"));
     }
     Ok(role.value)
@@ -449,6 +468,7 @@ impl Stage {
             definitions,
             committer,
             objects,
+            proven: Arc::default(),
             registry: parts.registry.clone(),
             workflows: Arc::default(),
             large_source_bytes: u64::MAX,

@@ -31,9 +31,14 @@ pub(super) async fn cancel(
     let result = app.coordinator.cancel(job, &who(), reason).await;
     let run = header(app, job).await?;
     match result {
-        Ok(()) => session.console.note(&format!(
-            "{job} is cancelled; the `telecine run` command that began it resumes it"
-        )),
+        Ok(()) => {
+            session.console.note(&format!(
+                "{job} is cancelled; the `telecine run` command that began it resumes it"
+            ));
+            if let Err(error) = app.coordinator.verify_plan(job).await {
+                tracing::warn!(%error, %job, "the objects of its plan could not be looked at");
+            }
+        }
         Err(CommitError::Rejected(_)) if run.status == RunStatus::Cancelled => {
             session.console.note(&format!("{job} was cancelled before"));
         }

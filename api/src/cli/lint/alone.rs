@@ -11,7 +11,7 @@ use telecine_engine::activity::{
     ActivityError, AttemptPort, Context, ContextParts, MediaSpan, Progress, ProgressCell,
     PublicationMove,
 };
-use telecine_engine::objects::{Artifact, ObjectStores as _};
+use telecine_engine::objects::{ObjectStores as _, StoredArtifact};
 use telecine_object_stores::FsStores;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,7 @@ impl AttemptPort for NoJob {
         &self,
         _value: Value,
         _covers: Option<MediaSpan>,
-        _artifacts: Vec<Artifact>,
+        _artifacts: Vec<StoredArtifact>,
     ) -> Result<(), ActivityError> {
         Err(ActivityError::cancelled())
     }

@@ -35,7 +35,8 @@ const STEPS: usize = 1000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PlanParameters {
-    /// `heads`, unless given: whether each object is there and has its size; or `full`: every byte of it.
+    /// `heads`, unless given: whether each object is there, with its size and the ETag that it was put with (one with another
+    /// ETag is read); or `full`: every byte of each.
     #[serde(default)]
     #[param(value_type = Option<String>, pattern = "^(heads|full)$")]
     pub(super) verify: Verification,

@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use telecine_engine::objects::ObjectError;
 
 use super::place::{Place, TEMPORARY_DIR};
 
-/// Stores bytes.
-pub(super) fn bytes(place: &Place, bytes: &[u8]) -> Result<(), ObjectError> {
+/// Stores bytes, and answers what the object is like then.
+pub(super) fn bytes(place: &Place, bytes: &[u8]) -> Result<Metadata, ObjectError> {
     through_temporary(place, |path| File::create_new(path)?.write_all(bytes))
 }
 
@@ -20,7 +20,7 @@ pub(super) fn new_bytes(place: &Place, bytes: &[u8]) -> Result<bool, ObjectError
     let target = place.target();
     let written = File::create_new(&temporary)
         .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| sync(&temporary))
+        .and_then(|()| sync(&temporary).map(drop))
         .and_then(|()| name_new(&temporary, &target));
     // A second name was made of it, or it is litter.
     let _ = std::fs::remove_file(&temporary);
@@ -51,19 +51,22 @@ fn name_new(file: &Path, target: &Path) -> io::Result<()> {
 }
 
 /// Stores a copy of a file. The kernel shares the blocks where the file system can.
-pub(super) fn copy_of(place: &Place, from: &Path) -> Result<(), ObjectError> {
+pub(super) fn copy_of(place: &Place, from: &Path) -> Result<Metadata, ObjectError> {
     through_temporary(place, |path| std::fs::copy(from, path).map(drop))
 }
 
 /// Moves a file in. On the same file system that is a rename: no byte is written twice.
-pub(super) fn take_over(place: &Place, file: &Path) -> Result<(), ObjectError> {
+pub(super) fn take_over(place: &Place, file: &Path) -> Result<Metadata, ObjectError> {
     prepare(place)?;
-    sync(file).map_err(|e| place.error(e))?;
+    let synced = sync(file).map_err(|e| place.error(e))?;
     match std::fs::rename(file, place.target()) {
-        Ok(()) => sync_parent(&place.target()).map_err(|e| place.error(e)),
+        Ok(()) => sync_parent(&place.target())
+            .and_then(|()| synced.metadata())
+            .map_err(|e| place.error(e)),
         Err(e) if e.kind() == ErrorKind::CrossesDevices => {
-            copy_of(place, file)?;
-            std::fs::remove_file(file).map_err(|e| place.error(e))
+            let copied = copy_of(place, file)?;
+            std::fs::remove_file(file).map_err(|e| place.error(e))?;
+            Ok(copied)
         }
         Err(e) => Err(place.error(e)),
     }
@@ -81,18 +84,21 @@ pub(super) fn remove_stale(root: &Path, grace: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a temporary file, syncs it and gives it its final name.
+/// Writes a temporary file, syncs it and gives it its final name. Answers what it is like then, also if
+/// somebody else has put another in its place already.
 fn through_temporary(
     place: &Place,
     write: impl FnOnce(&Path) -> io::Result<()>,
-) -> Result<(), ObjectError> {
+) -> Result<Metadata, ObjectError> {
     prepare(place)?;
     let temporary = temporary_path(place).map_err(|e| place.error(e))?;
     let target = place.target();
-    let written = write(&temporary)
-        .and_then(|()| sync(&temporary))
-        .and_then(|()| std::fs::rename(&temporary, &target))
-        .and_then(|()| sync_parent(&target));
+    let written = write(&temporary).and_then(|()| {
+        let file = sync(&temporary)?;
+        std::fs::rename(&temporary, &target)?;
+        sync_parent(&target)?;
+        file.metadata()
+    });
     written.map_err(|e| {
         // After a failed rename the temporary file is litter; after a good one it is not there.
         let _ = std::fs::remove_file(&temporary);
@@ -142,8 +148,9 @@ fn temporary_path(place: &Place) -> io::Result<PathBuf> {
     Ok(directory.join(format!("{}-{started:x}-{number}", std::process::id())))
 }
 
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+fn sync(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    file.sync_all().map(|()| file)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -152,4 +159,5 @@ fn sync_parent(path: &Path) -> io::Result<()> {
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new(".")),
     )
+    .map(drop)
 }

@@ -10,6 +10,7 @@ use telecine_engine::objects::{ObjectError, ObjectStore as _};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 
 use super::client::upload_timeouts;
+use super::download::etag;
 use super::media_type::media_type;
 use super::{S3Store, unfinished};
 
@@ -25,8 +26,8 @@ const MAX_PARTS: u64 = 10_000;
 /// damaged on its way.
 pub(super) const PARTS_IN_FLIGHT: usize = 3;
 
-/// Stores bytes.
-pub(super) async fn bytes(store: &S3Store, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+/// Stores bytes, and answers the etag of the object.
+pub(super) async fn bytes(store: &S3Store, key: &str, bytes: Bytes) -> Result<String, ObjectError> {
     let (name, doing) = (store.name(key)?, store.doing("write", key));
     let put = store.client().await.put_object();
     let sent = put
@@ -38,11 +39,12 @@ pub(super) async fn bytes(store: &S3Store, key: &str, bytes: Bytes) -> Result<()
         .config_override(upload_timeouts())
         .send()
         .await;
-    sent.map(drop).map_err(|error| doing.failed(error))
+    let sent = sent.map_err(|error| doing.failed(error))?;
+    Ok(etag(sent.e_tag()))
 }
 
-/// Moves a file in.
-pub(super) async fn file(store: &S3Store, key: &str, path: &Path) -> Result<(), ObjectError> {
+/// Moves a file in, and answers the etag of the object.
+pub(super) async fn file(store: &S3Store, key: &str, path: &Path) -> Result<String, ObjectError> {
     store.name(key)?;
     let failed = |source: io::Error| ObjectError::Io {
         doing: "write",
@@ -50,15 +52,16 @@ pub(super) async fn file(store: &S3Store, key: &str, path: &Path) -> Result<(), 
         source,
     };
     let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
-    if size <= SINGLE_BYTES {
+    let etag = if size <= SINGLE_BYTES {
         let read = tokio::fs::read(path).await.map_err(failed)?;
-        bytes(store, key, read.into()).await?;
+        bytes(store, key, read.into()).await?
     } else {
         unfinished::remove_now_and_then(store).await;
         let upload = Upload::begin(store, key).await?;
-        upload.send(path, size).await?;
-    }
-    tokio::fs::remove_file(path).await.map_err(failed)
+        upload.send(path, size).await?
+    };
+    tokio::fs::remove_file(path).await.map_err(failed)?;
+    Ok(etag)
 }
 
 /// An upload in parts: none of them is to be seen before it is completed. One that is dropped before
@@ -99,7 +102,7 @@ impl<'a> Upload<'a> {
         })
     }
 
-    async fn send(mut self, path: &Path, size: u64) -> Result<(), ObjectError> {
+    async fn send(mut self, path: &Path, size: u64) -> Result<String, ObjectError> {
         let part_bytes = part_bytes(size);
         let parts = (0..size.div_ceil(part_bytes)).map(|index| self.part(path, index, part_bytes));
         let sent: Result<Vec<CompletedPart>, _> = stream::iter(parts)
@@ -153,7 +156,7 @@ impl<'a> Upload<'a> {
 
     /// An answer may be lost after everything was put together. The client library asks again then, and
     /// services that have forgotten the upload say that there is none.
-    async fn complete(&self, parts: Vec<CompletedPart>, size: u64) -> Result<(), ObjectError> {
+    async fn complete(&self, parts: Vec<CompletedPart>, size: u64) -> Result<String, ObjectError> {
         let Begun { store, name, id } = &self.begun;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
         let complete = store.client().await.complete_multipart_upload();
@@ -167,19 +170,18 @@ impl<'a> Upload<'a> {
             .config_override(upload_timeouts())
             .send()
             .await;
-        let Err(error) = completed else { return Ok(()) };
-        let forgotten = error.code() == Some("NoSuchUpload");
-        if forgotten && self.is_there(size).await? {
-            return Ok(());
+        let error = match completed {
+            Ok(completed) => return Ok(etag(completed.e_tag())),
+            Err(error) => error,
+        };
+        // One that large has a name that no earlier attempt used, so its size tells that it is there in full.
+        if error.code() == Some("NoSuchUpload")
+            && let Some(found) = self.begun.store.head(self.key).await?
+            && found.size == size
+        {
+            return Ok(found.etag);
         }
         Err(store.doing("write", self.key).failed(error))
-    }
-
-    /// Whether the object is there in full. One that large has a name that no earlier attempt used, so
-    /// its size tells.
-    async fn is_there(&self, size: u64) -> Result<bool, ObjectError> {
-        let found = self.begun.store.head(self.key).await?;
-        Ok(found.is_some_and(|found| found.size == size))
     }
 }
 

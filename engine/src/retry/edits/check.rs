@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::schema::{self, Impossible};
 use super::{Edit, Edits};
 use crate::activity::Registry;
 use crate::definition::{
@@ -317,27 +318,30 @@ impl<'a> Checker<'a> {
         let schema = self.schema(step, |registry, name, version| {
             registry.input_schema(name, version)
         });
-        for path in values.keys() {
+        for (path, value) in values {
             let pointer = format!("{place}/{}", escape(path));
-            let Some(rest) = path.strip_prefix('/') else {
+            if !path.starts_with('/') {
                 let message = format!("{path:?} is no JSON pointer: write /{path}");
                 self.refuse(&pointer, "bad_path", message);
                 continue;
-            };
-            let first = rest.split('/').next().unwrap_or_default();
-            if let Some(known) = schema.as_ref().and_then(closed_members)
-                && !known.contains(&first)
-            {
-                let message = format!(
-                    "the input of {step} has no member {first}; it has {}",
-                    known.join(", ")
-                );
-                self.refuse(&pointer, "unknown_path", message);
-            } else if schema.as_ref().is_some_and(|it| touches_place(it, path)) {
-                let message = format!(
-                    "{path} says where {step} writes to: that is a place of this job, and no edit gives it another"
-                );
-                self.refuse(&pointer, "place_fixed", message);
+            }
+            let Some(schema) = &schema else { continue };
+            match schema::check(schema, path, value) {
+                Err(Impossible::Place(why)) => {
+                    self.refuse(&pointer, "unknown_path", format!("{step}: {why}"));
+                }
+                _ if touches_place(schema, path) => {
+                    let message = format!(
+                        "{path} says where {step} writes to: that is a place of this job, and no edit gives it another"
+                    );
+                    self.refuse(&pointer, "place_fixed", message);
+                }
+                Err(Impossible::Value(misfits)) => {
+                    for misfit in misfits {
+                        self.refuse(&pointer, "bad_value", format!("{step}: {misfit}"));
+                    }
+                }
+                Ok(()) => {}
             }
         }
     }
@@ -561,15 +565,6 @@ fn not_set(step: &StepId, path: &str, known: Option<&BTreeMap<String, Value>>) -
             set.join(", ")
         ),
     }
-}
-
-/// The members of an input that may have no others.
-fn closed_members(schema: &Value) -> Option<Vec<&str>> {
-    if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
-        return None;
-    }
-    let members = schema.get("properties")?.as_object()?;
-    Some(members.keys().map(String::as_str).collect())
 }
 
 /// Which of the values that were set is at fault when an input does not fit.

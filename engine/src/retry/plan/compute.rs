@@ -602,9 +602,15 @@ impl<'a> Planner<'a> {
         self.running(planned, step.attempts, (definition, asked))
     }
 
+    /// Whether a decision stands on what a step made, or on that it is not there as it was.
     fn stands_on(&self, decision: &Decision) -> bool {
-        matches!(decision.action, Action::Reuse | Action::Resume)
-            && decision.reason != Reason::SuppliedByOperator
+        match decision.action {
+            Action::Reuse | Action::Resume => decision.reason != Reason::SuppliedByOperator,
+            _ => matches!(
+                decision.reason,
+                Reason::ArtifactMissing | Reason::ArtifactCorrupt
+            ),
+        }
     }
 
     /// What a step does: what somebody wants counts first, then what the world has done to it, then how
@@ -772,7 +778,7 @@ impl<'a> Planner<'a> {
             Some(*verdict == Verdict::Present)
         };
         let artifacts = record.artifacts.iter().map(|artifact| ArtifactProof {
-            artifact: artifact.clone(),
+            artifact: artifact.artifact.clone(),
             verified: verified(&artifact.key),
         });
         Proof {

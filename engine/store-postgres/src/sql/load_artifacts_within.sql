@@ -5,7 +5,8 @@ select
     artifact.key,
     artifact.size,
     artifact.sha256,
-    artifact.media_type
+    artifact.media_type,
+    artifact.etag
 from unnest($2::text[], $3::integer[], $4::integer[]) as part (node, first, last)
 inner join artifact
     on

@@ -1,6 +1,6 @@
 -- Objects of the outputs of a run's steps within stretches of its nodes, in the order in which they were
 -- recorded.
-select artifact.node, artifact.item, artifact.key, size, sha256, media_type
+select artifact.node, artifact.item, artifact.key, size, sha256, media_type, etag
 from json_each($2) as part
 cross join artifact
     on

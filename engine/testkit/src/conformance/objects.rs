@@ -92,6 +92,7 @@ macro_rules! object_store_conformance {
             a_missing_file_is_not_stored
             the_etag_changes_with_the_bytes
             the_etag_stays_while_the_bytes_do
+            a_write_answers_the_etag
             a_copy_does_not_follow_its_origin
             copying_a_missing_object_says_so
             a_deleted_object_is_gone
@@ -227,10 +228,10 @@ pub async fn a_large_file_is_stored_and_streamed_whole(on: Fixture) {
         .take(SIZE)
         .collect();
     let file = on.file("large", &bytes);
-    on.store.put_file("d/large.bin", &file).await.unwrap();
+    let etag = on.store.put_file("d/large.bin", &file).await.unwrap();
     assert!(!file.exists());
     let head = on.store.head("d/large.bin").await.unwrap().unwrap();
-    assert_eq!(head.size, SIZE as u64);
+    assert_eq!((head.size, head.etag), (SIZE as u64, etag));
     let whole = on.streamed("d/large.bin", 0..u64::MAX).await;
     assert!(whole == bytes, "every byte is where it was");
     // Over the seam of two parts, wherever a store makes them at a megabyte.
@@ -291,6 +292,18 @@ pub async fn the_etag_stays_while_the_bytes_do(on: Fixture) {
     on.put("other", b"two").await;
     on.read("k").await;
     assert_eq!(on.store.head("k").await.unwrap(), first);
+}
+
+/// See the name.
+pub async fn a_write_answers_the_etag(on: Fixture) {
+    let file = on.file("moved", b"moved");
+    let put = on.store.put_bytes("put", Bytes::from_static(b"put")).await;
+    let moved = on.store.put_file("moved", &file).await;
+    let copied = on.store.copy("put", "copied").await;
+    for (key, answered) in [("put", put), ("moved", moved), ("copied", copied)] {
+        let there = on.store.head(key).await.unwrap().unwrap();
+        assert_eq!(answered.unwrap(), there.etag, "{key}");
+    }
 }
 
 /// See the name.

@@ -35,7 +35,7 @@ use telecine_engine::definition::{
 };
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_engine::queue::{Free, Kind, Machine, Queue, Ticket, Turns};
 use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StepStatus, StoreUrls};
 use telecine_engine::store::{
@@ -547,12 +547,16 @@ fn failure(class: ErrorClass) -> Failure {
     }
 }
 
-fn artifact(key: &str) -> Artifact {
-    Artifact {
+fn artifact(key: &str) -> StoredArtifact {
+    let artifact = Artifact {
         key: key.to_owned(),
         size: key.len() as u64,
         sha256: format!("hash of {key}"),
         media_type: "video/mp4".to_owned(),
+    };
+    StoredArtifact {
+        artifact,
+        etag: Some(format!("etag of {key}")),
     }
 }
 
@@ -625,6 +629,7 @@ macro_rules! store_conformance {
                 a_checkpoint_grows_from_the_latest_only
                 a_refused_checkpoint_is_forgotten_with_what_it_grew_by
                 artifacts_keep_their_order_and_are_listed_once
+                an_etag_stays_known_as_long_as_the_bytes_do
             }
             sessions {
                 a_live_session_is_not_dead
@@ -711,6 +716,7 @@ macro_rules! store_conformance {
                 the_head_of_a_plan_has_its_first_steps_and_says_how_many_there_are
                 the_last_plan_saved_is_the_latest
                 a_plan_is_replaced_by_its_id
+                plans_that_nobody_has_proved_are_found
                 every_plan_is_found_by_its_id
                 of_superseded_plans_the_latest_are_kept
                 what_an_executed_plan_changed_is_kept_with_the_run

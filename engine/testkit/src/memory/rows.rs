@@ -6,7 +6,7 @@ use telecine_engine::activity::Checkpoint;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::limits;
 use telecine_engine::machine::Changes;
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_engine::queue::{Ticket, Waiting};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::retry::reuse::Made;
@@ -46,7 +46,7 @@ pub(super) struct Rows {
 pub(super) type Key = (usize, Option<u32>, StepId);
 
 /// An object of a step, and whether only a checkpoint names it.
-type Kept = (Artifact, bool);
+type Kept = (StoredArtifact, bool);
 
 impl Rows {
     pub(super) fn new(run: &Run, nodes: &[Node]) -> Self {
@@ -286,7 +286,10 @@ impl Rows {
             let kept = self.artifacts.entry(key).or_default();
             for new in artifacts {
                 match kept.iter_mut().find(|(known, _)| known.key == new.key) {
-                    Some(known) => *known = (new.clone(), false),
+                    Some((known, of_checkpoint)) => {
+                        known.replace(new.clone());
+                        *of_checkpoint = false;
+                    }
                     None => kept.push((new.clone(), false)),
                 }
             }
@@ -333,10 +336,12 @@ impl Rows {
         step.outages = 0;
         step.checkpoint_failures = 0;
         let kept = self.artifacts.entry(key).or_default();
-        let unknown = new.artifacts.iter();
-        let unknown = unknown.filter(|new| !kept.iter().any(|(known, _)| known.key == new.key));
-        let unknown: Vec<Kept> = unknown.map(|new| (new.clone(), true)).collect();
-        kept.extend(unknown);
+        for new in &new.artifacts {
+            match kept.iter_mut().find(|(known, _)| known.key == new.key) {
+                Some((known, _)) => known.replace(new.clone()),
+                None => kept.push((new.clone(), true)),
+            }
+        }
         let event = Event {
             kind: "step.checkpoint".to_owned(),
             step: Some(fence.step.clone()),

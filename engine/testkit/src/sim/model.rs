@@ -7,7 +7,7 @@ use telecine_engine::activity::compat;
 use telecine_engine::definition::Definition;
 use telecine_engine::id::{PlanId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::StoredArtifact;
 use telecine_engine::retry::plan::{self, Given, RetryPlan};
 use telecine_engine::retry::reuse::Beside;
 use telecine_engine::run::{
@@ -32,7 +32,7 @@ pub struct Model {
     attempts: BTreeMap<StepId, Vec<Attempt>>,
     amendments: Amendments,
     /// Objects of steps, by step.
-    pub artifacts: BTreeMap<StepId, Vec<Artifact>>,
+    pub artifacts: BTreeMap<StepId, Vec<StoredArtifact>>,
     compats: BTreeMap<StepId, String>,
     definition: Arc<Definition>,
     /// What a plan gives the run instead.
@@ -279,7 +279,7 @@ impl Model {
     ///
     /// # Panics
     /// If there is no such step.
-    pub fn save_checkpoint(&mut self, id: &StepId, fingerprint: &str, object: Artifact) {
+    pub fn save_checkpoint(&mut self, id: &StepId, fingerprint: &str, object: StoredArtifact) {
         let step = self.steps.get_mut(id).expect("a step");
         let seq = step.checkpoint.map_or(1, |checkpoint| checkpoint.seq + 1);
         step.checkpoint = Some(CheckpointHead {

@@ -13,7 +13,7 @@ use telecine_engine::activity::{ErrorClass, Usage};
 use telecine_engine::definition::{Definition, OnFailure};
 use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::machine::Command;
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_engine::queue::Queue;
 use telecine_engine::retry::edits::{Edit, RecordedEdit};
 use telecine_engine::retry::plan::{Action, Given, RetryPlan, compute};
@@ -225,15 +225,16 @@ impl Planned {
     }
 
     /// A new object of a step.
-    fn object(&mut self, id: &StepId) -> Artifact {
+    fn object(&mut self, id: &StepId) -> StoredArtifact {
         let key = format!("{id}/{}", self.objects.len());
         self.objects.insert(key.clone(), Verdict::Present);
-        Artifact {
+        let artifact = Artifact {
             sha256: key.clone(),
             key,
             size: 1,
             media_type: "video/mp4".to_owned(),
-        }
+        };
+        artifact.into()
     }
 
     fn end(&mut self, id: &StepId) {
@@ -282,7 +283,7 @@ impl Planned {
         let definition = self.model.definition().clone();
         let needs = &definition.steps[&id.node].needs;
         let reads = definition.steps[&id.node].on_failure == OnFailure::Fail;
-        let gone = |artifact: &Artifact| self.objects[&artifact.key] == Verdict::Missing;
+        let gone = |artifact: &StoredArtifact| self.objects[&artifact.key] == Verdict::Missing;
         let made = self.model.artifacts.iter();
         let mut made = made.filter(|(step, _)| needs.iter().any(|need| need.step == step.node));
         self.plan.is_some() && reads && made.any(|(_, artifacts)| artifacts.iter().any(gone))
@@ -472,7 +473,7 @@ impl Planned {
             self.source = Source::Same;
             shown = self.compute(asked);
         }
-        let bad = |artifact: &Artifact| self.objects[&artifact.key] != Verdict::Present;
+        let bad = |artifact: &StoredArtifact| self.objects[&artifact.key] != Verdict::Present;
         let made = self.model.artifacts.iter();
         let made = made.filter(|(_, artifacts)| artifacts.iter().any(bad));
         let supplied = edits.iter().filter_map(|edit| match &edit.edit {

@@ -13,7 +13,7 @@ use telecine_engine::definitions::Definitions;
 use telecine_engine::dispatch::InProcessDispatcher;
 use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Command};
-use telecine_engine::objects::Artifact;
+use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_engine::queue::{Free, Machine, Queue};
 use telecine_engine::run::{Failure, Run, RunStatus, Snapshot, Step, StepStatus, StoreUrls};
 use telecine_engine::store::{
@@ -508,8 +508,12 @@ impl Stream {
         let artifact = Artifact {
             key: format!("objects/{}", number % 7),
             size: 1,
-            sha256: "0".repeat(64),
+            sha256: (number % 2).to_string().repeat(64),
             media_type: "video/mp4".to_owned(),
+        };
+        let artifact = StoredArtifact {
+            artifact,
+            etag: self.random.chance(50).then(|| number.to_string()),
         };
         NewCheckpoint {
             content,

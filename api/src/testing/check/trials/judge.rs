@@ -90,8 +90,7 @@ impl Course<'_> {
         let there = self.site.objects()?;
         let said = told.map(|object| ("its output names", object));
         for (who, object) in listed
-            .cloned()
-            .map(|object| ("it listed", object))
+            .map(|object| ("it listed", object.artifact.clone()))
             .chain(said)
         {
             let key = &object.key;

@@ -237,6 +237,33 @@ pub async fn artifacts_keep_their_order_and_are_listed_once(on: Bench) {
     assert_eq!(*kept, artifact("0"));
 }
 
+/// An attempt that goes on names in its output what another one has put there.
+pub async fn an_etag_stays_known_as_long_as_the_bytes_do(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(
+            &first.fence,
+            &checkpoint(json!(1), &["same", "other", "anew"]),
+        )
+        .await
+        .unwrap();
+    let [mut same, mut other, mut anew] = ["same", "other", "anew"].map(artifact);
+    same.etag = None;
+    other.etag = None;
+    other.artifact.sha256 = "other bytes".to_owned();
+    anew.etag = Some("put again".to_owned());
+    let outcome = Outcome {
+        output: json!({}),
+        artifacts: vec![same, other.clone(), anew.clone()],
+        ..Outcome::default()
+    };
+    on.complete_with(&job, &first, outcome).await;
+    let kept = on.store.snapshot(&job.id).await.unwrap();
+    assert_eq!(kept.steps[0].artifacts, [artifact("same"), other, anew]);
+}
+
 /// See the name.
 pub async fn a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume(on: Bench) {
     let job = on.submit(single()).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use serde_json::json;
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::definition::{ActivityRef, Definition, StepDef};
@@ -11,7 +12,7 @@ use telecine_engine::machine::Command;
 use telecine_engine::queue::Queue;
 use telecine_engine::retry::edits::{Edit, RecordedEdit};
 use telecine_engine::retry::plan::{self, Action, Given, PlanState, RetryPlan};
-use telecine_engine::retry::world::{Identity, Source, World};
+use telecine_engine::retry::world::{Identity, Source, Verification, Verified, World};
 use telecine_engine::run::{Run, Snapshot, StepStatus};
 use telecine_engine::store::{Content, DefinitionRecord, HEAD_STEPS, NewCheckpoint, PlanHead};
 
@@ -95,6 +96,35 @@ pub async fn a_plan_is_replaced_by_its_id(on: Bench) {
     };
     save(&on, &executed).await;
     assert_eq!(latest(&on, &job).await, Some(executed));
+}
+
+/// Those that were proved, executed or superseded are not.
+pub async fn plans_that_nobody_has_proved_are_found(on: Bench) {
+    let found = || async { on.store.unproved_plans(9).await.unwrap() };
+    let (job, first) = stopped(&on).await;
+    let named = |plan: &RetryPlan| vec![(plan.id.clone(), job.id.clone())];
+    save(&on, &first).await;
+    assert_eq!(found().await, named(&first));
+    let next = compute(&on, &job).await;
+    save(&on, &next).await;
+    assert_eq!(found().await, named(&next));
+    let proved = RetryPlan {
+        verified: Some(Verified {
+            how: Verification::Heads,
+            at: Utc::now(),
+            objects: 0,
+        }),
+        ..next.clone()
+    };
+    save(&on, &proved).await;
+    assert_eq!(found().await, []);
+    save(&on, &next).await;
+    let executed = RetryPlan {
+        state: PlanState::Executed,
+        ..next
+    };
+    save(&on, &executed).await;
+    assert_eq!(found().await, []);
 }
 
 /// See the name.
