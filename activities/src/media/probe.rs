@@ -80,7 +80,7 @@ impl Source {
         let mut file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         let (movie, extent) = if container.is_isobmff() {
-            (Some(isobmff::inspect(&mut file, bytes)?), Extent::Whole)
+            (Some(isobmff::inspect(&mut file, bytes)?), Extent::default())
         } else {
             (None, extent::inspect(&mut file, bytes, container)?)
         };
@@ -107,7 +107,7 @@ impl Source {
             let tolerance = (promised / 100).max(1_000_000_000);
             *promised > end + tolerance
         });
-        if self.extent == Extent::Cut || promised.is_some() {
+        if self.extent.cut || promised.is_some() {
             return Err(truncated(end, promised));
         }
         match &packets.error {
@@ -133,11 +133,8 @@ impl Source {
     /// sample tables of an MP4 file were already compared with the file.
     fn promised_ns(&self, packets: &Packets) -> Option<u64> {
         match self.container {
-            Container::MpegTs { .. }
-            | Container::MpegPs
-            | Container::Ogg
-            | Container::Mp3
-            | Container::Adts => None,
+            Container::MpegTs { .. } | Container::MpegPs | Container::Ogg | Container::Adts => None,
+            Container::Mp3 => self.extent.lasts_ns,
             container if container.is_isobmff() => {
                 let stated = self.movie.as_ref()?.fragments_duration?;
                 Some(packets.since_origin(stated))
@@ -158,6 +155,15 @@ fn truncated(end_ns: u64, promised_ns: Option<u64>) -> ToolError {
         format!(
             "the source is cut short: its data ends at second {end:.2}{missing}; upload it again"
         ),
+    )
+}
+
+/// What is said of a file that may be cut, but need not be.
+fn end_unmarked(packets: &Packets) -> String {
+    format!(
+        "end_unmarked: nothing in the file says that it ends at second {:.2}; upload it again if it was \
+         longer",
+        seconds(duration_ns(&packets.streams))
     )
 }
 
@@ -208,6 +214,7 @@ fn report(
     check_limits(streams)?;
     let mut warnings = Vec::new();
     warnings.extend(broken_container(packets)?);
+    warnings.extend(source.extent.unmarked.then(|| end_unmarked(packets)));
     let grid = picture::Grid {
         segment_ns: spec.segment_ns,
         declared_ns: source.declared_ns(packets),

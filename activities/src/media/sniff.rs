@@ -117,7 +117,7 @@ fn read_head(file: &mut File, at: u64) -> std::io::Result<Vec<u8>> {
 }
 
 /// Length of the ID3v2 tag at the start, with its cover picture, in 7 bits per byte.
-fn id3_tag_bytes(head: &[u8]) -> Option<u64> {
+pub(super) fn id3_tag_bytes(head: &[u8]) -> Option<u64> {
     const HEADER: u64 = 10;
     if !head.starts_with(b"ID3") {
         return None;
@@ -244,26 +244,38 @@ fn transport_packet(head: &[u8]) -> Option<usize> {
 
 /// Two MPEG audio frames, the second where the first one ends.
 fn mpeg_audio_frames(head: &[u8]) -> bool {
-    mpeg_audio_frame_bytes(head)
-        .and_then(|bytes| head.get(bytes..))
-        .is_some_and(|next| mpeg_audio_frame_bytes(next).is_some())
+    let bytes = |at: &[u8]| mpeg_audio_frame(at).map(|frame| frame.bytes);
+    bytes(head)
+        .and_then(|first| head.get(first..))
+        .is_some_and(|next| bytes(next).is_some())
 }
 
-/// Length of the frame at the start, by its header (ISO 11172-3 section 2.4.2.3, layer 3 and 2).
-fn mpeg_audio_frame_bytes(at: &[u8]) -> Option<usize> {
-    const LAYER3: [usize; 15] = [
+/// What the header of an MPEG audio frame says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MpegAudioFrame {
+    /// Length of the frame.
+    pub(super) bytes: usize,
+    /// Samples of each channel.
+    pub(super) samples: u32,
+    /// Samples per second.
+    pub(super) hertz: u32,
+}
+
+/// The frame at the start, by its header (ISO 11172-3 section 2.4.2.3, layer 3 and 2).
+pub(super) fn mpeg_audio_frame(at: &[u8]) -> Option<MpegAudioFrame> {
+    const LAYER3: [u32; 15] = [
         0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
     ];
-    const LAYER2: [usize; 15] = [
+    const LAYER2: [u32; 15] = [
         0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
     ];
-    const LOW_RATE: [usize; 15] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
+    const LOW_RATE: [u32; 15] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
     let header = at.get(..4)?;
     if header[0] != 0xff || header[1] & 0xe0 != 0xe0 {
         return None;
     }
     let (version, layer) = ((header[1] >> 3) & 3, (header[1] >> 1) & 3);
-    let (rate, padding) = ((header[2] >> 2) & 3, usize::from((header[2] >> 1) & 1));
+    let (rate, padding) = ((header[2] >> 2) & 3, u32::from((header[2] >> 1) & 1));
     let halvings = match version {
         3 => 0,
         2 => 1,
@@ -284,22 +296,28 @@ fn mpeg_audio_frame_bytes(at: &[u8]) -> Option<usize> {
     } else {
         1152
     };
-    Some(samples / 8 * kbps * 1000 / hertz + padding)
+    Some(MpegAudioFrame {
+        bytes: (samples / 8 * kbps * 1000 / hertz + padding) as usize,
+        samples,
+        hertz,
+    })
 }
 
 /// Two ADTS frames, the second where the first one ends.
 fn adts_frames(head: &[u8]) -> bool {
-    let frame_bytes = |at: &[u8]| {
-        let header = at.get(..7)?;
-        let is_sync = header[0] == 0xff && header[1] & 0xf6 == 0xf0;
-        let bytes = usize::from(header[3] & 3) << 11
-            | usize::from(header[4]) << 3
-            | usize::from(header[5] >> 5);
-        (is_sync && bytes > 7).then_some(bytes)
-    };
-    frame_bytes(head)
+    adts_frame_bytes(head)
         .and_then(|bytes| head.get(bytes..))
-        .is_some_and(|next| frame_bytes(next).is_some())
+        .is_some_and(|next| adts_frame_bytes(next).is_some())
+}
+
+/// Length of the ADTS frame at the start, by its header.
+pub(super) fn adts_frame_bytes(at: &[u8]) -> Option<usize> {
+    let header = at.get(..7)?;
+    let is_sync = header[0] == 0xff && header[1] & 0xf6 == 0xf0;
+    let bytes = usize::from(header[3] & 3) << 11
+        | usize::from(header[4]) << 3
+        | usize::from(header[5] >> 5);
+    (is_sync && bytes > 7).then_some(bytes)
 }
 
 fn picture(head: &[u8]) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 //! What the probe says of sources, and what it refuses.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use telecine_activities::media::probe::{Probe, ProbeSpec};
@@ -102,6 +102,126 @@ fn a_file_that_is_cut_short_is_refused_with_the_second_where_its_data_ends() {
         assert_eq!(code, "source_truncated", "{name}");
         assert!(message.contains(told), "{name}: {message}");
     }
+}
+
+/// Twenty seconds of sound, as ffmpeg writes it; VBR has to have something to vary with.
+const SOUNDS: [(&str, &str); 11] = [
+    ("cbr.mp3", "-c:a libmp3lame -b:a 128k"),
+    (
+        "vbr.mp3",
+        "-af volume=0.5+0.4*sin(t):eval=frame -c:a libmp3lame -q:a 4",
+    ),
+    ("headless.mp3", "-c:a libmp3lame -write_xing 0"),
+    ("mono_22k.mp3", "-c:a libmp3lame -ac 1 -ar 22050"),
+    ("tone.mp2", "-c:a mp2 -f mp2"),
+    ("tone.aac", "-c:a aac"),
+    ("tone.flac", "-c:a flac"),
+    ("vorbis.ogg", "-c:a libvorbis"),
+    ("opus.ogg", "-c:a libopus"),
+    ("flac.ogg", "-c:a flac"),
+    ("faststart.m4a", "-c:a aac -movflags +faststart"),
+];
+
+fn sound(clips: &Clips, (name, codec): (&str, &str)) -> PathBuf {
+    clips.ffmpeg(&format!("-f lavfi -i sine=d=20 {codec}"), name)
+}
+
+#[test]
+fn sound_that_is_cut_anywhere_is_refused() {
+    let clips = Clips::new();
+    for row in SOUNDS {
+        let whole = sound(&clips, row);
+        let report = probe(&whole).unwrap();
+        assert!(report.warnings.is_empty(), "{whole:?}: {report:?}");
+        let bytes = std::fs::read(&whole).unwrap();
+        let all = bytes.len();
+        // Half of it would be half of the frames of equal size, and whole for all that one can see.
+        for left in [
+            all / 5,
+            all * 51 / 100,
+            all * 95 / 100,
+            all * 995 / 1000,
+            all - 3,
+        ] {
+            let cut = clips.write(&bytes[..left], &format!("cut_{}", row.0));
+            let (code, message) = refusal(&cut);
+            assert_eq!(code, "source_truncated", "{left} of {all}: {cut:?}");
+            assert!(message.contains("at second"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn half_an_mp3_is_refused_with_how_much_is_missing() {
+    let clips = Clips::new();
+    let whole = sound(&clips, SOUNDS[0]);
+    let (_, message) = refusal(&clips.cut(&whole, 50, "half.mp3"));
+    assert!(message.contains(" of 20.0"), "{message}");
+    // Nothing of it ends within a frame: half of the frames, and the header in the first of them.
+    let bytes = std::fs::read(&whole).unwrap();
+    let starts: Vec<usize> = (0..bytes.len() - 1)
+        .filter(|at| bytes[*at..].starts_with(&[0xff, 0xfb]))
+        .collect();
+    let between = &bytes[..starts[starts.len() / 2]];
+    let (code, message) = refusal(&clips.write(between, "between.mp3"));
+    assert_eq!(code, "source_truncated");
+    assert!(message.contains(" of 20.0"), "{message}");
+}
+
+#[test]
+fn tags_behind_the_sound_and_files_behind_each_other_are_no_damage() {
+    let clips = Clips::new();
+    let ape = [
+        b"APETAGEX",
+        &[0xd0, 7, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0][..],
+        &[0; 12],
+    ]
+    .concat();
+    let id3v1 = [&b"TAG"[..], &[b'x'; 125]].concat();
+    for row in &SOUNDS[..7] {
+        let bytes = std::fs::read(sound(&clips, *row)).unwrap();
+        let name = format!("tagged_{}", row.0);
+        let tagged = clips.write(&[&bytes[..], &ape, &id3v1].concat(), &name);
+        assert!(probe(&tagged).is_ok(), "{tagged:?}");
+    }
+    for row in [SOUNDS[0], SOUNDS[2], SOUNDS[5]] {
+        let bytes = std::fs::read(sound(&clips, row)).unwrap();
+        let twice = clips.write(&bytes.repeat(2), &format!("twice_{}", row.0));
+        assert!(probe(&twice).is_ok(), "{twice:?}");
+    }
+}
+
+#[test]
+fn streams_of_an_ogg_behind_each_other_are_whole_if_the_last_one_is() {
+    let clips = Clips::new();
+    let [first, second] = ["first.ogg", "second.ogg"]
+        .map(|name| std::fs::read(sound(&clips, (name, "-c:a libvorbis"))).unwrap());
+    let chained = [first, second].concat();
+    let report = probe(&clips.write(&chained, "chained.ogg")).unwrap();
+    assert!(!told(&report, "end_unmarked"), "{report:?}");
+    let cut = clips.write(&chained[..chained.len() - 3], "cut.ogg");
+    assert_eq!(refusal(&cut).0, "source_truncated");
+}
+
+#[test]
+fn an_ogg_that_does_not_mark_its_end_is_taken_and_told() {
+    let clips = Clips::new();
+    for row in &SOUNDS[7..10] {
+        let mut bytes = std::fs::read(sound(&clips, *row)).unwrap();
+        let pages: Vec<usize> = (0..bytes.len())
+            .filter(|at| bytes[*at..].starts_with(b"OggS\0"))
+            .collect();
+        let between = clips.write(&bytes[..pages[pages.len() / 2]], "between.ogg");
+        assert!(told(&probe(&between).unwrap(), "end_unmarked"), "{row:?}");
+        // As Android's recorder leaves it. Nobody compares the checksum of the page.
+        bytes[pages[pages.len() - 1] + 5] = 0;
+        let unmarked = clips.write(&bytes, "unmarked.ogg");
+        assert!(told(&probe(&unmarked).unwrap(), "end_unmarked"), "{row:?}");
+    }
+}
+
+fn told(report: &Report, code: &str) -> bool {
+    report.warnings.iter().any(|said| said.starts_with(code))
 }
 
 #[test]

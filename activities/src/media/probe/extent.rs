@@ -1,6 +1,12 @@
 //! Whether a file is as long as its own headers say, for containers without boxes.
 //!
-//! Demuxers take the end of the file for the end of the media, without a word.
+//! Demuxers take the end of the file for the end of the media, without a word. A file counts as cut
+//! where it breaks a promise: of a length, or of the packet, page or frame that it ends within. A mark
+//! that is only missing is told: some writers forget it.
+
+mod flac;
+mod mpeg_audio;
+mod ogg;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,13 +19,16 @@ use crate::tool::ToolError;
 /// The largest EBML or ASF header that is read.
 const HEADER_BYTES: u64 = 64 * 1024;
 
-/// What is wrong with the length of a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// As long as it should be, or the container cannot tell.
-    Whole,
-    /// Ends before its headers say.
-    Cut,
+/// What a file says of its length; the default is one that is as long as it should be, or whose
+/// container cannot tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// It ends before its headers say, or within a packet.
+    pub(super) cut: bool,
+    /// It does not mark where it ends, as its container would have it.
+    pub(super) unmarked: bool,
+    /// How long it lasts according to a header that demuxers do not report.
+    pub(super) lasts_ns: Option<u64>,
 }
 
 /// Compares the headers of a file with its length.
@@ -41,10 +50,21 @@ pub(super) fn inspect(
             return Err(demux::encrypted());
         }
         Container::MpegTs { packet } => transport(&head, packet, file_bytes),
-        Container::Ogg => ogg(file, file_bytes)?,
+        Container::Ogg => return ogg::inspect(file, file_bytes),
+        Container::Mp3 => return mpeg_audio::inspect(file, file_bytes),
+        Container::Adts => mpeg_audio::ends_within_adts_frame(file, file_bytes)?,
+        Container::Flac => flac::is_cut(&head, file, file_bytes)?,
         _ => false,
     };
-    Ok(if cut { Extent::Cut } else { Extent::Whole })
+    Ok(Extent {
+        cut,
+        ..Extent::default()
+    })
+}
+
+/// The last bytes of a file.
+fn read_tail(file: &mut File, file_bytes: u64, bytes: u64) -> Result<Vec<u8>, ToolError> {
+    read(file, file_bytes.saturating_sub(bytes), bytes)
 }
 
 fn read(file: &mut File, at: u64, bytes: u64) -> Result<Vec<u8>, ToolError> {
@@ -136,22 +156,6 @@ fn riff(head: &[u8], file_bytes: u64) -> bool {
 fn transport(head: &[u8], packet: usize, file_bytes: u64) -> bool {
     let sync = if packet == 192 { 4 } else { 0 };
     head.get(sync) == Some(&0x47) && !file_bytes.is_multiple_of(packet as u64)
-}
-
-/// The last page must be whole (RFC 3533 section 6). It has at most 65,307 bytes.
-fn ogg(file: &mut File, file_bytes: u64) -> Result<bool, ToolError> {
-    const LARGEST_PAGE: u64 = 65_307;
-    let tail = read(file, file_bytes.saturating_sub(LARGEST_PAGE), LARGEST_PAGE)?;
-    let Some(at) = tail.windows(5).rposition(|bytes| bytes == b"OggS\0") else {
-        return Ok(false);
-    };
-    let page = &tail[at..];
-    let segments = page.get(26).map_or(0, |count| usize::from(*count));
-    let Some(table) = page.get(27..27 + segments) else {
-        return Ok(true);
-    };
-    let body: usize = table.iter().map(|bytes| usize::from(*bytes)).sum();
-    Ok(page.len() < 27 + segments + body)
 }
 
 /// The file size that the file properties object of an ASF header states.

@@ -101,6 +101,66 @@ const BAD: &[Bad] = &[
     bad("cut_50.wav", "source_truncated", "tone=20", |bytes| {
         percent(bytes, 50)
     }),
+    bad(
+        "cut_50.mp3",
+        "source_truncated",
+        "tone=20 -c:a libmp3lame",
+        |bytes| percent(bytes, 50),
+    ),
+    bad(
+        "cut_99.mp3",
+        "source_truncated",
+        "tone=20 -c:a libmp3lame -q:a 4",
+        |bytes| percent(bytes, 99),
+    ),
+    bad(
+        "headless_51.mp3",
+        "source_truncated",
+        "tone=20 -c:a libmp3lame -write_xing 0",
+        |bytes| percent(bytes, 51),
+    ),
+    bad(
+        "cut_50.aac",
+        "source_truncated",
+        "tone=20 -c:a aac",
+        |bytes| percent(bytes, 50),
+    ),
+    bad(
+        "cut_50.flac",
+        "source_truncated",
+        "tone=20 -c:a flac",
+        |bytes| percent(bytes, 50),
+    ),
+    bad(
+        "cut_99.flac",
+        "source_truncated",
+        "tone=20 -c:a flac",
+        |bytes| percent(bytes, 99),
+    ),
+    bad(
+        "cut_50.ogg",
+        "source_truncated",
+        "tone=20 -c:a libvorbis",
+        |bytes| percent(bytes, 50),
+    ),
+    bad(
+        "cut_99.ogg",
+        "source_truncated",
+        "tone=20 -c:a libopus",
+        |bytes| percent(bytes, 99),
+    ),
+    bad(
+        "headless_50.m4a",
+        "malformed_source",
+        "tone=20 -c:a aac",
+        |bytes| percent(bytes, 50),
+    ),
+    bad(
+        "cut_50.m4a",
+        "source_truncated",
+        "tone=20 -c:a aac -movflags +faststart",
+        |bytes| percent(bytes, 50),
+    ),
     bad("cut_header.mkv", "malformed_source", CLIP, |bytes| {
         bytes[..60].to_vec()
     }),
