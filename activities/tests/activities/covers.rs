@@ -115,6 +115,43 @@ fn one_good_second_in_a_minute_is_found() {
 }
 
 #[test]
+fn a_picture_behind_the_first_two_minutes_is_found_by_few_keyframes() {
+    let clips = Clips::new();
+    // 210 s with a keyframe every 10 s, or every 25 s and none in its last minute.
+    let even = "-g 50 -sc_threshold 0";
+    let sparse = "-g 9999 -sc_threshold 0 -force_key_frames 25,50,75,100,125,150";
+    for (keyframes, seconds, name) in [(even, 120, "even.mp4"), (sparse, 140, "sparse.mkv")] {
+        let black = format!("-f lavfi -i color=black:s=320x180:r=5:d={seconds}");
+        let scene = format!("-f lavfi -i testsrc2=s=320x180:r=5:d={}", 210 - seconds);
+        let recipe = format!("{black} {scene} -filter_complex concat {CODEC} {keyframes}");
+        let source = clips.ffmpeg(&recipe, name);
+        let footage = footage(&source);
+        assert!(
+            footage.exact_seeks && footage.video.keyframes < 24,
+            "{footage:?}"
+        );
+        let (at_s, choice) = choice(&source);
+        assert!(at_s >= f64::from(seconds), "{name}: {at_s} {choice:?}");
+        assert!(choice.score > 0.5 && choice.candidates < 120, "{choice:?}");
+    }
+}
+
+#[test]
+fn a_black_film_of_few_keyframes_has_a_black_cover() {
+    let clips = Clips::new();
+    let black = "-f lavfi -i color=black:s=320x180:r=2:d=300";
+    // One keyframe; keyframes where nothing can be sought; an index at neither end.
+    for (more, name) in [
+        ("-g 9999", "one.mp4"),
+        ("-g 60", "few.ts"),
+        ("-g 60 -live 1", "live.mkv"),
+    ] {
+        let (_, choice) = choice(&clips.ffmpeg(&format!("{black} {CODEC} {more}"), name));
+        assert!(choice.score < 0.01, "{name}: {choice:?}");
+    }
+}
+
+#[test]
 fn a_black_video_has_a_black_cover() {
     let clips = Clips::new();
     let source = clips.ffmpeg(&format!("{} {CODEC}", card("black", 3)), "black.mp4");

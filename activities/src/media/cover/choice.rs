@@ -3,6 +3,9 @@
 //! A few at first, from the middle of the video; many more if none of them is good. Both numbers
 //! are fixed, and each costs a seek to a keyframe and the frames of half a second, so a film of
 //! two hours takes as long as one of two minutes.
+//!
+//! Where keyframes are too few to choose from, all frames of the first two minutes are decoded instead,
+//! and the keyframes behind them are looked at if none of those is good.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,7 +43,7 @@ const AFTER_NS: u64 = 250_000_000;
 const LOOK_EDGE: u32 = 320;
 
 /// In a video that has no keyframe near a candidate, all frames up to it are decoded; that is
-/// done only so far.
+/// done only so far, and what follows is known by its keyframes alone.
 const DECODED_WITHOUT_KEYFRAMES_NS: u64 = 120_000_000_000;
 
 /// How a cover was chosen.
@@ -68,16 +71,56 @@ pub(super) fn choose(
     };
     let mut search = Search {
         painter: footage.painter(within),
-        by_keyframe: has_keyframes(footage),
         seen: Vec::new(),
         best: None,
     };
-    for (count, part) in [(FIRST_CANDIDATES, MIDDLE), (MORE_CANDIDATES, ALMOST_ALL)] {
-        if !search.look(reader, &moments(footage, count, part), emit)? || search.is_good() {
+    for round in rounds(footage) {
+        if !search.look(reader, &round, emit)? || search.is_good() {
             break;
         }
     }
     search.result()
+}
+
+/// Pictures that are looked at together.
+#[derive(Debug, PartialEq, Eq)]
+struct Round {
+    /// Whether the keyframe before a time does as well as the frame at it.
+    by_keyframe: bool,
+    /// Ascending.
+    times_ns: Vec<u64>,
+}
+
+/// What is looked at, one after the other, until something good is found.
+fn rounds(footage: &Footage) -> Vec<Round> {
+    let (start, length) = (footage.video.start_ns, footage.length_ns());
+    let by_keyframe = has_keyframes(footage);
+    let decoded = length.min(DECODED_WITHOUT_KEYFRAMES_NS);
+    let searched = if by_keyframe || !footage.exact_seeks {
+        length
+    } else {
+        decoded
+    };
+    let among = |count, part| Round {
+        by_keyframe,
+        times_ns: spread(start, searched, count, part),
+    };
+    let mut rounds = vec![
+        among(FIRST_CANDIDATES, MIDDLE),
+        among(MORE_CANDIDATES, ALMOST_ALL),
+    ];
+    if searched < length {
+        rounds.push(Round {
+            by_keyframe: true,
+            times_ns: spread(
+                start + decoded,
+                length - decoded,
+                MORE_CANDIDATES,
+                ALMOST_ALL,
+            ),
+        });
+    }
+    rounds
 }
 
 /// Whether seeking to keyframes gives as many different pictures as are looked for.
@@ -85,15 +128,10 @@ fn has_keyframes(footage: &Footage) -> bool {
     footage.exact_seeks && footage.video.keyframes >= 2 * FIRST_CANDIDATES
 }
 
-/// Times spread evenly over a part of the video, ascending.
-fn moments(footage: &Footage, count: u64, (from, to): (u64, u64)) -> Vec<u64> {
-    let length = if has_keyframes(footage) || !footage.exact_seeks {
-        footage.length_ns()
-    } else {
-        footage.length_ns().min(DECODED_WITHOUT_KEYFRAMES_NS)
-    };
-    let first = footage.video.start_ns + length / 1000 * from;
-    let step = length / 1000 * (to - from) / (count - 1);
+/// Times spread evenly over a part, in thousandths, of a length from a time on.
+fn spread(start_ns: u64, length_ns: u64, count: u64, (from, to): (u64, u64)) -> Vec<u64> {
+    let first = start_ns + length_ns / 1000 * from;
+    let step = length_ns / 1000 * (to - from) / (count - 1);
     (0..count).map(|n| first + n * step).collect()
 }
 
@@ -105,7 +143,6 @@ struct Scored {
 
 struct Search {
     painter: Painter,
-    by_keyframe: bool,
     /// Times of the frames that were looked at.
     seen: Vec<u64>,
     best: Option<Scored>,
@@ -117,11 +154,16 @@ impl Search {
     fn look(
         &mut self,
         reader: &mut FrameReader,
-        times_ns: &[u64],
+        round: &Round,
         emit: &Emitter<()>,
     ) -> Result<bool, ToolError> {
-        for time_ns in times_ns {
-            match self.candidate(reader, *time_ns) {
+        for time_ns in &round.times_ns {
+            let frame = if round.by_keyframe {
+                reader.keyframe_before(*time_ns)
+            } else {
+                reader.at(*time_ns)
+            };
+            match frame.and_then(|frame| self.candidate(reader, frame)) {
                 Ok(()) => emit.progress(Progress {
                     counter: self.seen.len() as u64,
                     ..Progress::default()
@@ -138,12 +180,7 @@ impl Search {
         Ok(true)
     }
 
-    fn candidate(&mut self, reader: &mut FrameReader, time_ns: u64) -> Result<(), ToolError> {
-        let frame = if self.by_keyframe {
-            reader.keyframe_before(time_ns)?
-        } else {
-            reader.at(time_ns)?
-        };
+    fn candidate(&mut self, reader: &mut FrameReader, frame: Frame) -> Result<(), ToolError> {
         if self.seen.contains(&frame.time_ns) {
             return Ok(());
         }
