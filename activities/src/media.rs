@@ -29,6 +29,7 @@ pub mod sniff;
 pub mod sprites;
 pub mod still;
 pub mod thumbnail;
+mod tone;
 mod vips;
 
 /// Whether libvips starts and is new enough. Starts it.

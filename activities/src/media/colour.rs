@@ -5,7 +5,8 @@ use std::str::FromStr;
 use gstreamer as gst;
 use gstreamer_video::{
     VideoColorMatrix as Matrix, VideoColorPrimaries as Primaries, VideoColorRange as Range,
-    VideoColorimetry, VideoTransferFunction as Transfer,
+    VideoColorimetry, VideoContentLightLevel, VideoMasteringDisplayInfo,
+    VideoTransferFunction as Transfer,
 };
 
 use super::report::Colour;
@@ -54,10 +55,29 @@ const LARGEST_SD_HEIGHT: u32 = 576;
 
 /// What caps say; `None` where they say nothing.
 pub(crate) fn stated(caps: &gst::CapsRef) -> Colour {
-    caps.structure(0)
+    let said = caps
+        .structure(0)
         .and_then(|structure| structure.get::<&str>("colorimetry").ok())
         .and_then(|text| VideoColorimetry::from_str(text).ok())
-        .map_or_else(Colour::default, |colorimetry| names(&colorimetry))
+        .map_or_else(Colour::default, |colorimetry| names(&colorimetry));
+    Colour {
+        peak_nits: peak_nits(caps),
+        ..said
+    }
+}
+
+/// The level of the brightest pixel, or what the display could show on which the video was made.
+fn peak_nits(caps: &gst::CapsRef) -> Option<u32> {
+    /// Mastering displays are described in these parts of a cd/m².
+    const PARTS: u32 = 10_000;
+    let brightest = VideoContentLightLevel::from_caps(caps).ok();
+    let brightest = brightest.map(|levels| u32::from(levels.max_content_light_level()));
+    let display = || {
+        let display = VideoMasteringDisplayInfo::from_caps(caps).ok()?;
+        Some(display.max_display_mastering_luminance() / PARTS)
+    };
+    let said = brightest.filter(|nits| *nits > 0).or_else(display);
+    said.filter(|nits| *nits > 0)
 }
 
 /// A colorimetry in words; `None` for what has no name.
@@ -67,6 +87,7 @@ pub(crate) fn names(colorimetry: &VideoColorimetry) -> Colour {
         transfer: name(TRANSFERS, colorimetry.transfer()),
         matrix: name(MATRICES, colorimetry.matrix()),
         range: name(RANGES, colorimetry.range()),
+        peak_nits: None,
     }
 }
 
@@ -77,6 +98,7 @@ pub(crate) fn or(first: Colour, second: Colour) -> Colour {
         transfer: first.transfer.or(second.transfer),
         matrix: first.matrix.or(second.matrix),
         range: first.range.or(second.range),
+        peak_nits: first.peak_nits.or(second.peak_nits),
     }
 }
 

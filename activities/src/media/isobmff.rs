@@ -46,10 +46,20 @@ pub(super) struct Track {
     pub(super) language: Option<String>,
     /// How players turn the picture.
     pub(super) orientation: Orientation,
-    /// Whether it carries a Dolby Vision configuration.
-    pub(super) dolby_vision: bool,
+    /// What it says of Dolby Vision.
+    pub(super) dolby_vision: Option<DolbyVision>,
     /// Ticks per second.
     timescale: u32,
+}
+
+/// The configuration of a Dolby Vision stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DolbyVision {
+    /// 5, 7, 8, ...; `None` if it is not said.
+    pub(super) profile: Option<u8>,
+    /// Whether players that do not know it show its base layer in colours that are right: those of
+    /// HDR10, HLG or standard range.
+    pub(super) compatible: bool,
 }
 
 /// Clockwise rotation, then mirroring left to right.
@@ -389,9 +399,25 @@ fn sample_entry(track: &mut Track, kind: [u8; 4], entry: &[u8]) -> Result<(), To
     if child(boxes, b"sinf").is_some() {
         return Err(demux::encrypted());
     }
-    track.dolby_vision |= matches!(&kind, b"dvh1" | b"dvhe" | b"dva1" | b"dvav" | b"dav1")
-        || children(boxes).any(|(kind, _)| matches!(&kind, b"dvcC" | b"dvvC" | b"dvwC"));
+    let configuration =
+        children(boxes).find(|(kind, _)| matches!(kind, b"dvcC" | b"dvvC" | b"dvwC"));
+    let named = matches!(&kind, b"dvh1" | b"dvhe" | b"dva1" | b"dvav" | b"dav1");
+    let said = configuration.map(|(_, body)| dolby_vision(body));
+    let unsaid = DolbyVision {
+        profile: None,
+        compatible: false,
+    };
+    track.dolby_vision = track.dolby_vision.or(said).or(named.then_some(unsaid));
     Ok(())
+}
+
+/// `DOVIDecoderConfigurationRecord`: two bytes of version, seven bits of profile, nine of level and layers,
+/// and four that say what the base layer is compatible with, 0 for nothing.
+fn dolby_vision(record: &[u8]) -> DolbyVision {
+    DolbyVision {
+        profile: record.get(2).map(|byte| byte >> 1),
+        compatible: record.get(4).is_some_and(|byte| byte >> 4 != 0),
+    }
 }
 
 /// Three letters in five bits each, packed into 16.

@@ -7,6 +7,7 @@ use gstreamer_video::prelude::*;
 use super::colour;
 use super::frames::{self, Frame};
 use super::report::{Colour, Size, VideoTrack};
+use super::tone::{self, Tone};
 use crate::tool::ToolError;
 
 /// A picture as rows of red, green and blue bytes without padding.
@@ -26,6 +27,8 @@ pub(crate) struct Painter {
     rotation: u16,
     mirrored: bool,
     colour: Colour,
+    /// Of a video with high dynamic range.
+    tone: Option<Tone>,
 }
 
 impl Painter {
@@ -37,7 +40,8 @@ impl Painter {
             lying: if turned { transposed(upright) } else { upright },
             rotation: video.rotation,
             mirrored: video.mirrored,
-            colour: video.colour.clone(),
+            colour: tone::shown(&video.colour),
+            tone: Tone::of(&video.colour),
         }
     }
 
@@ -63,7 +67,12 @@ impl Painter {
 
     fn scale(&self, frame: &Frame) -> Result<Rgb, gst::glib::BoolError> {
         let unmapped = || gst::glib::bool_error!("its memory cannot be read");
-        let stored = gst_video::VideoInfo::from_caps(&frame.caps)?;
+        let mut stored = gst_video::VideoInfo::from_caps(&frame.caps)?;
+        let mut picture = frame.buffer.clone();
+        if let Some(tone) = &self.tone {
+            picture = tone.map(&picture, &stored)?;
+            stored = Tone::info(&stored)?;
+        }
         let source = if stored.format_info().is_yuv() {
             let colorimetry = colour::yuv(&self.colour, stored.height());
             gst_video::VideoInfo::builder_from_info(&stored)
@@ -78,7 +87,7 @@ impl Painter {
             .fps(source.fps())
             .interlace_mode(source.interlace_mode())
             .build()?;
-        let input = gst_video::VideoFrame::from_buffer_readable(frame.buffer.clone(), &source)
+        let input = gst_video::VideoFrame::from_buffer_readable(picture, &source)
             .map_err(|_| unmapped())?;
         let mut output = gst_video::VideoFrame::from_buffer_writable(
             gst::Buffer::with_size(target.size())?,

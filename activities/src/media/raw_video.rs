@@ -5,10 +5,10 @@ mod reader;
 mod writer;
 
 use gstreamer as gst;
-use gstreamer_video::{VideoColorRange, VideoColorimetry};
+use gstreamer_video::{VideoColorRange, VideoColorimetry, VideoFormat as VideoFormatId};
 
 use super::report::{Ratio, Size};
-use super::{colour, encode_video::SourceFacts, report::VideoTrack};
+use super::{colour, encode_video::SourceFacts, report::VideoTrack, tone};
 
 pub use reader::VideoReader;
 pub use writer::VideoWriter;
@@ -49,7 +49,7 @@ impl VideoFormat {
             width: even(track.display.width),
             height: even(track.display.height),
         };
-        let mut said = track.colour.clone();
+        let mut said = tone::shown(&track.colour);
         if said.matrix.as_deref() == Some("gbr") {
             // It is converted: GStreamer takes the matrix that players guess.
             (said.matrix, said.range) = (None, None);
@@ -106,9 +106,9 @@ impl VideoFormat {
             .map(|value| value.round() as u8)
     }
 
-    fn caps(&self) -> gst::Caps {
+    fn caps(&self, samples: VideoFormatId) -> gst::Caps {
         gst::Caps::builder("video/x-raw")
-            .field("format", "I420")
+            .field("format", samples.to_str())
             .field("width", self.size.width as i32)
             .field("height", self.size.height as i32)
             .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))

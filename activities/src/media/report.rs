@@ -95,7 +95,8 @@ pub struct VideoTrack {
     pub chroma: String,
     /// Colour description, as the stream or the container says.
     pub colour: Colour,
-    /// `hdr10`, `hlg`, `dolby_vision`; `None` for standard range.
+    /// `hdr10` (PQ), `hlg`, or `dolby_vision`, which is read as the one of these that its base layer is;
+    /// `None` for standard range. What is made of any of them is standard range.
     pub hdr: Option<String>,
     /// Whether frames hold two fields.
     pub interlaced: bool,
@@ -121,6 +122,10 @@ pub struct Colour {
     pub matrix: Option<String>,
     /// `limited` or `full`.
     pub range: Option<String>,
+    /// How bright HDR video gets, in cd/m²: its brightest pixel (MaxCLL), or else the brightest that
+    /// the display showed on which it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_nits: Option<u32>,
 }
 
 /// An audio track.

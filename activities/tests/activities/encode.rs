@@ -3,6 +3,7 @@
 
 mod audio;
 mod clips;
+mod high_range;
 mod run;
 mod seen;
 mod video;

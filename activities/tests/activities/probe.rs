@@ -388,15 +388,66 @@ fn one_frame_is_a_video() {
 }
 
 #[test]
-fn high_dynamic_range_is_refused_and_ten_bits_alone_are_not() {
+fn high_dynamic_range_is_told_and_ten_bits_alone_are_none() {
     let clips = Clips::new();
     let ten_bits = "-f lavfi -i testsrc2=s=320x180:d=1 -pix_fmt yuv420p10le -c:v libvpx-vp9 \
                     -deadline realtime -cpu-used 8";
     let pq = "-color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc";
-    let hdr = clips.ffmpeg(&format!("{ten_bits} {pq}"), "hdr.webm");
-    assert_eq!(refusal(&hdr).0, "hdr_unsupported");
+    let hdr = probe(&clips.ffmpeg(&format!("{ten_bits} {pq}"), "hdr.webm")).unwrap();
+    let warned = (hdr.warnings.iter()).any(|text| text.starts_with("high_dynamic_range: "));
+    assert!(warned, "{:?}", hdr.warnings);
+    assert_eq!(hdr.video.unwrap().hdr.as_deref(), Some("hdr10"));
     let video = video(&clips.ffmpeg(ten_bits, "ten.webm"));
     assert_eq!((video.bit_depth, &*video.chroma), (10, "4:2:0"));
+    assert_eq!(video.hdr, None);
+}
+
+/// A frame of HEVC in PQ, with further words for x265.
+fn pq(clips: &Clips, more: &str, name: &str) -> PathBuf {
+    let said = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc";
+    clips.ffmpeg(
+        &format!(
+            "-f lavfi -i testsrc2=s=320x180:d=0.04 -pix_fmt yuv420p10le -c:v libx265 -x265-params \
+             {said}{more}"
+        ),
+        name,
+    )
+}
+
+#[test]
+fn the_brightest_that_a_source_says_is_told() {
+    let clips = Clips::new();
+    let display =
+        ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(40000000,50)";
+    let peak = |more: &str, name: &str| video(&pq(&clips, more, name)).colour.peak_nits;
+    assert_eq!(peak("", "unsaid.mp4"), None);
+    assert_eq!(peak(display, "display.mp4"), Some(4000));
+    assert_eq!(
+        peak(&format!("{display}:max-cll=600,200"), "pixel.mp4"),
+        Some(600)
+    );
+}
+
+#[test]
+fn dolby_vision_is_read_where_its_base_layer_is_something_else_too() {
+    let clips = Clips::new();
+    let plain = std::fs::read(pq(&clips, "", "plain.mp4")).unwrap();
+    // Profile and compatibility: 8 with HDR10, and 5.
+    let source = clips.write(&dolby_vision(&plain, 8, 1), "profile_8.mp4");
+    assert_eq!(video(&source).hdr.as_deref(), Some("dolby_vision"));
+    let (code, message) = refusal(&clips.write(&dolby_vision(&plain, 5, 0), "profile_5.mp4"));
+    assert_eq!(code, "hdr_unsupported");
+    assert!(message.contains("profile 5"), "{message}");
+}
+
+/// Puts the configuration of Dolby Vision in place of the bit rates, which are as long as its beginning.
+fn dolby_vision(bytes: &[u8], profile: u8, compatibility: u8) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let at = bytes.windows(4).position(|kind| kind == b"btrt").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"dvvC");
+    let record = [1, 0, profile << 1, 0, compatibility << 4];
+    bytes[at + 4..at + 9].copy_from_slice(&record);
+    bytes
 }
 
 #[test]

@@ -9,7 +9,6 @@ use gstreamer_video::{
 use crate::media::colour;
 use crate::media::fmp4::Nclx;
 use crate::media::report::Colour;
-use crate::tool::ToolError;
 
 /// RGB that says no more is sRGB: the primaries and, nearly, the curve of high definition, whatever
 /// its size.
@@ -30,14 +29,7 @@ impl Colours {
     /// The colours of decoded frames, given what the source says of itself. What it leaves open
     /// is guessed once for all renditions, by the height at which the source stores its pictures,
     /// as players of the source do; players of the renditions would guess for each by its own.
-    ///
-    /// # Errors
-    /// `input` for high dynamic range, which 8-bit renditions cannot show.
-    pub(super) fn of(
-        info: &VideoInfo,
-        said: &Colour,
-        stored_height: u32,
-    ) -> Result<Self, ToolError> {
+    pub(super) fn of(info: &VideoInfo, said: &Colour, stored_height: u32) -> Self {
         use {VideoColorMatrix as Matrix, VideoColorRange as Range};
         let height = if info.is_rgb() {
             HD_HEIGHT
@@ -45,12 +37,6 @@ impl Colours {
             stored_height
         };
         let read = colour::yuv(said, height);
-        if is_high_dynamic_range(read.transfer()) {
-            return Err(ToolError::input(
-                "hdr_unsupported",
-                "the source has high dynamic range, which is not supported: supply a standard range version",
-            ));
-        }
         // `videoconvertscale` 1.22 leaves the levels of YUV alone unless the matrix changes too,
         // and is then two levels off, so it is told that they are limited; `limit` makes it true.
         let (matrix, range) = if info.is_rgb() {
@@ -59,11 +45,11 @@ impl Colours {
             (read.matrix(), Range::Range16_235)
         };
         let source = VideoColorimetry::new(range, matrix, read.transfer(), read.primaries());
-        Ok(Self {
+        Self {
             source,
             output: delivered(source),
             full_range: !info.is_rgb() && read.range() == Range::Range0_255,
-        })
+        }
     }
 
     /// Whether the gamut itself has to be converted, not only the numbers.
@@ -82,11 +68,6 @@ impl Colours {
             matrix: code(self.output.matrix().to_iso()),
         }
     }
-}
-
-fn is_high_dynamic_range(transfer: VideoTransferFunction) -> bool {
-    use VideoTransferFunction as Transfer;
-    matches!(transfer, Transfer::Smpte2084 | Transfer::AribStdB67)
 }
 
 /// Limited levels; standard definition keeps its matrix, which costs nothing, and everything that
@@ -144,12 +125,7 @@ mod tests {
     use super::*;
     use gstreamer_video::VideoFormat;
 
-    fn colours(
-        height: u32,
-        matrix: &str,
-        transfer: &str,
-        range: &str,
-    ) -> Result<Colours, ToolError> {
+    fn colours(height: u32, matrix: &str, transfer: &str, range: &str) -> Colours {
         gstreamer::init().unwrap();
         let info = VideoInfo::builder(VideoFormat::I420, 640, height)
             .build()
@@ -164,13 +140,14 @@ mod tests {
             transfer: said(transfer),
             matrix: said(matrix),
             range: said(range),
+            peak_nits: None,
         };
         Colours::of(&info, &colour, height)
     }
 
     #[test]
     fn full_range_is_delivered_in_limited_range() {
-        let colours = colours(480, "", "", "full").unwrap();
+        let colours = colours(480, "", "", "full");
         assert!(colours.full_range);
         assert_eq!(colours.output.range(), VideoColorRange::Range16_235);
         let said = Nclx {
@@ -190,7 +167,7 @@ mod tests {
 
     #[test]
     fn wide_gamut_in_standard_range_becomes_bt709() {
-        let colours = colours(1080, "bt2020nc", "", "").unwrap();
+        let colours = colours(1080, "bt2020nc", "", "");
         assert!(colours.converts_gamut());
         let said = Nclx {
             primaries: 1,
@@ -198,13 +175,5 @@ mod tests {
             matrix: 1,
         };
         assert_eq!(colours.nclx(), said);
-    }
-
-    #[test]
-    fn high_dynamic_range_is_refused() {
-        assert_eq!(
-            colours(1080, "bt2020nc", "smpte2084", "").unwrap_err().code,
-            "hdr_unsupported"
-        );
     }
 }

@@ -9,9 +9,10 @@ use super::{Source, describe, limits, of_kind};
 use crate::media::colour;
 use crate::media::demux::Kind;
 use crate::media::frames::{self, Frame, FrameReader, Selection};
-use crate::media::isobmff::Orientation;
+use crate::media::isobmff::{DolbyVision, Orientation};
 use crate::media::report::{Colour, Ratio, Size, VideoTrack};
 use crate::media::sniff::Container;
+use crate::media::tone;
 use crate::tool::ToolError;
 
 /// The video track, and whether it can be encoded in chunks.
@@ -65,7 +66,7 @@ pub(super) fn describe(
         colour::stated(&stream.caps),
         colour::stated(&stream.container_caps),
     );
-    refuse_hdr(source, stream, &colour)?;
+    let hdr = high_dynamic_range(source, stream, &colour)?;
     check_pixels(stream)?;
     if !frames::is_decodable(&stream.caps) {
         return Err(frames::codec_unsupported(&describe::codec(&stream.caps)));
@@ -86,7 +87,7 @@ pub(super) fn describe(
         rotation: orientation.rotation,
         mirrored: orientation.mirrored,
         colour,
-        hdr: None,
+        hdr: hdr.map(str::to_owned),
         guessed_times: !stream.has_presentation_times,
         ..timeline.into_track()
     };
@@ -110,6 +111,16 @@ fn warn(
     if track.variable_frame_rate {
         warnings.push("varying_rate: the frame rate varies".to_owned());
     }
+    if let Some(kind) = &track.hdr {
+        let name = match kind.as_str() {
+            "hdr10" => "HDR10",
+            "hlg" => "HLG",
+            _ => "Dolby Vision",
+        };
+        warnings.push(format!(
+            "high_dynamic_range: the video is {name}; what is made of it has standard range"
+        ));
+    }
     if track.interlaced {
         warnings.push(
             "interlaced_video: the video is interlaced; whole pictures are made of its fields"
@@ -130,21 +141,33 @@ fn warn(
     }
 }
 
-fn refuse_hdr(source: &Source, stream: &StreamLog, colour: &Colour) -> Result<(), ToolError> {
-    let dolby = source.track(stream).is_some_and(|track| track.dolby_vision);
-    let kind = match colour.transfer.as_deref() {
-        _ if dolby => "Dolby Vision",
-        Some("smpte2084") => "HDR10",
-        Some("arib-std-b67") => "HLG",
-        _ => return Ok(()),
-    };
-    Err(ToolError::input(
+/// `hdr10`, `hlg` or `dolby_vision`; `None` for standard range.
+///
+/// # Errors
+/// `hdr_unsupported` for Dolby Vision in colours of its own.
+fn high_dynamic_range(
+    source: &Source,
+    stream: &StreamLog,
+    colour: &Colour,
+) -> Result<Option<&'static str>, ToolError> {
+    let dolby = source.track(stream).and_then(|track| track.dolby_vision);
+    match (tone::kind(colour), dolby) {
+        (_, Some(dolby)) if !dolby.compatible => Err(own_colours(dolby)),
+        (Some(_), Some(_)) => Ok(Some("dolby_vision")),
+        (kind, _) => Ok(kind),
+    }
+}
+
+fn own_colours(dolby: DolbyVision) -> ToolError {
+    let profile = dolby.profile;
+    let profile = profile.map_or_else(String::new, |profile| format!(" profile {profile}"));
+    ToolError::input(
         "hdr_unsupported",
         format!(
-            "the source is high dynamic range video ({kind}), which is not supported yet; \
-             convert it to standard range (BT.709)"
+            "the source is Dolby Vision{profile}, in colours that only its own decoders know; export it as \
+             HLG, HDR10 or standard range, or as Dolby Vision that is compatible with one of them (profile 8)"
         ),
-    ))
+    )
 }
 
 fn check_pixels(stream: &StreamLog) -> Result<(), ToolError> {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use gstreamer as gst;
 use gstreamer_video::prelude::*;
-use gstreamer_video::{VideoFrameRef, VideoInfo};
+use gstreamer_video::{VideoFormat as VideoFormatId, VideoFrameRef, VideoInfo};
 
 use super::{Plane, VideoFormat, VideoFrame};
 use crate::media::encode_video::{ALLOWED_LOSS_NS, SourceFacts, upright_filters};
@@ -12,6 +12,7 @@ use crate::media::gst::{
 };
 use crate::media::plan::Chunk;
 use crate::media::report::VideoTrack;
+use crate::media::tone::Tone;
 use crate::tool::ToolError;
 
 /// How much is read on both sides of a chunk. Containers round times; who cuts exactly needs all
@@ -25,6 +26,8 @@ const MARGIN_NS: i64 = 100_000_000;
 pub struct VideoReader {
     decoder: Decoder,
     format: VideoFormat,
+    /// Of a video with high dynamic range.
+    tone: Option<Tone>,
     chunk: Chunk,
     frame_ns: u64,
     /// End of the last frame that was decoded.
@@ -42,6 +45,11 @@ impl VideoReader {
         init()?;
         let facts = SourceFacts::from(track);
         let format = VideoFormat::of(track);
+        let tone = Tone::of(&track.colour);
+        let samples = match tone {
+            Some(_) => VideoFormatId::I42010le,
+            None => VideoFormatId::I420,
+        };
         let keyframe_ns = chunk.seeks_ns.first().copied().filter(|at_ns| *at_ns > 0);
         let decoder = Decoder::open(DecodeRequest {
             path: file,
@@ -52,11 +60,12 @@ impl VideoReader {
             origin_ns: facts.origin_ns,
             seek_ns: keyframe_ns,
             filters: [upright_filters(&facts)?, vec![queue()?, converter()?]].concat(),
-            caps: format.caps(),
+            caps: format.caps(samples),
         })?;
         Ok(Self {
             decoder,
             format,
+            tone,
             chunk: chunk.clone(),
             frame_ns: facts.frame_ns(),
             reached_ns: 0,
@@ -120,9 +129,14 @@ impl VideoReader {
         let caps = sample
             .caps()
             .ok_or_else(|| bug("a frame without a format"))?;
-        let info = VideoInfo::from_caps(caps).map_err(bug)?;
-        let buffer = sample.buffer().ok_or_else(|| bug("a frame without data"))?;
-        let frame = VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(bug)?;
+        let mut info = VideoInfo::from_caps(caps).map_err(bug)?;
+        let buffer = sample.buffer_owned();
+        let mut buffer = buffer.ok_or_else(|| bug("a frame without data"))?;
+        if let Some(tone) = &self.tone {
+            buffer = tone.map(&buffer, &info).map_err(bug)?;
+            info = Tone::info(&info).map_err(bug)?;
+        }
+        let frame = VideoFrameRef::from_buffer_ref_readable(&buffer, &info).map_err(bug)?;
         Ok(VideoFrame {
             at_ns,
             planes: [plane(&frame, 0)?, plane(&frame, 1)?, plane(&frame, 2)?],

@@ -468,6 +468,11 @@ impl Like {
                     &thumbnail(&["-i", text(source)], frame * step),
                 )]
             }
+            Self::Pictures(pictures) => {
+                let command = spell_out(pictures);
+                let input: Vec<&str> = command.split_whitespace().collect();
+                vec![likeness(&shown, &thumbnail(&input, frame))]
+            }
             Self::Fields(pictures) => {
                 let command = spell_out(pictures);
                 let input: Vec<&str> = command.split_whitespace().collect();
