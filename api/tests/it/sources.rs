@@ -387,11 +387,13 @@ fn check_picture(picture: &Path) -> String {
 
 /// Clips with picture and sound that cannot tell whether both are together, and why not. All others of
 /// `TELECINE_TEST_MEDIA` and every recipe do.
-const UNTOLD: [(&str, &str); 6] = [
+const UNTOLD: [(&str, &str); 8] = [
+    ("dolbyVision-hdr.MOV", "it lasts a tenth of a second"),
     (
         "h263-amr.3gp",
         "ffmpeg plays one in five of its frames of sound",
     ),
+    ("hlg10-color-test.mp4", "it lasts a third of a second"),
     ("long_1080p_lowbitrate.mp4", "the picture is black"),
     ("one-frame.mp4", "there is one picture"),
     ("sample.flv", "the picture does not move"),

@@ -159,7 +159,7 @@ fn hlg_becomes_standard_range_of_the_same_greys_and_hues() {
 fn a_picture_that_was_made_hdr_comes_back_as_it_was() {
     let clips = Clips::new();
     // Neither as bright as what is rolled off nor at the edge of the gamut, where the table is coarse.
-    let dim = "lutrgb=r=40+val*0.4:g=40+val*0.4:b=40+val*0.4,\
+    let dim = "lutrgb=r=70+val*0.25:g=70+val*0.25:b=70+val*0.25,\
                scale=out_color_matrix=bt709:out_range=limited,format=yuv420p";
     let made = format!("-f lavfi -i testsrc2=s=320x180:r=25:d=1,{dim}");
     let standard = clips.ffmpeg(

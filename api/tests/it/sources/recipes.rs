@@ -223,7 +223,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     silent("rgb.mov", "-pix_fmt rgb24 -c:v qtrle"),
     silent("png.mov", "-c:v png"),
     silent("vp9_10bit.webm", "-pix_fmt yuv420p10le -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 2M"),
-    hdr("hdr10.mp4", "-vf zscale=tin=bt709:min=bt709:pin=bt709:rin=limited:t=smpte2084:p=bt2020:m=bt2020nc:r=limited:npl=203,format=yuv420p10le -c:v libx265 -preset ultrafast -x265-params log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"),
+    hdr("hdr10.mp4", "-vf zscale=tin=bt709:min=bt709:pin=bt709:rin=limited:t=smpte2084:p=bt2020:m=bt2020nc:r=limited:npl=203,format=yuv420p10le -c:v libx265 -preset ultrafast -x265-params log-level=none:crf=8:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"),
     hdr("hdr10.webm", "-vf zscale=tin=bt709:min=bt709:pin=bt709:rin=limited:t=smpte2084:p=bt2020:m=bt2020nc:r=full:npl=203,format=yuv420p10le -color_range pc -color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 2M"),
     silent("full_range.mp4", "-vf scale=out_range=full -pix_fmt yuvj420p -color_range pc -c:v libx264 -preset ultrafast"),
     silent("bt709_small.mp4", "-vf scale=out_color_matrix=bt709 x264 -colorspace bt709 -color_primaries bt709 -color_trc bt709"),
@@ -391,7 +391,7 @@ const fn silent(name: &'static str, codecs: &'static str) -> Recipe {
 
 /// Pictures without what is bright, or as colourful as can be: they stay as they are when they are made high
 /// dynamic range and back.
-const DIM: &str = "-f lavfi -i testsrc2=s=320x240:r=25:d=2,lutrgb=r=40+val*0.4:g=40+val*0.4:b=40+val*0.4,\
+const DIM: &str = "-f lavfi -i testsrc2=s=320x240:r=25:d=2,lutrgb=r=70+val*0.25:g=70+val*0.25:b=70+val*0.25,\
      scale=out_color_matrix=bt709:out_range=limited,format=yuv420p,\
      setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709";
 
