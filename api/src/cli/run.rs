@@ -292,8 +292,8 @@ async fn revive(app: &App, job: &RunId, session: &Session) -> Result<Revived, Cl
     }
 }
 
-/// The key of something that a finished job made and that is no longer there as it was: an
-/// artifact, or a published object that its output names.
+/// The key of something that a finished job made and that is gone or has another size: an artifact, or a
+/// published object that its output names.
 pub(super) async fn missing_result(app: &App, run: &Run) -> Result<Option<String>, CliError> {
     if let Some(key) = app.coordinator.missing_artifact(&run.id).await? {
         return Ok(Some(key));

@@ -306,10 +306,7 @@ impl Players {
 /// What of `TELECINE_TEST_MEDIA` becomes no set, and the code that it is refused with. All others become one.
 const REFUSED_CLIPS: &[(&str, &str)] = &[
     ("SHA256SUMS", "not_media"),
-    ("dolbyVision-hdr.MOV", "hdr_unsupported"),
     ("fixture-corrupt.mkv", "malformed_source"),
-    ("hdr10-av1.mp4", "hdr_unsupported"),
-    ("hlg10-color-test.mp4", "hdr_unsupported"),
     ("sample_ac4.mp4", "codec_unsupported"),
     ("sample_fragmented_clearkey.mp4", "encrypted_source"),
     ("sample_malformed_free_box.mp4", "malformed_source"),

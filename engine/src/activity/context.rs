@@ -612,7 +612,12 @@ impl Outcome {
     /// Artifacts with what the store called them.
     fn stored(&self, artifacts: Vec<Artifact>) -> Vec<StoredArtifact> {
         let stored = artifacts.into_iter().map(|artifact| StoredArtifact {
-            etag: self.etags.get(&artifact.key).cloned(),
+            // A service may leave it out of its answer.
+            etag: self
+                .etags
+                .get(&artifact.key)
+                .filter(|etag| !etag.is_empty())
+                .cloned(),
             artifact,
         });
         stored.collect()

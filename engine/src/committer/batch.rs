@@ -593,15 +593,16 @@ impl Batch {
     }
 }
 
-/// What is known of the world, and where nobody has looked, what the plan before says of objects: those whose bytes were
-/// found to be wrong are so until somebody reads them again.
+/// What is known of the world, and what the plan before says of objects that nobody has read for it: those whose bytes
+/// were found to be wrong are so until somebody reads them again, also if that was found while others looked.
 fn with_suspects<'w>(world: &'w World, current: Option<&RetryPlan>) -> Cow<'w, World> {
-    let suspects = current.map_or(&[][..], |plan| &plan.corrupt);
-    if world.verified.is_some() || suspects.is_empty() {
+    let corrupt = current.map_or(&[][..], |plan| &plan.corrupt);
+    let unread = corrupt.iter().filter(|key| !world.has_read(key));
+    let found: Vec<_> = unread.map(|key| (key.clone(), Verdict::Corrupt)).collect();
+    if found.is_empty() {
         return Cow::Borrowed(world);
     }
     let mut world = world.clone();
-    let found = suspects.iter().map(|key| (key.clone(), Verdict::Corrupt));
     world.verdicts.extend(found);
     Cow::Owned(world)
 }

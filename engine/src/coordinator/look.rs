@@ -51,6 +51,26 @@ pub(super) async fn verdicts(
     collect(judged.collect(), LOOKS_AT_ONCE).await
 }
 
+/// The key of an object that a run made and that is gone or has another size; nothing is read.
+pub(super) async fn missing(
+    objects: &dyn ObjectStores,
+    snapshot: &Snapshot,
+) -> Result<Option<String>, ObjectError> {
+    let media = objects.open(&snapshot.run.stores.media)?;
+    let artifacts = snapshot.steps.iter().flat_map(|record| &record.artifacts);
+    let looks = artifacts.map(async |artifact| {
+        let found = media.head(&artifact.key).await?;
+        let verdict = match found {
+            Some(found) if found.size == artifact.size => Verdict::Present,
+            _ => Verdict::Missing,
+        };
+        Ok((artifact.key.clone(), verdict))
+    });
+    let mut found = collect(looks.collect(), LOOKS_AT_ONCE).await?.into_iter();
+    let missing = found.find(|(_, verdict)| *verdict == Verdict::Missing);
+    Ok(missing.map(|(key, _)| key))
+}
+
 /// What has become of the source of a run, and what is there.
 pub(super) async fn source(
     objects: &dyn ObjectStores,
@@ -117,36 +137,38 @@ pub(super) async fn beside(
     found.filter_map(std::future::ready).collect().await
 }
 
-/// Objects that were read and found right although their etag is not the one that they were put with. Whoever
-/// has moved a store need not wait for all of it again each time that a plan is made or executed, and a request
-/// that was given up goes on where it was.
+/// Objects that this process has read and found right although their etag is not the one that they were put
+/// with. A server whose store was moved need not read all of it again each time that a plan is made or
+/// executed, and of a request that was given up, the objects count that were read to their end.
 #[derive(Debug, Default)]
-pub struct Proven(Mutex<HashSet<String>>);
+pub struct Proven(Mutex<HashSet<Mark>>);
+
+/// What an object that was read is known by: a hash over the bytes that it is to have, where it is, and its etag.
+type Mark = [u8; 32];
 
 impl Proven {
-    /// Of that many objects at most is that remembered, with 32 bytes of each: then it begins anew.
+    /// Of that many objects at most is that remembered: then it begins anew.
     const OBJECTS: usize = 100_000;
 
-    fn has(&self, digest: &str) -> bool {
-        self.lock().contains(digest)
+    fn has(&self, mark: &Mark) -> bool {
+        self.lock().contains(mark)
     }
 
-    fn add(&self, digest: String) {
+    fn add(&self, mark: Mark) {
         let mut known = self.lock();
         if known.len() >= Self::OBJECTS {
             known.clear();
         }
-        known.insert(digest);
+        known.insert(mark);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Mark>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an object that was read is known by: the bytes that it is to have, where it is, and its etag.
-    fn digest(store: &str, artifact: &Artifact, etag: &str) -> String {
+    fn mark(store: &str, artifact: &Artifact, etag: &str) -> Mark {
         let named = [store, &artifact.key, etag, &artifact.sha256];
-        hex(&Sha256::digest(json!(named).to_string())[..16])
+        Sha256::digest(json!(named).to_string()).into()
     }
 }
 
@@ -184,15 +206,15 @@ impl Judge<'_> {
         etag: &str,
         how: Verification,
     ) -> Result<Verdict, ObjectError> {
-        let moved = artifact.etag.as_ref().is_some_and(|put| put != etag);
-        let moved = moved.then(|| Proven::digest(self.url, artifact, etag));
-        let is_right = moved.as_ref().is_none_or(|digest| self.proven.has(digest));
-        if how == Verification::Heads && is_right {
+        let is_another = artifact.etag.as_ref().is_some_and(|put| put != etag);
+        let mark = is_another.then(|| Proven::mark(self.url, artifact, etag));
+        let has_to_be_read = mark.as_ref().is_some_and(|mark| !self.proven.has(mark));
+        if how == Verification::Heads && !has_to_be_read {
             return Ok(Verdict::Present);
         }
         let verdict = self.read(artifact).await?;
-        if let (Verdict::Present, Some(digest)) = (verdict, moved) {
-            self.proven.add(digest);
+        if let (Verdict::Present, Some(mark)) = (verdict, mark) {
+            self.proven.add(mark);
         }
         Ok(verdict)
     }
@@ -230,11 +252,153 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use chrono::DateTime;
     use tokio::sync::Barrier;
 
     use super::*;
+    use crate::objects::{Access, ObjectMeta, ObjectStream};
+
+    /// A store with one object, and how often that was read.
+    #[derive(Debug)]
+    struct One {
+        etag: &'static str,
+        bytes: &'static [u8],
+        read: AtomicU32,
+    }
+
+    #[async_trait]
+    impl ObjectStore for One {
+        async fn head(&self, _: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+            Ok(Some(ObjectMeta {
+                size: self.bytes.len() as u64,
+                etag: self.etag.to_owned(),
+                modified: DateTime::UNIX_EPOCH,
+            }))
+        }
+
+        async fn stream(&self, _: &str, _: Range<u64>) -> Result<ObjectStream, ObjectError> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            let bytes = Bytes::from_static(self.bytes);
+            Ok(Box::pin(stream::iter([Ok(bytes)])))
+        }
+
+        async fn read_range(&self, _: &str, _: u64, _: usize) -> Result<Bytes, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn put_bytes(&self, _: &str, _: Bytes) -> Result<String, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn put_new(&self, _: &str, _: Bytes) -> Result<bool, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn put_file(&self, _: &str, _: &Path) -> Result<String, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn copy(&self, _: &str, _: &str) -> Result<String, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn delete(&self, _: &str) -> Result<(), ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn list(&self, _: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn list_directories(&self, _: &str) -> Result<Vec<String>, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        fn local_path(&self, _: &str) -> Result<Option<PathBuf>, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn signed_url(
+            &self,
+            _: &str,
+            _: Access,
+            _: Duration,
+        ) -> Result<Option<String>, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+
+        async fn remove_unfinished(&self, _: Duration) -> Result<Vec<String>, ObjectError> {
+            unreachable!("it is not asked for")
+        }
+    }
+
+    /// What is found of an object that was put as `text` with the etag `put`, and how often it was read by then.
+    async fn judged(
+        (etag, bytes): (&'static str, &'static [u8]),
+        how: Verification,
+        proven: &Proven,
+    ) -> (Verdict, u32) {
+        let media = One {
+            etag,
+            bytes,
+            read: AtomicU32::new(0),
+        };
+        let judge = Judge {
+            media: &media,
+            url: "s3://media",
+            proven,
+            reads: Semaphore::new(1),
+        };
+        let artifact = Artifact {
+            key: "k".to_owned(),
+            size: 4,
+            sha256: hex(&Sha256::digest("text")),
+            media_type: "text/plain".to_owned(),
+        };
+        let artifact = StoredArtifact {
+            artifact,
+            etag: Some("put".to_owned()),
+        };
+        let (_, verdict) = judge.judge(&artifact, how).await.unwrap();
+        (verdict, media.read.into_inner())
+    }
+
+    #[tokio::test]
+    async fn only_what_has_another_etag_is_read_and_only_once() {
+        let (heads, proven) = (Verification::Heads, Proven::default());
+        let untouched = judged(("put", b"next"), heads, &proven).await;
+        assert_eq!(untouched, (Verdict::Present, 0), "its etag is proof");
+        for read in [1, 0] {
+            let moved = judged(("moved", b"text"), heads, &proven).await;
+            assert_eq!(moved, (Verdict::Present, read));
+        }
+        for _ in 0..2 {
+            let written = judged(("written", b"next"), heads, &proven).await;
+            assert_eq!(written, (Verdict::Corrupt, 1), "it may be put back");
+        }
+    }
+
+    #[tokio::test]
+    async fn full_verification_reads_whatever_the_etag_is() {
+        let (full, proven) = (Verification::Full, Proven::default());
+        for (object, verdict) in [
+            (("put", &b"text"[..]), Verdict::Present),
+            (("put", b"next"), Verdict::Corrupt),
+            (("moved", b"text"), Verdict::Present),
+            (("moved", b"text"), Verdict::Present),
+        ] {
+            assert_eq!(judged(object, full, &proven).await, (verdict, 1));
+        }
+        let after = judged(("moved", b"text"), Verification::Heads, &proven).await;
+        assert_eq!(after, (Verdict::Present, 0), "it was read");
+    }
 
     #[tokio::test]
     async fn as_many_artifacts_are_looked_at_at_once_as_may_be() {

@@ -14,9 +14,7 @@ use crate::machine::Command;
 use crate::objects::ObjectError;
 use crate::retry::adoption::Adoption;
 use crate::retry::edits::{Checked, Edit, EditError, Edits, RecordedEdit, check};
-use crate::retry::plan::{
-    Computed, Given, PlanState, RetryPlan, Seen, Unmet, Verdict, compute_checked,
-};
+use crate::retry::plan::{Computed, Given, PlanState, RetryPlan, Seen, Unmet, compute_checked};
 use crate::retry::reuse;
 use crate::retry::world::{Installed, Source, Verification, Verified, World};
 use crate::run::{RunStatus, Snapshot};
@@ -177,6 +175,20 @@ impl Coordinator {
         plan.ok_or_else(|| not_stopped(&snapshot))
     }
 
+    /// Proves the plan of a stopped run for whoever will look at it, if its store of results is there: one that
+    /// is not mounted yet would look like one that has lost everything.
+    pub(crate) async fn prove(&self, run: &RunId) -> Result<(), PlanError> {
+        let snapshot = self.stopped(run).await?;
+        let made_any = snapshot.steps.iter().any(|it| !it.artifacts.is_empty());
+        if made_any {
+            self.objects
+                .open(&snapshot.run.stores.media)?
+                .ready()
+                .await?;
+        }
+        self.verify(run, Verification::Heads).await.map(drop)
+    }
+
     /// A plan of a run, whatever has become of it.
     ///
     /// # Errors
@@ -259,24 +271,13 @@ impl Coordinator {
         Ok(why.into())
     }
 
-    /// The key of an object that a finished run made and that is no longer there as it was.
+    /// The key of an object that a finished run made and that is gone, or has another size.
     ///
     /// # Errors
     /// What the stores say.
     pub async fn missing_artifact(&self, run: &RunId) -> Result<Option<String>, SubmitError> {
         let snapshot = self.store.snapshot(run).await?;
-        let objects = self.objects.as_ref();
-        let none = BTreeSet::new();
-        let verdicts = look::verdicts(
-            (objects, &self.proven),
-            (&snapshot, &none),
-            Verification::Heads,
-        )
-        .await?;
-        let gone = verdicts
-            .into_iter()
-            .find(|(_, verdict)| *verdict != Verdict::Present);
-        Ok(gone.map(|(key, _)| key))
+        Ok(look::missing(self.objects.as_ref(), &snapshot).await?)
     }
 
     /// A run that has stopped short.
@@ -316,6 +317,7 @@ impl Coordinator {
         Ok(World {
             verdicts,
             verified: Some(verified),
+            suspects,
             source,
             found,
             beside,

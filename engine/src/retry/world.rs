@@ -114,6 +114,8 @@ pub struct World {
     pub verdicts: Verdicts,
     /// When and how that was looked at.
     pub verified: Option<Verified>,
+    /// Objects that were read however closely the others were looked at: their bytes were found to be wrong before.
+    pub suspects: BTreeSet<String>,
     /// What has become of the source.
     pub source: Source,
     /// The source as it was found.
@@ -134,6 +136,7 @@ impl World {
     pub const UNKNOWN: &'static Self = &Self {
         verdicts: BTreeMap::new(),
         verified: None,
+        suspects: BTreeSet::new(),
         source: Source::Unknown,
         found: None,
         beside: Beside::new(),
@@ -141,6 +144,13 @@ impl World {
         published: BTreeSet::new(),
         history: History::NONE,
     };
+
+    /// Whether an object was read, or found not to be there.
+    #[must_use]
+    pub fn has_read(&self, key: &str) -> bool {
+        let all = self.verified.map(|it| it.how) == Some(Verification::Full);
+        all || self.suspects.contains(key)
+    }
 
     /// Keys of objects whose bytes are known to be wrong.
     #[must_use]

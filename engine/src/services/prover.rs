@@ -2,15 +2,15 @@
 //! a plan a moment later sees what has become of its objects. Plans of runs that another process stopped, and
 //! could not prove or did not come to it, are found in the database.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::coordinator::{Coordinator, PlanError};
 use crate::id::{PlanId, RunId};
-use crate::retry::world::Verification;
 
 /// Plans that are proved at a time; each looks at many objects at once already.
 const AT_ONCE: usize = 2;
@@ -18,37 +18,46 @@ const AT_ONCE: usize = 2;
 /// How often the database is asked for plans that nobody has proved.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// How many of those are looked at: the latest. A plan whose stores cannot be reached is one of them as long as
-/// nobody executes it.
+/// When one of those is tried again whose stores could not be asked.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// How many of those are looked at: the latest.
 const PLANS: usize = 100;
+
+/// How many runs wait here to be looked at. Those beyond are found in the database.
+const WAITING: usize = 10_000;
 
 /// Runs until the committer is gone.
 pub(super) async fn run(coordinator: Coordinator) {
     let mut stopped = coordinator.committer.stopped_short();
     let mut pause = tokio::time::interval(PAUSE);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut proving = JoinSet::new();
-    let mut seen = HashSet::new();
+    let mut tried = HashMap::new();
+    // Whoever has just seen a job stop looks at its plan; the others have waited longer already.
+    let mut waiting = VecDeque::new();
     loop {
-        let runs = tokio::select! {
+        tokio::select! {
             stopped = stopped.recv() => match stopped {
-                Ok(run) => vec![run],
-                Err(RecvError::Lagged(_)) => Vec::new(),
+                Ok(run) if waiting.len() < WAITING => waiting.push_front(run),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
-            _ = pause.tick() => left_over(&coordinator, &mut seen).await,
-        };
-        for run in runs {
-            if proving.len() >= AT_ONCE {
-                proving.join_next().await;
+            Some(_) = proving.join_next() => {}
+            _ = pause.tick(), if waiting.is_empty() => {
+                waiting.extend(left_over(&coordinator, &mut tried).await);
             }
+        }
+        while proving.len() < AT_ONCE
+            && let Some(run) = waiting.pop_front()
+        {
             proving.spawn(prove(coordinator.clone(), run));
         }
     }
 }
 
-/// Runs whose plans nobody has proved. Each plan is tried once: what could not be looked at is not asked for
-/// every minute.
-async fn left_over(coordinator: &Coordinator, seen: &mut HashSet<PlanId>) -> Vec<RunId> {
+/// Runs whose plans nobody has proved.
+async fn left_over(coordinator: &Coordinator, tried: &mut HashMap<PlanId, Instant>) -> Vec<RunId> {
     let found = match coordinator.store.unproved_plans(PLANS).await {
         Ok(found) => found,
         Err(error) => {
@@ -56,16 +65,21 @@ async fn left_over(coordinator: &Coordinator, seen: &mut HashSet<PlanId>) -> Vec
             return Vec::new();
         }
     };
-    let before = std::mem::take(seen);
-    seen.extend(found.iter().map(|(plan, _)| plan.clone()));
-    let new = found.into_iter().filter(|(plan, _)| !before.contains(plan));
-    new.map(|(_, run)| run).collect()
+    tried.retain(|_, at| at.elapsed() < AGAIN);
+    let mut runs = Vec::new();
+    for (plan, run) in found {
+        if !tried.contains_key(&plan) {
+            tried.insert(plan, Instant::now());
+            runs.push(run);
+        }
+    }
+    runs
 }
 
 async fn prove(coordinator: Coordinator, run: RunId) {
-    match coordinator.verify(&run, Verification::Heads).await {
+    match coordinator.prove(&run).await {
         // Somebody was quicker, or the run is gone.
-        Ok(_) | Err(PlanError::NotStopped { .. } | PlanError::NoRun(_)) => {}
+        Ok(()) | Err(PlanError::NotStopped { .. } | PlanError::NoRun(_)) => {}
         Err(error) => {
             tracing::warn!(%error, run.id = %run, "the objects of a plan could not be looked at");
         }

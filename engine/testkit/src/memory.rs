@@ -898,7 +898,11 @@ impl Store for MemoryStore {
             let plans = plans
                 .filter(|plan| plan.verified.is_none() && plan.state == PlanState::Proposed)
                 .map(|plan| (plan.id.clone(), plan.job.clone()));
-            plans.take(limit).collect()
+            let mut plans: Vec<_> = plans.collect();
+            // Their ids grow.
+            plans.sort_by(|one, other| other.cmp(one));
+            plans.truncate(limit);
+            plans
         })
         .await
     }

@@ -296,7 +296,7 @@ fn a_flipped_byte_is_found(stopped: &Stopped) {
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).expect("the same segment, nearly");
     // Its size is right, but a file that was written into is another one.
-    for how in ["full", "heads"] {
+    for how in ["heads", "full"] {
         let plan = stopped.plan(&["show", stopped.id(), "--verify", how]);
         let encode = step(&plan, "encode[0]");
         let does = (&encode["action"], &encode["reason"]);

@@ -326,7 +326,10 @@ impl<'a> Checker<'a> {
                 continue;
             }
             let Some(schema) = &schema else { continue };
-            match schema::check(schema, path, value) {
+            // What else is set within it may make it fit.
+            let within = format!("{path}/");
+            let is_whole = !values.keys().any(|other| other.starts_with(&within));
+            match schema::check(schema, path, Some(value).filter(|_| is_whole)) {
                 Err(Impossible::Place(why)) => {
                     self.refuse(&pointer, "unknown_path", format!("{step}: {why}"));
                 }

@@ -15,8 +15,8 @@ pub(super) enum Impossible {
 }
 
 /// Checks what is put at `pointer` of something that `root` describes, as far as the schema is certain: of
-/// several alternatives, one that fits will do.
-pub(super) fn check(root: &Value, pointer: &str, value: &Value) -> Result<(), Impossible> {
+/// several alternatives, one that fits will do. Without a value, only the place is checked.
+pub(super) fn check(root: &Value, pointer: &str, value: Option<&Value>) -> Result<(), Impossible> {
     let mut reached = vec![root];
     let mut parent = String::new();
     for segment in pointer.split('/').skip(1) {
@@ -30,9 +30,13 @@ pub(super) fn check(root: &Value, pointer: &str, value: &Value) -> Result<(), Im
         };
         parent = format!("{parent}/{segment}");
     }
+    let Some(value) = value else { return Ok(()) };
     let mut found = None;
     for schema in reached {
-        match misfits(&alone(root, schema), value) {
+        let Some(alone) = alone(root, schema) else {
+            return Ok(());
+        };
+        match misfits(&alone, value) {
             fits if fits.is_empty() => return Ok(()),
             misfits => found = found.or(Some(misfits)),
         }
@@ -96,7 +100,9 @@ fn is_open(schema: &Value) -> bool {
             .into_iter()
             .any(says),
     };
-    (is("object") && !says("additionalProperties")) || (is("array") && !says("items"))
+    let of_objects = says("patternProperties") || !says("additionalProperties");
+    let of_arrays = says("prefixItems") || !says("items");
+    (is("object") && of_objects) || (is("array") && of_arrays)
 }
 
 /// The schema that nothing fits.
@@ -104,15 +110,16 @@ fn is_no(schema: &Value) -> bool {
     *schema == Value::Bool(false)
 }
 
-/// A part of a schema with what it refers to.
-fn alone(root: &Value, schema: &Value) -> Value {
+/// A part of a schema with what it refers to; `None` if that may be the whole schema.
+fn alone(root: &Value, schema: &Value) -> Option<Value> {
     let mut alone = json!({"allOf": [schema]});
     for definitions in ["$defs", "definitions"] {
         if let Some(known) = root.get(definitions) {
             alone[definitions] = known.clone();
         }
     }
-    alone
+    let refers_to_root = alone.to_string().contains(r##""$ref":"#""##);
+    (!refers_to_root).then_some(alone)
 }
 
 fn missing(parent: &str, name: &str, known: &[&str]) -> String {
@@ -140,6 +147,12 @@ mod tests {
                 "labels": {"type": "object", "additionalProperties": {"type": "string"}},
                 "extra": true,
                 "open": {"type": "object", "properties": {"known": {"type": "integer"}}},
+                "by_height": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "patternProperties": {"^[0-9]+$": {"type": "integer"}},
+                },
+                "inner": {"$ref": "#"},
             },
             "$defs": {
                 "Rung": {
@@ -157,7 +170,7 @@ mod tests {
     }
 
     fn told(pointer: &str, value: Value) -> Result<(), String> {
-        check(&root(), pointer, &value).map_err(|why| match why {
+        check(&root(), pointer, Some(&value)).map_err(|why| match why {
             Impossible::Place(why) => why,
             Impossible::Value(misfits) => misfits[0].pointer.clone(),
         })
@@ -173,6 +186,9 @@ mod tests {
             ("/labels/any", json!("text")),
             ("/extra/a/b", json!(7)),
             ("/open/other", json!(7)),
+            ("/by_height/720", json!(7)),
+            ("/inner/inner/budget/bytes", json!(7)),
+            ("/inner", json!({"inner": {}})),
         ] {
             assert_eq!(told(pointer, value), Ok(()), "{pointer}");
         }
@@ -192,6 +208,7 @@ mod tests {
                 "/budget has no member frames; it has bytes",
             ),
             ("/rungs/0/height/x", "/rungs/0/height has no member x"),
+            ("/inner/other", "/inner has no member other"),
         ] {
             let told = told(pointer, json!(1)).unwrap_err();
             assert!(told.starts_with(why), "{pointer}: {told}");

@@ -359,6 +359,7 @@ impl Planned {
         };
         World {
             verdicts,
+            suspects: BTreeSet::new(),
             verified: Some(Verified {
                 how: Verification::Full,
                 at: DateTime::UNIX_EPOCH,

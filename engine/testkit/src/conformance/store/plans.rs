@@ -108,6 +108,15 @@ pub async fn plans_that_nobody_has_proved_are_found(on: Bench) {
     let next = compute(&on, &job).await;
     save(&on, &next).await;
     assert_eq!(found().await, named(&next));
+    let (other, theirs) = stopped(&on).await;
+    save(&on, &theirs).await;
+    let latest = on.store.unproved_plans(1).await.unwrap();
+    assert_eq!(latest, [(theirs.id.clone(), other.id.clone())]);
+    let theirs = RetryPlan {
+        state: PlanState::Executed,
+        ..theirs
+    };
+    save(&on, &theirs).await;
     let proved = RetryPlan {
         verified: Some(Verified {
             how: Verification::Heads,
