@@ -18,6 +18,7 @@ mod timing;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telecine_engine::activity::{ErrorClass, Progress};
@@ -102,7 +103,7 @@ impl Source {
 
     /// Refuses a source whose data ends before its headers say.
     fn check_complete(&self, packets: &Packets) -> Result<(), ToolError> {
-        let end = packets.streams.iter().map(|s| s.end_ns).max().unwrap_or(0);
+        let end = self.end_ns(packets);
         let promised = self.promised_ns(packets).filter(|promised| {
             let tolerance = (promised / 100).max(1_000_000_000);
             *promised > end + tolerance
@@ -121,6 +122,23 @@ impl Source {
         }
     }
 
+    /// Whether nothing says that a source ends where it does, or its own count says that it does not, by
+    /// too little to refuse it.
+    fn is_end_doubtful(&self, packets: &Packets) -> bool {
+        /// Two frames of MP3, which writers count or do not, and one of usual FLAC.
+        const UNCOUNTED_NS: u64 = 150_000_000;
+        let counted = (self.extent.lasts_ns)
+            .map(|lasts_ns| packets.since_origin(Duration::from_nanos(lasts_ns)));
+        let lacks_time = |counted| counted > self.end_ns(packets) + UNCOUNTED_NS;
+        self.extent.unmarked || counted.is_some_and(lacks_time)
+    }
+
+    fn end_ns(&self, packets: &Packets) -> u64 {
+        let seen = packets.since_origin(Duration::from_nanos(self.extent.seen_ns));
+        let ends = packets.streams.iter().map(|stream| stream.end_ns);
+        ends.chain([seen]).max().unwrap_or(0)
+    }
+
     /// The length that the header claims.
     fn declared_ns(&self, packets: &Packets) -> Option<u64> {
         match &self.movie {
@@ -134,7 +152,10 @@ impl Source {
     fn promised_ns(&self, packets: &Packets) -> Option<u64> {
         match self.container {
             Container::MpegTs { .. } | Container::MpegPs | Container::Ogg | Container::Adts => None,
-            Container::Mp3 => self.extent.lasts_ns,
+            Container::Mp3 | Container::Flac => {
+                let stated = Duration::from_nanos(self.extent.lasts_ns?);
+                Some(packets.since_origin(stated))
+            }
             container if container.is_isobmff() => {
                 let stated = self.movie.as_ref()?.fragments_duration?;
                 Some(packets.since_origin(stated))
@@ -161,14 +182,14 @@ fn truncated(end_ns: u64, promised_ns: Option<u64>) -> ToolError {
 /// What is said of a file that may be cut, but need not be.
 fn end_unmarked(packets: &Packets) -> String {
     format!(
-        "end_unmarked: nothing in the file says that it ends at second {:.2}; upload it again if it was \
-         longer",
+        "end_unmarked: the end of the file is not marked or its last frame is not whole: it may be cut \
+         at second {:.2}; upload it again if it was longer",
         seconds(duration_ns(&packets.streams))
     )
 }
 
 fn seconds(ns: u64) -> f64 {
-    std::time::Duration::from_nanos(ns).as_secs_f64()
+    Duration::from_nanos(ns).as_secs_f64()
 }
 
 /// Hashes the file and reads its packets, at the same time.
@@ -214,7 +235,11 @@ fn report(
     check_limits(streams)?;
     let mut warnings = Vec::new();
     warnings.extend(broken_container(packets)?);
-    warnings.extend(source.extent.unmarked.then(|| end_unmarked(packets)));
+    warnings.extend(
+        source
+            .is_end_doubtful(packets)
+            .then(|| end_unmarked(packets)),
+    );
     let grid = picture::Grid {
         segment_ns: spec.segment_ns,
         declared_ns: source.declared_ns(packets),

@@ -126,29 +126,113 @@ fn sound(clips: &Clips, (name, codec): (&str, &str)) -> PathBuf {
     clips.ffmpeg(&format!("-f lavfi -i sine=d=20 {codec}"), name)
 }
 
+/// Those of frames alone, without a word of how many there are.
+const BARE: [&str; 3] = ["headless.mp3", "tone.mp2", "tone.aac"];
+
+/// Files that end early, by more and less than a frame. Half of a file would be half of its frames of equal
+/// size, and whole for all that one can see.
+fn cuts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let all = bytes.len();
+    let left = [
+        all * 22 / 100,
+        all * 51 / 100,
+        all * 95 / 100,
+        all * 995 / 1000,
+        all - 3,
+    ];
+    left.into_iter().map(|left| &bytes[..left])
+}
+
 #[test]
-fn sound_that_is_cut_anywhere_is_refused() {
+fn sound_that_is_cut_anywhere_is_refused_if_it_promised_more_and_told_if_not() {
     let clips = Clips::new();
     for row in SOUNDS {
         let whole = sound(&clips, row);
         let report = probe(&whole).unwrap();
         assert!(report.warnings.is_empty(), "{whole:?}: {report:?}");
+        if row.0 == "tone.flac" {
+            continue; // It promises a time, not bytes.
+        }
         let bytes = std::fs::read(&whole).unwrap();
-        let all = bytes.len();
-        // Half of it would be half of the frames of equal size, and whole for all that one can see.
-        for left in [
-            all / 5,
-            all * 51 / 100,
-            all * 95 / 100,
-            all * 995 / 1000,
-            all - 3,
-        ] {
-            let cut = clips.write(&bytes[..left], &format!("cut_{}", row.0));
-            let (code, message) = refusal(&cut);
-            assert_eq!(code, "source_truncated", "{left} of {all}: {cut:?}");
-            assert!(message.contains("at second"), "{message}");
+        for left in cuts(&bytes) {
+            let cut = clips.write(left, &format!("cut_{}", row.0));
+            let which = format!("{} of {}: {cut:?}", left.len(), bytes.len());
+            if BARE.contains(&row.0) {
+                assert!(told(&probe(&cut).unwrap(), "end_unmarked"), "{which}");
+            } else {
+                let (code, message) = refusal(&cut);
+                assert_eq!(code, "source_truncated", "{which}");
+                assert!(message.contains("at second"), "{message}");
+            }
         }
     }
+}
+
+#[test]
+fn a_flac_is_refused_if_seconds_of_it_are_missing_and_told_if_less_is() {
+    let clips = Clips::new();
+    let whole = sound(&clips, SOUNDS[6]);
+    for percent in [20, 50, 90] {
+        let (code, message) = refusal(&clips.cut(&whole, percent, "cut.flac"));
+        assert_eq!(code, "source_truncated", "{percent} %");
+        assert!(message.contains(" of 20.00"), "{message}");
+    }
+    let report = probe(&clips.cut(&whole, 97, "cut.flac")).unwrap();
+    assert!(told(&report, "end_unmarked"), "{report:?}");
+}
+
+#[test]
+fn a_whole_flac_is_taken_whatever_is_wrong_with_it() {
+    let clips = Clips::new();
+    let whole = std::fs::read(sound(&clips, SOUNDS[6])).unwrap();
+    let cover = [&ape_tag(3_000_000)[..], &vec![0xa5; 3_000_000]].concat();
+    let cover = [&cover[..], &ape_tag(3_000_000)].concat();
+    let id3v2 = [b"ID3\x04\0\0\0\0\x02\0", &[0; 256][..]].concat();
+    let lyrics = b"LYRICSBEGININD0000200000022LYRICS200";
+    let junk: Vec<u8> = (0..2_000_000_u32)
+        .map(|n| (n.wrapping_mul(n) >> 9) as u8)
+        .collect();
+    let behind = |trailer: &[u8]| [&whole[..], trailer].concat();
+    // The sizes of the smallest and the largest frame.
+    let stating = |sizes: [u8; 6]| [&whole[..12], &sizes, &whole[18..]].concat();
+    let mut flipped = whole.clone();
+    let in_last_frame = whole.len() - 60;
+    flipped[in_last_frame] ^= 4;
+    for (name, bytes) in [
+        ("cover", behind(&cover)),
+        ("id3v2", behind(&id3v2)),
+        ("lyrics", behind(lyrics)),
+        ("junk", behind(&junk)),
+        ("flipped", flipped),
+        ("unknown sizes", stating([0; 6])),
+        ("too small", stating([0, 0, 1, 0, 4, 0])),
+    ] {
+        let report = probe(&clips.write(&bytes, "whole.flac")).unwrap();
+        assert!(!told(&report, "end_unmarked"), "{name}: {report:?}");
+    }
+}
+
+/// What [`errors.md`](../../../docs/reference/errors.md) says of recordings that are to end where they do.
+#[test]
+fn a_cut_recording_becomes_whole_by_ffmpeg() {
+    let clips = Clips::new();
+    for (row, made) in [
+        (SOUNDS[0], "-c copy made.mp3"),
+        (SOUNDS[7], "-c copy made.ogg"),
+        (SOUNDS[10], "-c copy made.m4a"),
+        (SOUNDS[6], "-c:a flac made.flac"),
+        (SOUNDS[6], "-c copy made.mka"),
+    ] {
+        let cut = clips.cut(&sound(&clips, row), 51, &format!("cut_{}", row.0));
+        assert_eq!(refusal(&cut).0, "source_truncated", "{row:?}");
+        let (how, name) = made.rsplit_once(' ').unwrap();
+        let made = clips.ffmpeg(&format!("-i {} {how}", cut.display()), name);
+        let report = probe(&made).unwrap();
+        assert!(report.warnings.is_empty(), "{made:?}: {report:?}");
+    }
+    let cut = clips.cut(&sound(&clips, SOUNDS[6]), 51, "cut.flac");
+    let copied = clips.ffmpeg(&format!("-i {} -c copy", cut.display()), "copied.flac");
+    assert_eq!(refusal(&copied).0, "source_truncated");
 }
 
 #[test]
@@ -171,12 +255,7 @@ fn half_an_mp3_is_refused_with_how_much_is_missing() {
 #[test]
 fn tags_behind_the_sound_and_files_behind_each_other_are_no_damage() {
     let clips = Clips::new();
-    let ape = [
-        b"APETAGEX",
-        &[0xd0, 7, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0][..],
-        &[0; 12],
-    ]
-    .concat();
+    let ape = ape_tag(0);
     let id3v1 = [&b"TAG"[..], &[b'x'; 125]].concat();
     for row in &SOUNDS[..7] {
         let bytes = std::fs::read(sound(&clips, *row)).unwrap();
@@ -218,6 +297,12 @@ fn an_ogg_that_does_not_mark_its_end_is_taken_and_told() {
         let unmarked = clips.write(&bytes, "unmarked.ogg");
         assert!(told(&probe(&unmarked).unwrap(), "end_unmarked"), "{row:?}");
     }
+}
+
+/// The header or footer of an APEv2 tag with so many bytes of items.
+fn ape_tag(bytes: u32) -> Vec<u8> {
+    let sizes = [2000, bytes + 32, 1, 0].map(u32::to_le_bytes);
+    [b"APETAGEX", sizes.as_flattened(), &[0; 8]].concat()
 }
 
 fn told(report: &Report, code: &str) -> bool {

@@ -1,8 +1,9 @@
 //! Whether a file is as long as its own headers say, for containers without boxes.
 //!
 //! Demuxers take the end of the file for the end of the media, without a word. A file counts as cut
-//! where it breaks a promise: of a length, or of the packet, page or frame that it ends within. A mark
-//! that is only missing is told: some writers forget it.
+//! where it breaks a promise: of a length, or of the page or packet that it ends within. Bare frames
+//! promise nothing: recordings of streams and parts of a file that was split end within one, and lose
+//! no more than that. It is told, as is a mark that some writers forget.
 
 mod flac;
 mod mpeg_audio;
@@ -25,10 +26,12 @@ const HEADER_BYTES: u64 = 64 * 1024;
 pub(super) struct Extent {
     /// It ends before its headers say, or within a packet.
     pub(super) cut: bool,
-    /// It does not mark where it ends, as its container would have it.
+    /// It does not mark where it ends, as its container would have it, or ends within a bare frame.
     pub(super) unmarked: bool,
     /// How long it lasts according to a header that demuxers do not report.
     pub(super) lasts_ns: Option<u64>,
+    /// Up to where there is media for certain, even if demuxers lose it; 0 if that was not looked at.
+    pub(super) seen_ns: u64,
 }
 
 /// Compares the headers of a file with its length.
@@ -52,8 +55,8 @@ pub(super) fn inspect(
         Container::MpegTs { packet } => transport(&head, packet, file_bytes),
         Container::Ogg => return ogg::inspect(file, file_bytes),
         Container::Mp3 => return mpeg_audio::inspect(file, file_bytes),
-        Container::Adts => mpeg_audio::ends_within_adts_frame(file, file_bytes)?,
-        Container::Flac => flac::is_cut(&head, file, file_bytes)?,
+        Container::Adts => return mpeg_audio::inspect_adts(file, file_bytes),
+        Container::Flac => return flac::inspect(&head, file, file_bytes),
         _ => false,
     };
     Ok(Extent {

@@ -1,39 +1,30 @@
-//! The last frame of a FLAC file (RFC 9639).
+//! The length of a FLAC file (RFC 9639).
 
 use std::fs::File;
 
+use super::Extent;
 use crate::tool::ToolError;
 
-/// How much of the end is looked at where the file does not say how large its frames are. A frame of
-/// usual sound has 16 KiB, the largest 16 MiB.
+/// How much of the end is looked at. A frame of usual sound has 16 KiB.
 const TAIL_BYTES: u64 = 1 << 20;
 
-/// What looks like the header of a frame, from the end of the file on. Chance makes one of 4 million bytes
-/// look like that.
-const CANDIDATES: usize = 16;
-
-/// Room for tags behind the last frame.
-const TAG_BYTES: u64 = 64 * 1024;
-
-/// Whether a file ends otherwise than with the checksum of a frame, or with one that is not the last by
-/// the number of samples that the file states.
-pub(super) fn is_cut(head: &[u8], file: &mut File, file_bytes: u64) -> Result<bool, ToolError> {
+/// Compares the number of samples that the file states with what the frames at its end say of themselves.
+///
+/// The parser that reads all packets finds the last frame behind any tag or junk, but relies on what the
+/// file says of the sizes of its frames. Here they are found by their headers alone.
+pub(super) fn inspect(head: &[u8], file: &mut File, file_bytes: u64) -> Result<Extent, ToolError> {
     let Some(info) = Info::read(head) else {
-        return Ok(false); // The demuxer says what is wrong.
+        return Ok(Extent::default());
     };
-    let tail_bytes = match info.largest_frame_bytes {
-        0 => TAIL_BYTES,
-        largest => largest + TAG_BYTES,
-    };
-    let tail = super::read_tail(file, file_bytes, tail_bytes)?;
-    let frames = without_tags(&tail);
-    let ends = (0..frames.len())
-        .rev()
-        .filter_map(|at| Some((&frames[at..], end_sample(&frames[at..], &info)?)))
-        .take(CANDIDATES)
-        // The checksum follows what it is of, so that of both is 0.
-        .find_map(|(frame, end)| (checksum(frame, 16, 0x8005) == 0).then_some(end));
-    Ok(ends.is_none_or(|end| end < info.samples))
+    let tail = super::read_tail(file, file_bytes, TAIL_BYTES)?;
+    let ends = (0..tail.len()).filter_map(|at| end_sample(&tail[at..], &info));
+    // Chance makes one of 4 million bytes look like a header, but hardly one of the last frame.
+    let last = ends.filter(|end| *end <= info.samples).max();
+    Ok(Extent {
+        lasts_ns: Some(info.time_ns(info.samples)),
+        seen_ns: last.map_or(0, |end| info.time_ns(end)),
+        ..Extent::default()
+    })
 }
 
 /// What the file says of itself at its start.
@@ -41,22 +32,29 @@ pub(super) fn is_cut(head: &[u8], file: &mut File, file_bytes: u64) -> Result<bo
 struct Info {
     /// Samples of every frame but the last, where they are equal.
     block_samples: u64,
-    /// 0 if it is not known.
-    largest_frame_bytes: u64,
-    /// Of each channel; 0 if it is not known.
+    /// Samples per second.
+    hertz: u64,
+    /// Of each channel.
     samples: u64,
 }
 
 impl Info {
-    /// The first metadata block (section 8.2).
+    /// The first metadata block (section 8.2), if it states how long the file is: a writer that could
+    /// not go back leaves 0.
     fn read(head: &[u8]) -> Option<Self> {
-        const SAMPLES: u64 = (1 << 36) - 1;
         let info = head.get(8..26)?;
-        Some(Self {
+        let rate_and_samples = number(&info[10..18]);
+        let info = Self {
             block_samples: number(&info[2..4]),
-            largest_frame_bytes: number(&info[7..10]),
-            samples: number(&info[10..18]) & SAMPLES,
-        })
+            hertz: rate_and_samples >> 44,
+            samples: rate_and_samples & ((1 << 36) - 1),
+        };
+        (info.hertz > 0 && info.samples > 0).then_some(info)
+    }
+
+    fn time_ns(&self, samples: u64) -> u64 {
+        let ns = u128::from(samples) * 1_000_000_000 / u128::from(self.hertz);
+        u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }
 
@@ -76,7 +74,8 @@ fn end_sample(frame: &[u8], info: &Info) -> Option<u64> {
         code => 256 << (code - 8),
     };
     let header_bytes = frame.len() - rest.len() + size_bytes + rate_bytes + 1;
-    if checksum(frame.get(..header_bytes)?, 8, 0x07) != 0 {
+    // The checksum follows what it is of, so that of both is 0.
+    if checksum(frame.get(..header_bytes)?) != 0 {
         return None;
     }
     let is_variable = strategy & 1 == 1;
@@ -131,36 +130,14 @@ fn number(bytes: &[u8]) -> u64 {
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// A cyclic redundancy check of so many bits, from 0 on.
-fn checksum(bytes: &[u8], bits: u32, polynomial: u32) -> u32 {
-    let mask = (1 << bits) - 1;
+/// The cyclic redundancy check of a header, from 0 on.
+fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| {
-        let sum = sum ^ (u32::from(*byte) << (bits - 8));
-        (0..8).fold(sum, |sum, _| {
-            let carry = (sum >> (bits - 1)) & 1;
-            ((sum << 1) ^ (carry * polynomial)) & mask
+        (0..8).fold(sum ^ byte, |sum, _| {
+            let carry = sum >> 7;
+            (sum << 1) ^ (carry * 0x07)
         })
     })
-}
-
-/// The end of a file without the tags that some programs put behind the sound: ID3v1, and APE before it.
-fn without_tags(tail: &[u8]) -> &[u8] {
-    const ID3V1_BYTES: usize = 128;
-    const APE_FOOTER_BYTES: usize = 32;
-    const APE_HAS_HEADER: u8 = 0x80;
-    let tail = match tail.split_last_chunk::<ID3V1_BYTES>() {
-        Some((before, tag)) if tag.starts_with(b"TAG") => before,
-        _ => tail,
-    };
-    match tail.split_last_chunk::<APE_FOOTER_BYTES>() {
-        Some((_, footer)) if footer.starts_with(b"APETAGEX") => {
-            let bytes = u32::from_le_bytes([footer[12], footer[13], footer[14], footer[15]]);
-            let header = usize::from(footer[23] & APE_HAS_HEADER != 0) * APE_FOOTER_BYTES;
-            let end = tail.len().saturating_sub(bytes as usize + header);
-            &tail[..end]
-        }
-        _ => tail,
-    }
 }
 
 #[cfg(test)]
@@ -178,9 +155,115 @@ mod tests {
     }
 
     #[test]
-    fn checksums_are_those_of_the_standards() {
-        // CRC-8 (SMBus) and CRC-16 (UMTS) of the usual nine digits.
-        assert_eq!(checksum(b"123456789", 8, 0x07), 0xf4);
-        assert_eq!(checksum(b"123456789", 16, 0x8005), 0xfee8);
+    fn the_checksum_is_that_of_the_standard() {
+        // CRC-8 (SMBus) of the usual nine digits.
+        assert_eq!(checksum(b"123456789"), 0xf4);
+    }
+
+    const HERTZ: u64 = 8000;
+    const FIXED: u8 = 0xf8;
+    const VARIABLE: u8 = 0xf9;
+
+    /// The start of a file of frames of up to 400 samples, and what it says of the largest frame.
+    fn start(samples: u64, largest_frame_bytes: u8) -> Vec<u8> {
+        let mut start = b"fLaC\x80\0\0\x22".to_vec();
+        start.extend([1, 144, 1, 144, 0, 0, 0, 0, 0, largest_frame_bytes]);
+        start.extend((HERTZ << 44 | samples).to_be_bytes());
+        start.extend([0; 16]);
+        start
+    }
+
+    /// A frame, whose number is that of itself or of its first sample. Nobody decodes what it holds.
+    fn frame(strategy: u8, number: u8, samples: u16) -> Vec<u8> {
+        let (high, low) = (0xc0 | number >> 6, 0x80 | number & 0x3f);
+        let mut frame = vec![0xff, strategy, 0x70, 0x02, high, low];
+        frame.extend((samples - 1).to_be_bytes());
+        frame.push(checksum(&frame));
+        frame.extend([0x55; 500]);
+        frame
+    }
+
+    /// Ten seconds: two hundred frames of 400 samples.
+    fn fixed() -> Vec<u8> {
+        let frames = (0..200).flat_map(|number| frame(FIXED, number, 400));
+        start(80_000, 0).into_iter().chain(frames).collect()
+    }
+
+    fn extent(bytes: &[u8]) -> Extent {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        inspect(bytes, &mut file, bytes.len() as u64).unwrap()
+    }
+
+    fn seconds(bytes: &[u8]) -> (f64, Option<f64>) {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let extent = extent(bytes);
+        (seconds(extent.seen_ns), extent.lasts_ns.map(seconds))
+    }
+
+    #[test]
+    fn frames_say_where_they_end_whatever_the_file_says_of_their_size() {
+        let whole = fixed();
+        assert_eq!(seconds(&whole), (10.0, Some(10.0)));
+        for largest_frame_bytes in [1, 255] {
+            let mut stated = start(80_000, largest_frame_bytes);
+            stated.extend(&whole[42..]);
+            assert_eq!(seconds(&stated), (10.0, Some(10.0)));
+        }
+        let half = &whole[..42 + (whole.len() - 42) / 2];
+        assert_eq!(seconds(half), (5.0, Some(10.0)));
+        // The last frame is there by its header, which is all that is left of it.
+        assert_eq!(seconds(&whole[..whole.len() - 500]).0, 10.0);
+        assert_eq!(seconds(&whole[..whole.len() - 501]).0, 9.95);
+    }
+
+    #[test]
+    fn frames_of_varying_size_count_samples() {
+        let sizes = [40, 100, 7, 33, 20];
+        let mut bytes = start(200, 0);
+        let mut first = 0;
+        for samples in sizes {
+            bytes.extend(frame(VARIABLE, first, samples));
+            first += u8::try_from(samples).unwrap();
+        }
+        assert_eq!(seconds(&bytes), (0.025, Some(0.025)));
+        let two = &bytes[..42 + 2 * 509];
+        assert_eq!(seconds(two), (0.0175, Some(0.025)));
+    }
+
+    #[test]
+    fn damage_and_what_stands_behind_the_sound_hide_no_frame() {
+        let whole = fixed();
+        let mut flipped = whole.clone();
+        let last = flipped.len() - 100;
+        flipped[last] ^= 4;
+        let trailers = [&b"TAG"[..], &[b'x'; 125]].concat();
+        let junk: Vec<u8> = (0..100_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+            .collect();
+        for bytes in [
+            flipped,
+            [&whole[..], &trailers].concat(),
+            [&whole[..], &junk].concat(),
+        ] {
+            assert_eq!(seconds(&bytes).0, 10.0);
+        }
+        // A tag larger than what is looked at leaves the parser alone with it.
+        let tagged = [&whole[..], &vec![0; 2 << 20]].concat();
+        assert_eq!(seconds(&tagged), (0.0, Some(10.0)));
+    }
+
+    #[test]
+    fn what_looks_like_a_frame_behind_the_stated_end_is_none() {
+        let bytes = [fixed(), frame(FIXED, 255, 400)].concat();
+        assert_eq!(seconds(&bytes).0, 10.0);
+    }
+
+    #[test]
+    fn a_file_that_does_not_state_its_length_promises_nothing() {
+        let mut bytes = start(0, 0);
+        bytes.extend(frame(FIXED, 0, 400));
+        assert_eq!(extent(&bytes), Extent::default());
+        assert_eq!(extent(&bytes[..20]), Extent::default());
     }
 }

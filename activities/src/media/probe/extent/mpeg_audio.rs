@@ -14,8 +14,9 @@ const FRAMES: usize = 4;
 
 /// Compares an MP3 with the header in its first frame.
 ///
-/// Writers differ in what they count. A file as long as the header says is whole, however it ends; one
-/// that is shorter has to end within a frame as well, or lack time by the number of frames.
+/// Writers differ in what they count. A file as long as the header says is whole, however it ends. One
+/// that is shorter has to end within a frame as well, or lack time by the number of frames, to be cut.
+/// Without a header, one that ends within a frame is told.
 pub(super) fn inspect(file: &mut File, file_bytes: u64) -> Result<Extent, ToolError> {
     let head = super::read(file, 0, HEADER_BYTES)?;
     let tag = sniff::id3_tag_bytes(&head).unwrap_or(0);
@@ -29,25 +30,31 @@ pub(super) fn inspect(file: &mut File, file_bytes: u64) -> Result<Extent, ToolEr
     }
     let frame_bytes = |at: &[u8]| sniff::mpeg_audio_frame(at).map(|frame| frame.bytes);
     let tail = super::read_tail(file, file_bytes, TAIL_BYTES)?;
+    let within_frame = ends_within_frame(&tail, frame_bytes);
     Ok(Extent {
-        cut: ends_within_frame(&tail, frame_bytes),
+        cut: within_frame && stated.bytes.is_some(),
+        unmarked: within_frame,
         lasts_ns: stated.lasts_ns,
         ..Extent::default()
     })
 }
 
-/// Whether AAC in ADTS, which has no header for the whole, ends within a frame.
-pub(super) fn ends_within_adts_frame(file: &mut File, file_bytes: u64) -> Result<bool, ToolError> {
+/// Looks at the end of AAC in ADTS, which has no header for the whole.
+pub(super) fn inspect_adts(file: &mut File, file_bytes: u64) -> Result<Extent, ToolError> {
     let tail = super::read_tail(file, file_bytes, TAIL_BYTES)?;
-    Ok(ends_within_frame(&tail, sniff::adts_frame_bytes))
+    Ok(Extent {
+        unmarked: ends_within_frame(&tail, sniff::adts_frame_bytes),
+        ..Extent::default()
+    })
 }
 
 /// Whether the last of some frames that follow each other is not whole. Tags and what else may stand
 /// behind the frames end their sequence.
 fn ends_within_frame(tail: &[u8], frame_bytes: impl Fn(&[u8]) -> Option<usize>) -> bool {
-    /// The longer of both headers, and what each begins with.
+    /// What every frame of a file begins with: the sync word, version and layer.
+    const SYNC_BYTES: usize = 2;
+    /// The longer of both headers.
     const HEADER_BYTES: usize = 7;
-    const SYNC: u8 = 0xff;
     let mut at = 0;
     while at < tail.len() {
         let (mut end, mut frames) = (at, 0);
@@ -62,7 +69,8 @@ fn ends_within_frame(tail: &[u8], frame_bytes: impl Fn(&[u8]) -> Option<usize>) 
         let Some(behind) = tail.get(end..) else {
             return true;
         };
-        if behind.len() < HEADER_BYTES && behind.first() == Some(&SYNC) {
+        // One byte of a frame cannot be told from padding.
+        if behind.len() < HEADER_BYTES && behind.starts_with(&tail[at..at + SYNC_BYTES]) {
             return true;
         }
         at = end + 1;
@@ -159,6 +167,12 @@ mod tests {
         frame().repeat(count)
     }
 
+    /// AAC-LC, 44.1 kHz, stereo, 96 bytes each.
+    fn adts_frames(count: usize) -> Vec<u8> {
+        let header = [0xff, 0xf1, 0x50, 0x80, 0x0c, 0x1f, 0xfc];
+        [&header[..], &[0; 89]].concat().repeat(count)
+    }
+
     fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
@@ -181,15 +195,51 @@ mod tests {
         inspect(&mut file, bytes.len() as u64).unwrap()
     }
 
+    fn adts(bytes: &[u8]) -> Extent {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        inspect_adts(&mut file, bytes.len() as u64).unwrap()
+    }
+
     #[test]
-    fn a_file_that_ends_within_a_frame_is_cut_with_and_without_a_header() {
+    fn a_file_that_ends_within_a_frame_is_cut_if_a_header_promised_more_bytes() {
         let vbri = [b"VBRI", &[0; 6][..], &words(&[4170, 9])].concat();
-        for whole in [frames(10), xing(3, &[9, 4170]), headed(36, &vbri)] {
-            assert!(!extent(&whole).cut);
+        for (whole, promised) in [
+            (xing(3, &[9, 4170]), true),
+            (headed(36, &vbri), true),
+            (xing(1, &[9]), false),
+            (frames(10), false),
+        ] {
+            assert!(!extent(&whole).cut && !extent(&whole).unmarked);
             let ninth = 9 * FRAME_BYTES;
-            for end in ninth + 1..whole.len() {
-                assert!(extent(&whole[..end]).cut, "{} bytes", end - ninth);
+            // Of less than two bytes nobody can say that they are of a frame.
+            for end in ninth + 2..whole.len() {
+                let found = extent(&whole[..end]);
+                assert_eq!(found.cut, promised, "{} bytes", end - ninth);
+                assert!(found.unmarked, "{} bytes", end - ninth);
             }
+        }
+    }
+
+    #[test]
+    fn adts_that_ends_within_a_frame_is_told() {
+        let whole = adts_frames(10);
+        assert_eq!(adts(&whole), Extent::default());
+        let ninth = whole.len() / 10 * 9;
+        for end in ninth + 2..whole.len() {
+            let found = adts(&whole[..end]);
+            assert!(found.unmarked && !found.cut, "{} bytes", end - ninth);
+        }
+    }
+
+    #[test]
+    fn padding_behind_the_last_frame_is_no_frame() {
+        for bytes in 1..10 {
+            let padding = vec![0xff; bytes];
+            let mp3 = [frames(10), padding.clone()].concat();
+            assert_eq!(extent(&mp3), Extent::default(), "{bytes} bytes");
+            let aac = [adts_frames(10), padding].concat();
+            assert_eq!(adts(&aac), Extent::default(), "{bytes} bytes");
         }
     }
 
