@@ -205,11 +205,29 @@ fn a_whole_flac_is_taken_whatever_is_wrong_with_it() {
         ("junk", behind(&junk)),
         ("flipped", flipped),
         ("unknown sizes", stating([0; 6])),
-        ("too small", stating([0, 0, 1, 0, 4, 0])),
+        ("far too small", stating([0, 0, 1, 0, 0, 32])),
+        ("too small", stating([0, 0, 1, 0, 4, 176])),
     ] {
         let report = probe(&clips.write(&bytes, "whole.flac")).unwrap();
         assert!(!told(&report, "end_unmarked"), "{name}: {report:?}");
     }
+}
+
+#[test]
+fn the_end_of_a_flac_is_no_flac_that_is_cut() {
+    let clips = Clips::new();
+    let whole = sound(&clips, SOUNDS[6]);
+    // The length that it states is that of the whole, and so are the numbers of its frames.
+    let end = clips.ffmpeg(
+        &format!("-ss 10 -i {} -c copy", whole.display()),
+        "end.flac",
+    );
+    let report = probe(&end).unwrap();
+    assert!(!told(&report, "end_unmarked"), "{report:?}");
+    assert_eq!(
+        refusal(&clips.cut(&end, 50, "cut.flac")).0,
+        "source_truncated"
+    );
 }
 
 /// What [`errors.md`](../../../docs/reference/errors.md) says of recordings that are to end where they do.

@@ -10,8 +10,9 @@ const TAIL_BYTES: u64 = 1 << 20;
 
 /// Compares the number of samples that the file states with what the frames at its end say of themselves.
 ///
-/// The parser that reads all packets finds the last frame behind any tag or junk, but relies on what the
-/// file says of the sizes of its frames. Here they are found by their headers alone.
+/// The parser that reads all packets finds the last frame behind any tag or junk, but counts from the
+/// first one that is there: the end of a file, copied to another one, states the length of the whole.
+/// Frames are numbered from the beginning of the whole as well.
 pub(super) fn inspect(head: &[u8], file: &mut File, file_bytes: u64) -> Result<Extent, ToolError> {
     let Some(info) = Info::read(head) else {
         return Ok(Extent::default());
