@@ -109,7 +109,7 @@ impl FrameReader {
             let mut chain: Vec<gst::Element> = demux::parser(&offer.caps)?.into_iter().collect();
             chain.extend(decoder_for(&offer.caps)?);
             if selection.deinterlace {
-                chain.push(deinterlacer()?);
+                chain.extend([demux::element("videoconvert")?, deinterlacer()?]);
             }
             chain.push(end.clone().upcast());
             demux::attach(pipeline, &offer.pad, &chain)
@@ -300,7 +300,7 @@ fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
 /// Whole pictures from fields, as many as there are frames.
 fn deinterlacer() -> Result<gst::Element, ToolError> {
     let element = demux::element("deinterlace")?;
-    element.set_property_from_str("mode", "auto");
+    element.set_property_from_str("mode", "auto-strict");
     element.set_property_from_str("fields", "top");
     element.set_property_from_str("method", "greedyl");
     Ok(element)

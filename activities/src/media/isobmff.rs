@@ -57,9 +57,9 @@ pub(super) struct Track {
 pub(super) struct DolbyVision {
     /// 5, 7, 8, ...; `None` if it is not said.
     pub(super) profile: Option<u8>,
-    /// Whether players that do not know it show its base layer in colours that are right: those of
-    /// HDR10, HLG or standard range.
-    pub(super) compatible: bool,
+    /// What players that do not know it can take its base layer for: 1 and 6 HDR10, 2 standard range, 4 HLG;
+    /// 0 nothing, or it is not said.
+    pub(super) compatibility: u8,
 }
 
 /// Clockwise rotation, then mirroring left to right.
@@ -405,7 +405,7 @@ fn sample_entry(track: &mut Track, kind: [u8; 4], entry: &[u8]) -> Result<(), To
     let said = configuration.map(|(_, body)| dolby_vision(body));
     let unsaid = DolbyVision {
         profile: None,
-        compatible: false,
+        compatibility: 0,
     };
     track.dolby_vision = track.dolby_vision.or(said).or(named.then_some(unsaid));
     Ok(())
@@ -416,7 +416,24 @@ fn sample_entry(track: &mut Track, kind: [u8; 4], entry: &[u8]) -> Result<(), To
 fn dolby_vision(record: &[u8]) -> DolbyVision {
     DolbyVision {
         profile: record.get(2).map(|byte| byte >> 1),
-        compatible: record.get(4).is_some_and(|byte| byte >> 4 != 0),
+        compatibility: record.get(4).map_or(0, |byte| byte >> 4),
+    }
+}
+
+impl DolbyVision {
+    /// Whether the base layer is nothing that other decoders know. Records of the profiles that have been there
+    /// from the first say nothing of it, and theirs is.
+    pub(super) fn has_own_colours(self) -> bool {
+        self.compatibility == 0 && !matches!(self.profile, Some(4 | 7 | 9))
+    }
+
+    /// The curve of a base layer in high dynamic range.
+    pub(super) fn transfer(self) -> Option<&'static str> {
+        match self.compatibility {
+            1 | 6 => Some("smpte2084"),
+            4 => Some("arib-std-b67"),
+            _ => None,
+        }
     }
 }
 

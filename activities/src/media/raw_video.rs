@@ -106,9 +106,11 @@ impl VideoFormat {
             .map(|value| value.round() as u8)
     }
 
-    fn caps(&self, samples: VideoFormatId) -> gst::Caps {
+    /// What has any of these formats.
+    fn caps(&self, samples: &[VideoFormatId]) -> gst::Caps {
+        let samples = samples.iter().map(|samples| samples.to_str());
         gst::Caps::builder("video/x-raw")
-            .field("format", samples.to_str())
+            .field("format", gst::List::new(samples))
             .field("width", self.size.width as i32)
             .field("height", self.size.height as i32)
             .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))

@@ -20,8 +20,8 @@ use gstreamer_video::prelude::*;
 use gstreamer_video::video_frame::{Readable, Writable};
 use gstreamer_video::{
     VideoColorMatrix as Matrix, VideoColorPrimaries as Primaries, VideoColorRange as Range,
-    VideoColorimetry, VideoConverter, VideoFormat, VideoFrame, VideoInfo,
-    VideoTransferFunction as Transfer,
+    VideoColorimetry, VideoConverter, VideoConverterConfig, VideoDitherMethod, VideoFormat,
+    VideoFrame, VideoInfo, VideoInterlaceMode, VideoTransferFunction as Transfer,
 };
 
 use self::cube::{Cube, Place};
@@ -71,7 +71,7 @@ impl Tone {
         })
     }
 
-    /// The format of pictures that went through it.
+    /// The format of pictures that went through it: fields have become pictures before.
     ///
     /// # Errors
     /// If there is none of this size.
@@ -82,11 +82,16 @@ impl Tone {
             Transfer::Bt709,
             Primaries::Bt709,
         );
-        like(source, VideoFormat::I420, &bt709)
+        VideoInfo::builder(VideoFormat::I420, source.width(), source.height())
+            .fps(source.fps())
+            .par(source.par())
+            .interlace_mode(VideoInterlaceMode::Progressive)
+            .colorimetry(&bt709)
+            .build()
     }
 
-    /// Makes a picture of standard range, in I420. What is not I420 of eight or ten bits is converted to
-    /// that first.
+    /// Makes a picture of standard range, in I420, without times or flags. What is not I420 of eight or ten bits
+    /// is converted to that first.
     ///
     /// # Errors
     /// If the buffer is no picture of that format.
@@ -98,7 +103,7 @@ impl Tone {
         let source = VideoFrame::from_buffer_readable(picture.clone(), info);
         let mut source = source.map_err(|_| unmapped())?;
         if !matches!(info.format(), VideoFormat::I420 | VideoFormat::I42010le) {
-            source = in_ten_bits(&source, info)?;
+            source = converted(&source, info)?;
         }
         let mut shown = empty(&Self::info(info)?)?;
         self.map_planes(&source, &mut shown)?;
@@ -215,15 +220,18 @@ impl<'a> Planes<'a> {
         } else {
             // The highest level of full range is that of ten bits; of limited range it is four times
             // that of eight.
-            let low_bits = |level: u16| if self.full_range { level >> 6 } else { 0 };
+            // Chroma keeps its middle.
+            let is_spread = self.full_range && plane == 0;
+            let low_bits = |level: u16| if is_spread { level >> 6 } else { 0 };
             let levels = bytes[..width].iter().map(|level| u16::from(*level));
             into.extend(levels.map(|level| level << 2 | low_bits(level)));
         }
     }
 }
 
-/// Converts the format of a picture and none of its colours, except those of RGB.
-fn in_ten_bits(
+/// Converts the format of a picture and none of its colours, except those of RGB: to I420 of ten bits, or of
+/// eight if it has no more, since what converts would take the middle of chroma for a level above it.
+fn converted(
     picture: &VideoFrame<Readable>,
     info: &VideoInfo,
 ) -> Result<VideoFrame<Readable>, BoolError> {
@@ -238,24 +246,22 @@ fn in_ten_bits(
     } else {
         said
     };
-    let info_of_ten = like(info, VideoFormat::I42010le, &colorimetry)?;
-    let mut ten = empty(&info_of_ten)?;
-    VideoConverter::new(info, &info_of_ten, None)?.frame(picture, &mut ten);
-    VideoFrame::from_buffer_readable(ten.into_buffer(), &info_of_ten).map_err(|_| unmapped())
-}
-
-/// A format for pictures of the same size and at the same times.
-fn like(
-    info: &VideoInfo,
-    format: VideoFormat,
-    colorimetry: &VideoColorimetry,
-) -> Result<VideoInfo, BoolError> {
-    VideoInfo::builder(format, info.width(), info.height())
+    let format = match info.comp_depth(0) {
+        ..=8 if !info.is_rgb() => VideoFormat::I420,
+        _ => VideoFormat::I42010le,
+    };
+    let target = VideoInfo::builder(format, info.width(), info.height())
         .fps(info.fps())
         .par(info.par())
         .interlace_mode(info.interlace_mode())
-        .colorimetry(colorimetry)
-        .build()
+        .chroma_site(info.chroma_site())
+        .colorimetry(&colorimetry)
+        .build()?;
+    let mut config = VideoConverterConfig::new();
+    config.set_dither_method(VideoDitherMethod::None);
+    let mut planar = empty(&target)?;
+    VideoConverter::new(info, &target, Some(config))?.frame(picture, &mut planar);
+    VideoFrame::from_buffer_readable(planar.into_buffer(), &target).map_err(|_| unmapped())
 }
 
 fn empty(info: &VideoInfo) -> Result<VideoFrame<Writable>, BoolError> {
@@ -292,7 +298,7 @@ mod tests {
         gst::init().unwrap();
         let info = VideoInfo::builder(format, width, height).build().unwrap();
         let mut frame = empty(&info).unwrap();
-        for (plane, row) in (0..).zip(rows) {
+        for (plane, row) in (0..info.n_planes()).zip(rows) {
             let stride = frame.plane_stride()[plane as usize] as usize;
             for line in frame.plane_data_mut(plane).unwrap().chunks_mut(stride) {
                 line[..row.len()].copy_from_slice(row);
@@ -384,6 +390,8 @@ mod tests {
             [&[16, 16, 125, 125, 235, 235], &[128; 3], &[128; 3]],
         );
         assert_eq!(mapped(&limited, &eight), ten);
+        let [_, cb, cr] = mapped(&full, &eight);
+        assert_eq!([cb, cr], [[128; 3]; 2], "grey stays grey");
         let full_ten = mapped(&full, &greys(&[0, 509, 1023]));
         for (a, b) in full_ten.iter().flatten().zip(ten.iter().flatten()) {
             assert!(a.abs_diff(*b) <= 1, "{full_ten:?} {ten:?}");
@@ -401,6 +409,12 @@ mod tests {
         assert_eq!(converted.each_ref().map(Vec::len), [5, 3, 3]);
         assert_eq!(converted[0], ten[0][..5]);
         assert_eq!(converted[1..], ten[1..]);
+        let luma = [90, 120, 150, 180, 210, 235];
+        let planar = [&luma[..], &[100, 128, 150], &[90, 128, 140]];
+        let chroma = [100, 90, 128, 128, 150, 140];
+        let planar = frame(VideoFormat::I420, 6, 2, planar);
+        let paired = frame(VideoFormat::Nv12, 6, 2, [&luma, &chroma, &[]]);
+        assert_eq!(mapped(&said, &paired), mapped(&said, &planar));
     }
 
     #[test]

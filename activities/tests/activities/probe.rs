@@ -524,6 +524,17 @@ fn the_brightest_that_a_source_says_is_told() {
         ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(40000000,50)";
     let peak = |more: &str, name: &str| video(&pq(&clips, more, name)).colour.peak_nits;
     assert_eq!(peak("", "unsaid.mp4"), None);
+    let standard = "-c:v libx265 -x265-params \
+                    log-level=error:master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,1):max-cll=600,200";
+    let standard = clips.ffmpeg(
+        &format!("-f lavfi -i testsrc2=d=1 {standard}"),
+        "standard.mp4",
+    );
+    assert_eq!(
+        video(&standard).colour.peak_nits,
+        None,
+        "it is standard range"
+    );
     assert_eq!(peak(display, "display.mp4"), Some(4000));
     assert_eq!(
         peak(&format!("{display}:max-cll=600,200"), "pixel.mp4"),
@@ -538,6 +549,14 @@ fn dolby_vision_is_read_where_its_base_layer_is_something_else_too() {
     // Profile and compatibility: 8 with HDR10, and 5.
     let source = clips.write(&dolby_vision(&plain, 8, 1), "profile_8.mp4");
     assert_eq!(video(&source).hdr.as_deref(), Some("dolby_vision"));
+    let source = clips.write(&dolby_vision(&plain, 7, 0), "profile_7.mp4");
+    assert_eq!(video(&source).hdr.as_deref(), Some("dolby_vision"));
+    let unsaid = std::fs::read(clips.h264(1, "25", "", "unsaid_curve.mp4")).unwrap();
+    let source = video(&clips.write(&dolby_vision(&unsaid, 8, 4), "profile_8_4.mp4"));
+    assert_eq!(source.hdr.as_deref(), Some("dolby_vision"));
+    assert_eq!(source.colour.transfer.as_deref(), Some("arib-std-b67"));
+    let source = video(&clips.write(&dolby_vision(&unsaid, 8, 2), "profile_8_2.mp4"));
+    assert_eq!(source.hdr, None);
     let (code, message) = refusal(&clips.write(&dolby_vision(&plain, 5, 0), "profile_5.mp4"));
     assert_eq!(code, "hdr_unsupported");
     assert!(message.contains("profile 5"), "{message}");

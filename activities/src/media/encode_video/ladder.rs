@@ -179,7 +179,7 @@ impl Running {
 pub(crate) fn upright_filters(facts: &SourceFacts) -> Result<Vec<gst::Element>, ToolError> {
     let mut filters = Vec::new();
     if facts.interlaced {
-        // The deinterlacer takes 8-bit formats only.
+        // The deinterlacer takes 8-bit formats only, and makes whoever is before it give them.
         filters.extend([queue()?, element("videoconvert")?, deinterlacer()?]);
     }
     if let Some(direction) = direction(facts) {
@@ -196,7 +196,8 @@ pub(crate) fn upright_filters(facts: &SourceFacts) -> Result<Vec<gst::Element>, 
 /// halves the detail of still parts.
 fn deinterlacer() -> Result<gst::Element, ToolError> {
     let deinterlacer = element("deinterlace")?;
-    deinterlacer.set_property_from_str("mode", "auto");
+    // What it does not know, `auto` passes on with the lines of two fields in one picture.
+    deinterlacer.set_property_from_str("mode", "auto-strict");
     deinterlacer.set_property_from_str("fields", "top");
     deinterlacer.set_property_from_str("method", "greedyl");
     Ok(deinterlacer)

@@ -62,10 +62,15 @@ pub(super) fn describe(
     if stream.frames.is_empty() {
         return Err(frames::no_frames());
     }
-    let colour = colour::or(
+    let mut colour = colour::or(
         colour::stated(&stream.caps),
         colour::stated(&stream.container_caps),
     );
+    say_transfer(&mut colour, source, stream);
+    // Nothing else has its tones mapped by it.
+    colour.peak_nits = colour
+        .peak_nits
+        .filter(|_| tone::kind(&colour) == Some("hdr10"));
     let hdr = high_dynamic_range(source, stream, &colour)?;
     check_pixels(stream)?;
     if !frames::is_decodable(&stream.caps) {
@@ -141,6 +146,16 @@ fn warn(
     }
 }
 
+/// Dolby Vision knows what its base layer is, where the layer itself says nothing, or what decoders are to
+/// take it for that know no better.
+fn say_transfer(colour: &mut Colour, source: &Source, stream: &StreamLog) {
+    let said = colour.transfer.as_deref();
+    let dolby = source.track(stream).and_then(|track| track.dolby_vision);
+    if let (None | Some("bt2020-10"), Some(transfer)) = (said, dolby.and_then(|it| it.transfer())) {
+        colour.transfer = Some(transfer.to_owned());
+    }
+}
+
 /// `hdr10`, `hlg` or `dolby_vision`; `None` for standard range.
 ///
 /// # Errors
@@ -152,7 +167,7 @@ fn high_dynamic_range(
 ) -> Result<Option<&'static str>, ToolError> {
     let dolby = source.track(stream).and_then(|track| track.dolby_vision);
     match (tone::kind(colour), dolby) {
-        (_, Some(dolby)) if !dolby.compatible => Err(own_colours(dolby)),
+        (_, Some(dolby)) if dolby.has_own_colours() => Err(own_colours(dolby)),
         (Some(_), Some(_)) => Ok(Some("dolby_vision")),
         (kind, _) => Ok(kind),
     }

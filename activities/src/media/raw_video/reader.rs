@@ -47,8 +47,8 @@ impl VideoReader {
         let format = VideoFormat::of(track);
         let tone = Tone::of(&track.colour);
         let samples = match tone {
-            Some(_) => VideoFormatId::I42010le,
-            None => VideoFormatId::I420,
+            Some(_) => &[VideoFormatId::I420, VideoFormatId::I42010le][..],
+            None => &[VideoFormatId::I420],
         };
         let keyframe_ns = chunk.seeks_ns.first().copied().filter(|at_ns| *at_ns > 0);
         let decoder = Decoder::open(DecodeRequest {
@@ -172,7 +172,7 @@ fn plane(frame: &VideoFrameRef<&gst::BufferRef>, index: u32) -> Result<Plane, To
     Ok(Plane { width, points })
 }
 
-/// Makes pixels square and samples 8 bits of 4:2:0.
+/// Makes pixels square and samples 4:2:0, of as many bits as are asked for.
 fn converter() -> Result<gst::Element, ToolError> {
     let converter = element("videoconvertscale")?;
     converter.set_property_from_str("method", "catrom");

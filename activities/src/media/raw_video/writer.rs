@@ -46,7 +46,7 @@ impl VideoWriter {
         init()?;
         let failure = Failure::default();
         let pipeline = Pipeline::new(&failure, sort_error);
-        let mut caps = format.caps(VideoFormatId::I420);
+        let mut caps = format.caps(&[VideoFormatId::I420]);
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             structure.set("framerate", format.rate);
             structure.set("colorimetry", format.colorimetry.to_string());

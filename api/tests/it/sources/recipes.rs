@@ -290,6 +290,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     fields("bff.mp4", "-vf interlace=scan=bff x264 -flags +ildct+ilme -x264opts bff=1"),
     fields("tff.ts", "-vf interlace=scan=tff -c:v mpeg2video -q:v 2 -flags +ildct+ilme -top 1"),
     fields("bff.mpg", "-vf interlace=scan=bff -c:v mpeg2video -q:v 2 -flags +ildct+ilme -top 0"),
+    fields("tff_10.mov", "-vf format=yuv422p10le,interlace=scan=tff -c:v prores_ks -flags +ildct+ilme -top 1"),
     Recipe::new("dv.avi", 2.0, "video=720x576:50:2 -vf interlace=scan=bff,setdar=4/3 -pix_fmt yuv420p -c:v dvvideo")
         .picture(640, 480, 50)
         .like(Like::Fields("video=720x576:50:2")),
