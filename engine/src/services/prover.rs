@@ -2,6 +2,7 @@
 //! a plan a moment later sees what has become of its objects. Plans of runs that another process stopped, and
 //! could not prove or did not come to it, are found in the database.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,8 @@ async fn left_over(coordinator: &Coordinator, tried: &mut HashMap<PlanId, Instan
     tried.retain(|_, at| at.elapsed() < AGAIN);
     let mut runs = Vec::new();
     for (plan, run) in found {
-        if !tried.contains_key(&plan) {
-            tried.insert(plan, Instant::now());
+        if let Entry::Vacant(never) = tried.entry(plan) {
+            never.insert(Instant::now());
             runs.push(run);
         }
     }
