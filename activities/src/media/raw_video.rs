@@ -106,15 +106,20 @@ impl VideoFormat {
             .map(|value| value.round() as u8)
     }
 
-    /// What has any of these formats.
+    /// What has any of these formats; fixed if it is one.
     fn caps(&self, samples: &[VideoFormatId]) -> gst::Caps {
-        let samples = samples.iter().map(|samples| samples.to_str());
-        gst::Caps::builder("video/x-raw")
-            .field("format", gst::List::new(samples))
+        let sized = gst::Caps::builder("video/x-raw")
             .field("width", self.size.width as i32)
             .field("height", self.size.height as i32)
-            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
-            .build()
+            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1));
+        let any = match samples {
+            [one] => sized.field("format", one.to_str()),
+            several => {
+                let several = several.iter().map(|one| one.to_str());
+                sized.field("format", gst::List::new(several))
+            }
+        };
+        any.build()
     }
 }
 
