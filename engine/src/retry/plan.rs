@@ -156,7 +156,7 @@ pub struct PlannedStep {
     /// Its last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// What a reuse stands on.
+    /// What a reuse or a resume stands on, and what a rerun lacks that made it before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
     /// Where a resume continues.

@@ -224,7 +224,7 @@ pub(super) fn difference(differs: &Difference) -> String {
     format!("{} was {before} and is {after}", differs.path)
 }
 
-/// What a reuse stands on.
+/// What a reuse stands on, and what a rerun lacks.
 fn objects(step: &PlannedStep, text: &mut String) {
     let Some(proof) = &step.proof else { return };
     let artifacts = &proof.artifacts;
