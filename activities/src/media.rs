@@ -16,6 +16,7 @@ mod frames;
 pub mod gst;
 mod isobmff;
 mod last_samples;
+mod letterbox;
 mod overheard;
 mod paint;
 pub mod plan;

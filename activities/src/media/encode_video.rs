@@ -17,6 +17,7 @@ mod clock;
 mod colour;
 mod damage;
 mod gate;
+mod intake;
 mod ladder;
 mod level;
 mod spec;
@@ -25,16 +26,17 @@ mod writer;
 use std::sync::mpsc::{Receiver, channel};
 
 use gstreamer as gst;
-use gstreamer_video::VideoInfo;
 use serde::{Deserialize, Serialize};
 
 use self::clock::Clock;
 use self::damage::Damage;
 use self::gate::{Gate, Verdict};
+use self::intake::Intake;
 use self::ladder::Ladder;
 use super::encoded::{Encoded, Meter, seconds};
 use super::gst::{DecodeRequest, Decoded, Decoder, Failure, StreamChoice, StreamKind};
 use super::renditions::Track;
+use super::report::Size;
 use crate::tool::{Emitter, Tool, ToolError};
 
 pub(crate) use gate::ALLOWED_LOSS_NS;
@@ -91,6 +93,8 @@ struct Encode<'a> {
     clock: Clock,
     damage: Damage,
     meter: Meter,
+    /// Whether a picture of another size was told of.
+    told_size: bool,
     output: Output,
     /// End of the last frame that was decoded.
     decoded_until_ns: u64,
@@ -107,6 +111,7 @@ impl<'a> Encode<'a> {
             clock: Clock::new(spec.facts.guessed_times, spec.facts.frame_ns()),
             damage: Damage::listen(&spec.facts),
             meter,
+            told_size: false,
             output: Output {
                 tracks: Vec::new(),
                 frames_decoded: 0,
@@ -122,12 +127,12 @@ impl<'a> Encode<'a> {
         let (decoder, first) = self.open()?;
         let failure = Failure::default();
         let (events, told) = channel();
-        let info = video_info(&first.sample)?;
-        let ladder = Ladder::start(self.spec, &info, &failure, &events)?;
+        let mut intake = Intake::new(self.spec, &first.sample)?;
+        let ladder = Ladder::start(self.spec, intake.info(), &failure, &events)?;
         drop(events);
         let mut next = Some(first);
         while let Some(frame) = next {
-            let over = self.pass(&frame, &ladder)?;
+            let over = self.pass(&frame, &mut intake, &ladder)?;
             self.tell(&told);
             if over {
                 break;
@@ -176,8 +181,13 @@ impl<'a> Encode<'a> {
     }
 
     /// Hands a frame to the ladder if it is shown; true when the chunk is over.
-    fn pass(&mut self, frame: &Decoded, ladder: &Ladder) -> Result<bool, ToolError> {
-        let Some(buffer) = frame.sample.buffer_owned() else {
+    fn pass(
+        &mut self,
+        frame: &Decoded,
+        intake: &mut Intake,
+        ladder: &Ladder,
+    ) -> Result<bool, ToolError> {
+        let Some(buffer) = frame.sample.buffer() else {
             return Ok(false);
         };
         let frame_ns = self.spec.facts.frame_ns();
@@ -188,7 +198,11 @@ impl<'a> Encode<'a> {
             Verdict::Skip => {}
             Verdict::Show { ticks, keyframe } => {
                 self.note_shown(at_ns);
-                ladder.push(buffer.clone(), ticks, keyframe)?;
+                let (picture, other_size) = intake.picture(&frame.sample)?;
+                if let Some(size) = other_size {
+                    self.note_size(at_ns, size);
+                }
+                ladder.push(picture, ticks, keyframe)?;
             }
         }
         if self.output.first_frame_ns.is_some() {
@@ -205,6 +219,20 @@ impl<'a> Encode<'a> {
         self.output.frames_shown += 1;
         self.output.first_frame_ns.get_or_insert(at_ns);
         self.output.last_frame_ns = Some(at_ns);
+    }
+
+    /// Tells of the first picture of another size.
+    fn note_size(&mut self, at_ns: i64, size: Size) {
+        if !self.told_size {
+            self.told_size = true;
+            self.emit.warn(format!(
+                "size_changes: at {:.1} s pictures of {}x{} come, which is not the size that the video began \
+                 with; they are scaled into its frame",
+                seconds(u64::try_from(at_ns).unwrap_or(0)),
+                size.width,
+                size.height,
+            ));
+        }
     }
 
     /// Passes on what the encoders' threads have told, and progress.
@@ -249,10 +277,4 @@ impl<'a> Encode<'a> {
             ),
         )
     }
-}
-
-/// The format of decoded frames.
-fn video_info(sample: &gst::Sample) -> Result<VideoInfo, ToolError> {
-    let caps = sample.caps().ok_or_else(|| super::gst::bug("no caps"))?;
-    VideoInfo::from_caps(caps).map_err(super::gst::bug)
 }

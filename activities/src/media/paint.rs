@@ -6,6 +6,7 @@ use gstreamer_video::prelude::*;
 
 use super::colour;
 use super::frames::{self, Frame};
+use super::letterbox::letterbox;
 use super::report::{Colour, Size, VideoTrack};
 use super::tone::{self, Tone};
 use crate::tool::ToolError;
@@ -24,6 +25,8 @@ pub(crate) struct Rgb {
 pub(crate) struct Painter {
     /// Size before turning.
     lying: Size,
+    /// Size of the frames that the video began with.
+    stored: Size,
     rotation: u16,
     mirrored: bool,
     colour: Colour,
@@ -38,6 +41,7 @@ impl Painter {
         let turned = video.rotation % 180 == 90;
         Self {
             lying: if turned { transposed(upright) } else { upright },
+            stored: video.stored,
             rotation: video.rotation,
             mirrored: video.mirrored,
             colour: tone::shown(&video.colour),
@@ -70,8 +74,7 @@ impl Painter {
         let mut stored = gst_video::VideoInfo::from_caps(&frame.caps)?;
         let mut picture = frame.buffer.clone();
         if let Some(tone) = &self.tone {
-            picture = tone.map(&picture, &stored)?;
-            stored = Tone::info(&stored)?;
+            (picture, stored) = tone.map(&picture, &stored)?;
         }
         let source = if stored.format_info().is_yuv() {
             let colorimetry = colour::yuv(&self.colour, stored.height());
@@ -94,7 +97,11 @@ impl Painter {
             &target,
         )
         .map_err(|_| unmapped())?;
-        let converter = gst_video::VideoConverter::new(&source, &target, None)?;
+        let began_with = (self.stored.width, self.stored.height);
+        let other_size = (source.width(), source.height()) != began_with;
+        let shape = f64::from(width) / f64::from(height);
+        let config = other_size.then(|| letterbox(&source, self.lying, shape));
+        let converter = gst_video::VideoConverter::new(&source, &target, config)?;
         converter.frame(&input, &mut output);
         packed(&output, self.lying)
     }

@@ -61,6 +61,7 @@ impl VideoFormat {
             rotation: 0,
             mirrored: false,
             interlaced: false,
+            stored: Some(size),
             colour: colour::names(&colorimetry),
             ..SourceFacts::from(track)
         };

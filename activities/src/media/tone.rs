@@ -32,7 +32,17 @@ use super::report::Colour;
 #[derive(Debug)]
 pub(crate) struct Tone {
     cube: Cube,
-    full_range: bool,
+    /// How it reads numbers.
+    range: Range,
+    matrix: Matrix,
+}
+
+/// A kind of high dynamic range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HighRange {
+    /// PQ.
+    Hdr10,
+    Hlg,
 }
 
 /// What pictures say of their colours once they went through [`Tone`]; of a source in standard range,
@@ -51,11 +61,11 @@ pub(crate) fn shown(colour: &Colour) -> Colour {
     }
 }
 
-/// `hdr10` or `hlg`; `None` for standard range.
-pub(crate) fn kind(colour: &Colour) -> Option<&'static str> {
+/// The kind of high dynamic range; `None` for standard range.
+pub(crate) fn kind(colour: &Colour) -> Option<HighRange> {
     match colour.transfer.as_deref() {
-        Some("smpte2084") => Some("hdr10"),
-        Some("arib-std-b67") => Some("hlg"),
+        Some("smpte2084") => Some(HighRange::Hdr10),
+        Some("arib-std-b67") => Some(HighRange::Hlg),
         _ => None,
     }
 }
@@ -67,7 +77,8 @@ impl Tone {
         let source = Source::of(said)?;
         Some(Self {
             cube: Cube::of(|levels| source.standard(levels)),
-            full_range: source.full_range,
+            range: source.range,
+            matrix: source.matrix,
         })
     }
 
@@ -90,8 +101,8 @@ impl Tone {
             .build()
     }
 
-    /// Makes a picture of standard range, in I420, without times or flags. What is not I420 of eight or ten bits
-    /// is converted to that first.
+    /// Makes a picture of standard range, without times or flags, and says its format, that of
+    /// [`Self::info`]. What is not I420 of eight or ten bits is converted to that first.
     ///
     /// # Errors
     /// If the buffer is no picture of that format.
@@ -99,15 +110,48 @@ impl Tone {
         &self,
         picture: &gst::Buffer,
         info: &VideoInfo,
-    ) -> Result<gst::Buffer, BoolError> {
+    ) -> Result<(gst::Buffer, VideoInfo), BoolError> {
         let source = VideoFrame::from_buffer_readable(picture.clone(), info);
         let mut source = source.map_err(|_| unmapped())?;
         if !matches!(info.format(), VideoFormat::I420 | VideoFormat::I42010le) {
-            source = converted(&source, info)?;
+            source = self.planar(&source, info)?;
         }
-        let mut shown = empty(&Self::info(info)?)?;
+        let target = Self::info(info)?;
+        let mut shown = empty(&target)?;
         self.map_planes(&source, &mut shown)?;
-        Ok(shown.into_buffer())
+        Ok((shown.into_buffer(), target))
+    }
+
+    /// Converts the format of a picture and none of its colours, except that RGB becomes what the table is for: to
+    /// I420 of ten bits, or of eight if it has no more, since what converts would take the middle of chroma
+    /// for a level above it.
+    fn planar(
+        &self,
+        picture: &VideoFrame<Readable>,
+        info: &VideoInfo,
+    ) -> Result<VideoFrame<Readable>, BoolError> {
+        let said = info.colorimetry();
+        let (colorimetry, format) = if info.is_rgb() {
+            let read =
+                VideoColorimetry::new(self.range, self.matrix, said.transfer(), said.primaries());
+            (read, VideoFormat::I42010le)
+        } else if info.comp_depth(0) <= 8 {
+            (said, VideoFormat::I420)
+        } else {
+            (said, VideoFormat::I42010le)
+        };
+        let target = VideoInfo::builder(format, info.width(), info.height())
+            .fps(info.fps())
+            .par(info.par())
+            .interlace_mode(info.interlace_mode())
+            .chroma_site(info.chroma_site())
+            .colorimetry(&colorimetry)
+            .build()?;
+        let mut config = VideoConverterConfig::new();
+        config.set_dither_method(VideoDitherMethod::None);
+        let mut planar = empty(&target)?;
+        VideoConverter::new(info, &target, Some(config))?.frame(picture, &mut planar);
+        VideoFrame::from_buffer_readable(planar.into_buffer(), &target).map_err(|_| unmapped())
     }
 
     fn map_planes(
@@ -115,7 +159,7 @@ impl Tone {
         source: &VideoFrame<Readable>,
         shown: &mut VideoFrame<Writable>,
     ) -> Result<(), BoolError> {
-        let planes = Planes::of(source, self.full_range)?;
+        let planes = Planes::of(source, self.range == Range::Range0_255)?;
         let strides = [0, 1, 2].map(|plane| shown.plane_stride()[plane] as usize);
         let [luma, cb, cr, _] = shown.planes_data_mut();
         let chroma = cb.chunks_mut(strides[1]).zip(cr.chunks_mut(strides[2]));
@@ -229,41 +273,6 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// Converts the format of a picture and none of its colours, except those of RGB: to I420 of ten bits, or of
-/// eight if it has no more, since what converts would take the middle of chroma for a level above it.
-fn converted(
-    picture: &VideoFrame<Readable>,
-    info: &VideoInfo,
-) -> Result<VideoFrame<Readable>, BoolError> {
-    let said = info.colorimetry();
-    let colorimetry = if info.is_rgb() {
-        VideoColorimetry::new(
-            Range::Range16_235,
-            Matrix::Bt2020,
-            said.transfer(),
-            said.primaries(),
-        )
-    } else {
-        said
-    };
-    let format = match info.comp_depth(0) {
-        ..=8 if !info.is_rgb() => VideoFormat::I420,
-        _ => VideoFormat::I42010le,
-    };
-    let target = VideoInfo::builder(format, info.width(), info.height())
-        .fps(info.fps())
-        .par(info.par())
-        .interlace_mode(info.interlace_mode())
-        .chroma_site(info.chroma_site())
-        .colorimetry(&colorimetry)
-        .build()?;
-    let mut config = VideoConverterConfig::new();
-    config.set_dither_method(VideoDitherMethod::None);
-    let mut planar = empty(&target)?;
-    VideoConverter::new(info, &target, Some(config))?.frame(picture, &mut planar);
-    VideoFrame::from_buffer_readable(planar.into_buffer(), &target).map_err(|_| unmapped())
-}
-
 fn empty(info: &VideoInfo) -> Result<VideoFrame<Writable>, BoolError> {
     let buffer = gst::Buffer::with_size(info.size())?;
     VideoFrame::from_buffer_writable(buffer, info).map_err(|_| unmapped())
@@ -329,8 +338,8 @@ mod tests {
     /// The first row of each plane of a frame that was mapped.
     fn mapped(said: &Colour, (picture, info): &(gst::Buffer, VideoInfo)) -> [Vec<u8>; 3] {
         let tone = Tone::of(said).unwrap();
-        let shown = tone.map(picture, info).unwrap();
-        let shown = VideoFrame::from_buffer_readable(shown, &Tone::info(info).unwrap()).unwrap();
+        let (shown, info) = tone.map(picture, info).unwrap();
+        let shown = VideoFrame::from_buffer_readable(shown, &info).unwrap();
         [0, 1, 2].map(|plane| {
             let width = shown.comp_width(plane) as usize;
             shown.plane_data(plane).unwrap()[..width].to_vec()
@@ -415,6 +424,39 @@ mod tests {
         let planar = frame(VideoFormat::I420, 6, 2, planar);
         let paired = frame(VideoFormat::Nv12, 6, 2, [&luma, &chroma, &[]]);
         assert_eq!(mapped(&said, &paired), mapped(&said, &planar));
+    }
+
+    #[test]
+    fn rgb_is_the_same_whatever_its_container_says_of_a_matrix() {
+        let row = |code: u16| code.to_le_bytes().repeat(4);
+        let colour = [600_u16, 400, 500];
+        let [r, g, b] = colour.map(row);
+        let (picture, info) = frame(VideoFormat::Gbr10le, 4, 2, [&g, &b, &r]);
+        let [r, g, b] = colour.map(|code| f64::from(code) / 1023.0);
+        let y = 0.2627 * r + 0.678 * g + 0.0593 * b;
+        let chroma = [(b - y) / 1.8814, (r - y) / 1.4746];
+        let row = |code: f64, width: usize| (code.round() as u16).to_le_bytes().repeat(width);
+        let planes = [
+            row(64.0 + 876.0 * y, 4),
+            row(512.0 + 896.0 * chroma[0], 2),
+            row(512.0 + 896.0 * chroma[1], 2),
+        ];
+        let planes = planes.each_ref().map(Vec::as_slice);
+        let right = frame(VideoFormat::I42010le, 4, 2, planes);
+        let right = mapped(&said("smpte2084", "limited"), &right);
+        for matrix in ["gbr", "bt2020nc", "bt709", "smpte170m"] {
+            for range in ["limited", "full"] {
+                let said = Colour {
+                    matrix: Some(matrix.to_owned()),
+                    ..said("smpte2084", range)
+                };
+                let seen = mapped(&said, &(picture.clone(), info.clone()));
+                for (a, b) in seen.iter().flatten().zip(right.iter().flatten()) {
+                    // The tables of the two ranges are coarse in different places.
+                    assert!(a.abs_diff(*b) <= 4, "{matrix} {range}: {seen:?} {right:?}");
+                }
+            }
+        }
     }
 
     #[test]

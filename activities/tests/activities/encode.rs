@@ -6,4 +6,5 @@ mod clips;
 mod high_range;
 mod run;
 mod seen;
+mod sizes;
 mod video;

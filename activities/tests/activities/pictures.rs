@@ -59,7 +59,7 @@ fn cover_spec(source: &Path, at_ns: Option<u64>) -> CoverSpec {
     }
 }
 
-fn cover(source: &Path, at_ns: Option<u64>) -> (CoverMade, PathBuf) {
+pub(crate) fn cover(source: &Path, at_ns: Option<u64>) -> (CoverMade, PathBuf) {
     let spec = cover_spec(source, at_ns);
     let out = spec.out.clone();
     (run::<Cover>(spec).0.unwrap(), out)

@@ -328,6 +328,7 @@ mod tests {
                 frame_rate: Ratio { num, den },
                 variable_frame_rate: false,
                 guessed_times: false,
+                stored: None,
                 colour: Colour::default(),
             },
             chunk: Chunk {

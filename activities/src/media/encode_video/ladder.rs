@@ -19,7 +19,7 @@ use crate::media::gst::{
     Failure, Feed, Pipeline, bug, caps_filter, element, queue, sort_encode_error,
 };
 use crate::media::report::Ratio;
-use crate::media::tone::{self, Tone};
+use crate::media::tone;
 use crate::tool::ToolError;
 
 /// How often a waiting thread looks whether the pipeline has failed.
@@ -45,8 +45,6 @@ pub(super) struct Ladder {
     failure: Failure,
     timescale: u32,
     running: Arc<Running>,
-    /// Of a source with high dynamic range, with the format of its frames.
-    tone: Option<(Tone, VideoInfo)>,
 }
 
 /// How many encoders have not ended yet.
@@ -68,13 +66,8 @@ impl Ladder {
         events: &Sender<Encoded>,
     ) -> Result<Self, ToolError> {
         let pipeline = Pipeline::new(failure, sort_encode_error);
-        let said = &spec.facts.colour;
-        let tone = Tone::of(said).map(|tone| (tone, info.clone()));
-        let info = &match tone {
-            Some(_) => Tone::info(info).map_err(bug)?,
-            None => info.clone(),
-        };
-        let colours = Colours::of(info, &tone::shown(said), stored_height(spec, info));
+        let said = tone::shown(&spec.facts.colour);
+        let colours = Colours::of(info, &said, stored_height(spec, info));
         let feed = Feed::new(&frame_caps(spec, info, &colours), failure);
         let running = Arc::new(Running {
             encoders: Mutex::new(spec.unfinished().count()),
@@ -99,25 +92,20 @@ impl Ladder {
             failure: failure.clone(),
             timescale: spec.timescale,
             running,
-            tone,
         })
     }
 
-    /// Encodes a frame that is shown at `ticks`.
+    /// Encodes a frame that is shown at `ticks`. It has the format that the ladder was started for.
     ///
     /// # Errors
     /// What failed in an encoder or in writing a segment.
     pub(super) fn push(
         &self,
-        frame: gst::Buffer,
+        mut frame: gst::Buffer,
         ticks: u64,
         keyframe: bool,
     ) -> Result<(), ToolError> {
         let at = shifted(ticks, self.timescale);
-        let mut frame = match &self.tone {
-            Some((tone, info)) => tone.map(&frame, info).map_err(bug)?,
-            None => frame,
-        };
         let header = frame.make_mut();
         header.set_pts(at);
         header.set_dts(gst::ClockTime::NONE);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use telecine_engine::activity::ErrorClass;
 
 use crate::media::plan::{Chunk, Rung};
-use crate::media::report::{Colour, Ratio, VideoTrack};
+use crate::media::report::{Colour, Ratio, Size, VideoTrack};
 use crate::tool::ToolError;
 
 /// The most renditions of one ladder; each holds an encoder of tens of megabytes.
@@ -72,6 +72,10 @@ pub struct SourceFacts {
     /// As [`VideoTrack::guessed_times`].
     #[serde(default)]
     pub guessed_times: bool,
+    /// Size of the pictures before they are turned. Those of another size are scaled into it; if it is not
+    /// given, the first picture decides.
+    #[serde(default)]
+    pub stored: Option<Size>,
     /// Colour description, as the stream or the container says. The decoder's own format does not
     /// do: avdec_h264 leaves colour out of it until the second frame.
     #[serde(default)]
@@ -90,6 +94,7 @@ impl From<&VideoTrack> for SourceFacts {
             frame_rate: track.frame_rate,
             variable_frame_rate: track.variable_frame_rate,
             guessed_times: track.guessed_times,
+            stored: Some(track.stored),
             colour: track.colour.clone(),
         }
     }

@@ -12,7 +12,7 @@ use crate::media::frames::{self, Frame, FrameReader, Selection};
 use crate::media::isobmff::{DolbyVision, Orientation};
 use crate::media::report::{Colour, Ratio, Size, VideoTrack};
 use crate::media::sniff::Container;
-use crate::media::tone;
+use crate::media::tone::{self, HighRange};
 use crate::tool::ToolError;
 
 /// The video track, and whether it can be encoded in chunks.
@@ -70,7 +70,7 @@ pub(super) fn describe(
     // Nothing else has its tones mapped by it.
     colour.peak_nits = colour
         .peak_nits
-        .filter(|_| tone::kind(&colour) == Some("hdr10"));
+        .filter(|_| tone::kind(&colour) == Some(HighRange::Hdr10));
     let hdr = high_dynamic_range(source, stream, &colour)?;
     check_pixels(stream)?;
     if !frames::is_decodable(&stream.caps) {
@@ -169,7 +169,9 @@ fn high_dynamic_range(
     match (tone::kind(colour), dolby) {
         (_, Some(dolby)) if dolby.has_own_colours() => Err(own_colours(dolby)),
         (Some(_), Some(_)) => Ok(Some("dolby_vision")),
-        (kind, _) => Ok(kind),
+        (Some(HighRange::Hdr10), None) => Ok(Some("hdr10")),
+        (Some(HighRange::Hlg), None) => Ok(Some("hlg")),
+        (None, _) => Ok(None),
     }
 }
 

@@ -133,8 +133,7 @@ impl VideoReader {
         let buffer = sample.buffer_owned();
         let mut buffer = buffer.ok_or_else(|| bug("a frame without data"))?;
         if let Some(tone) = &self.tone {
-            buffer = tone.map(&buffer, &info).map_err(bug)?;
-            info = Tone::info(&info).map_err(bug)?;
+            (buffer, info) = tone.map(&buffer, &info).map_err(bug)?;
         }
         let frame = VideoFrameRef::from_buffer_ref_readable(&buffer, &info).map_err(bug)?;
         Ok(VideoFrame {

@@ -199,7 +199,8 @@ fn chunks_of_hdr_are_what_the_whole_is() {
     let source = clips.ffmpeg(
         &format!(
             "-f lavfi -i testsrc2=s=320x180:r=25:d=13 -pix_fmt yuv420p10le {HEVC} \
-             log-level=none:keyint=50:colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
+             log-level=none:keyint=50:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:\
+             max-cll=3000,400"
         ),
         "long.mp4",
     );

@@ -127,6 +127,7 @@ pub(super) fn facts(num: u32, den: u32) -> SourceFacts {
         frame_rate: Ratio { num, den },
         variable_frame_rate: false,
         guessed_times: false,
+        stored: None,
         colour: Colour::default(),
     }
 }

@@ -315,6 +315,11 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::new("long_gop.mp4", 65.0, "video=128x96:10:65 x264 -g 9999 -sc_threshold 0").picture(128, 96, 650),
     // Longer than a chunk, and not to be cut into several: its times are no places to seek to.
     Recipe::new("long.ts", 75.0, "video=128x96:10:75 x264 -g 20 -bf 2").picture(128, 96, 750),
+    // Its size changes on the way, as that of recordings of calls.
+    Recipe::new("resized.ts", 4.0, "video=640x360:25:4 -t 2 x264 -bf 0 a.ts ; video=640x360:25:4 -ss 2 -vf scale=320:180 x264 -bf 0 -output_ts_offset 2 b.ts ; -i concat:a.ts|b.ts -c copy")
+        .picture(640, 360, 100)
+        .like(Like::Pictures("video=640x360:25:4"))
+        .warns(&["size_changes"]),
     Recipe::new("open_gop.mkv", 40.0, "video=128x96:25:40 -c:v libx264 -preset veryfast -x264opts open-gop=1:keyint=60:bframes=3 -pix_fmt yuv420p")
         .picture(128, 96, 1000),
     Recipe::new("open_gop.ts", 13.0, "video=128x96:25:13 -c:v libx264 -preset veryfast -x264opts open-gop=1:keyint=60:bframes=3 -pix_fmt yuv420p")
