@@ -221,6 +221,7 @@ impl Offers {
             caps,
             pad,
         };
+        leave_out_transparency(&offer.pad);
         if let Err(error) = (self.on_stream)(&pipeline, offer) {
             lock(&self.failure).get_or_insert(error);
         }
@@ -356,6 +357,35 @@ pub(crate) fn parser(caps: &gst::CapsRef) -> Result<Option<gst::Element>, ToolEr
         _ => return Ok(None),
     };
     element(name).map(Some)
+}
+
+/// What WebM says of a video that is transparent in places: each packet has another one beside it, of how much is seen.
+pub(crate) const TRANSPARENT: &str = "codec-alpha";
+
+/// Keeps from whoever reads a demuxer's stream that it is transparent in places. GStreamer 1.22 has a parser of VP9
+/// that never ends when it hears of it; decoders that do not hear of it decode the colours.
+pub(crate) fn leave_out_transparency(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Caps(said) = event.view()
+            && said.caps().iter().any(|caps| caps.has_field(TRANSPARENT))
+        {
+            let seqnum = event.seqnum();
+            let said = opaque(said.caps());
+            let event = gst::event::Caps::builder(&said).seqnum(seqnum).build();
+            info.data = Some(gst::PadProbeData::Event(event));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The same without saying that it is transparent.
+pub(crate) fn opaque(caps: &gst::CapsRef) -> gst::Caps {
+    let mut caps = caps.to_owned();
+    for structure in caps.make_mut().iter_mut() {
+        structure.remove_field(TRANSPARENT);
+    }
+    caps
 }
 
 /// Links a stream through elements to the last of them; those without a parent are added to the

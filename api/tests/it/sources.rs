@@ -201,10 +201,11 @@ fn check(recipe: &Recipe, players: Option<&Players>) -> String {
     format!("{} {together}", document["warnings"])
 }
 
-/// Warnings that something of the source is not in the set.
-const LOSSES: [&str; 5] = [
+/// Warnings that something of the source is not in the set as it was.
+const LOSSES: [&str; 6] = [
     "damaged_container",
     "damaged_pictures",
+    "size_changes",
     "sound_cut",
     "sound_gaps",
     "sound_short",

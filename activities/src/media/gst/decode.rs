@@ -12,7 +12,7 @@ use gstreamer_video::VideoMeta;
 use telecine_engine::activity::ErrorClass;
 
 use super::{Failure, Pipeline, QUEUE_BUFFERS, bug, element, failure};
-use crate::media::demux::demuxer;
+use crate::media::demux::{demuxer, leave_out_transparency};
 use crate::media::last_samples;
 use crate::media::sniff::{Container, sniff};
 use crate::tool::ToolError;
@@ -334,6 +334,7 @@ impl Picker {
     }
 
     fn link(&self, pad: &gst::Pad) {
+        leave_out_transparency(pad);
         if let Some(blocked) = self.block.clone() {
             block(pad, blocked);
         }

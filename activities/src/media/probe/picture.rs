@@ -7,7 +7,7 @@ use super::packets::{FrameTime, StreamLog};
 use super::timing::{self, Rate};
 use super::{Source, describe, limits, of_kind};
 use crate::media::colour;
-use crate::media::demux::Kind;
+use crate::media::demux::{Kind, TRANSPARENT};
 use crate::media::frames::{self, Frame, FrameReader, Selection};
 use crate::media::isobmff::{DolbyVision, Orientation};
 use crate::media::report::{Colour, Ratio, Size, VideoTrack};
@@ -100,19 +100,14 @@ pub(super) fn describe(
         // Frames are told by counting them.
         track.seeks_ns.fill(0);
     }
-    warn(&track, orientation, looks.exact_seeks, warnings);
+    warn(&track, orientation, &looks, warnings);
     Ok(Picture {
         chunkable: looks.exact_seeks && may_be_chunked(source, stream),
         track,
     })
 }
 
-fn warn(
-    track: &VideoTrack,
-    orientation: Orientation,
-    exact_seeks: bool,
-    warnings: &mut Vec<String>,
-) {
+fn warn(track: &VideoTrack, orientation: Orientation, looks: &Looks, warnings: &mut Vec<String>) {
     if track.variable_frame_rate {
         warnings.push("varying_rate: the frame rate varies".to_owned());
     }
@@ -138,7 +133,14 @@ fn warn(
             orientation.rotation
         ));
     }
-    if !exact_seeks {
+    if looks.transparent {
+        warnings.push(
+            "transparent_video: the video is transparent in places; what is made of it is not, and \
+             shows the colours that are stored there"
+                .to_owned(),
+        );
+    }
+    if !looks.exact_seeks {
         warnings.push(
             "inexact_seeks: seeking in the source is not exact, so it is encoded in one piece"
                 .to_owned(),
@@ -314,6 +316,7 @@ struct Looks {
     bit_depth: u8,
     chroma: &'static str,
     interlaced: bool,
+    transparent: bool,
     exact_seeks: bool,
 }
 
@@ -351,8 +354,15 @@ fn look(source: &Source, stream: &StreamLog, timeline: &Timeline) -> Result<Look
         bit_depth: u8::try_from(format.depth()[0]).unwrap_or(8),
         chroma: describe::chroma(format),
         interlaced: interlaced || stated_interlaced(stream),
+        transparent: format.has_alpha() || stated_transparent(stream),
         exact_seeks,
     })
+}
+
+/// Whether WebM says that it has a second picture beside each, of how much is seen of it.
+fn stated_transparent(stream: &StreamLog) -> bool {
+    let said = stream.container_caps.structure(0);
+    said.is_some_and(|said| said.get::<bool>(TRANSPARENT).unwrap_or(false))
 }
 
 /// The first frame behind the seek for a cut, if it and the next one are where they should be.
