@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how answers, notes and exit codes look.
 
 mod activity;
+mod again;
 mod console;
 mod doctor;
 mod exit;

@@ -31,5 +31,6 @@ mod check;
 pub(crate) mod rehearsal;
 mod stage;
 
+pub(crate) use check::LONGEST;
 pub use check::{Check, CheckError, Finding, Report, Trial};
 pub use stage::{Performance, Stage};

@@ -285,11 +285,13 @@ pub(crate) fn codec_unsupported(codec: &str) -> ToolError {
 
 /// The best installed decoder that runs on any machine. One that takes exactly these caps beats
 /// one that might take them: `avdec_h263p` offers itself for H.263 and then refuses it.
-fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
+pub(crate) fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
+    /// Refuses JPEG 2000 out of MOV, which libav decodes (GStreamer 1.22).
+    const REFUSING: &str = "openjpegdec";
     let caps = &demux::opaque(caps);
     gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DECODER, gst::Rank::MARGINAL)
         .into_iter()
-        .filter(|factory| factory.can_sink_any_caps(caps))
+        .filter(|factory| factory.can_sink_any_caps(caps) && factory.name() != REFUSING)
         .filter(|factory| {
             factory
                 .metadata("klass")

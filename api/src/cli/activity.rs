@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use telecine_engine::activity::ActivityInfo;
 
-use super::Session;
 use super::exit::{CliError, Exit};
 use super::output;
+use super::{Session, again};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ActivityCommand {
@@ -81,7 +81,10 @@ pub(super) async fn run(command: ActivityCommand, session: &Session) -> Result<E
             name,
             dir,
             telecine,
-        } => return scaffold::run(&name, (dir, telecine.as_deref()), session),
+        } => {
+            let installed: Vec<&str> = infos.iter().map(|info| info.name).collect();
+            return scaffold::run(&name, &installed, (dir, telecine.as_deref()), session);
+        }
         ActivityCommand::List => list(&infos, session)?,
         ActivityCommand::Describe { activity } => {
             let info = find(&infos, &activity)?;
@@ -113,16 +116,9 @@ fn find<'a>(infos: &'a [ActivityInfo], wanted: &str) -> Result<&'a ActivityInfo,
     matching.max_by_key(|info| info.version).ok_or_else(|| {
         CliError::not_found(format!(
             "there is no activity {wanted}; `{} activity list` names all",
-            called()
+            again::called()
         ))
     })
-}
-
-/// What this program is called: one with activities of its own has a name of its own.
-fn called() -> String {
-    let called = std::env::args_os().next().map(PathBuf::from);
-    let name = called.as_ref().and_then(|path| path.file_name());
-    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn description(info: &ActivityInfo) -> String {

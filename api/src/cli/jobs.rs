@@ -30,7 +30,7 @@ const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);
 const CANDIDATES: usize = 5;
 /// Who goes on with a job that was left alone.
 pub(super) const LEFT_ALONE: &str =
-    "no process works on this job; the `telecine run` command that began it resumes it";
+    "no process works on this job; the `run` command that began it resumes it";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum JobsCommand {

@@ -17,6 +17,7 @@ use telecine_engine::run::RunStatus;
 use super::Session;
 use super::exit::{CliError, Exit};
 use super::output::{self, Format};
+use crate::cli::again;
 use crate::document::{RetryPlanDocument, json_name};
 use desk::{Desk, Executed};
 use edits::EditFlags;
@@ -319,11 +320,12 @@ fn text(document: &RetryPlanDocument, look: Look) -> String {
     let end = match (plan.state, plan.executable) {
         (PlanState::Executed, _) => "this plan was executed".to_owned(),
         (PlanState::Superseded, _) => format!(
-            "a later plan took the place of this one: `telecine plan show {}` shows it",
-            plan.job
+            "a later plan took the place of this one: `{}` shows it",
+            again::other(&format!("plan show {}", plan.job))
         ),
         (PlanState::Proposed, true) => {
-            format!("`telecine plan execute {}` executes it", plan.job)
+            let execute = again::other(&format!("plan execute {}", plan.job));
+            format!("`{execute}` executes it")
         }
         (PlanState::Proposed, false) => "this plan cannot be executed as it is".to_owned(),
     };

@@ -28,6 +28,7 @@ use super::output::Format;
 use super::remote::Server;
 use super::{jobs, stores, summary, workflow};
 use crate::app::App;
+use crate::cli::again;
 use crate::document::{ErrorDocument, PlanDocument};
 use work::Ended;
 
@@ -361,9 +362,21 @@ async fn retry(app: &App, job: &RunId, session: &Session) -> Result<Revived, Cli
 
 fn announcement(plan: &RetryPlan) -> String {
     let counts = &plan.summary;
+    let mut steps = plan.steps.iter().filter(|step| step.runs());
+    let stopped = steps.find_map(|step| {
+        let error = step.error.as_ref()?;
+        Some(format!(
+            " (it stopped in {}: {}, {})",
+            step.id, error.message, error.code
+        ))
+    });
     format!(
-        "{} is tried again: {} steps kept, {} resumed, {} run again",
-        plan.job, counts.reuse, counts.resume, counts.rerun
+        "{} is tried again: {} steps kept, {} resumed, {} run again{}",
+        plan.job,
+        counts.reuse,
+        counts.resume,
+        counts.rerun,
+        stopped.unwrap_or_default()
     )
 }
 
@@ -394,40 +407,8 @@ async fn conclude(app: &App, job: &RunId, session: &Session) -> Result<Exit, Cli
     if document.retry_plan.as_ref().is_some_and(executable)
         && !document.error.as_ref().is_some_and(other_source)
     {
-        let command = again(std::env::args());
+        let command = again::same();
         session.console.note(&format!("to try again: {command}"));
     }
     Ok(Exit::of_job(document.status))
-}
-
-/// The command that was given, for a shell; without `--new`, which would begin from the start.
-fn again(arguments: impl Iterator<Item = String>) -> String {
-    let words: Vec<String> = arguments
-        .filter(|argument| argument != "--new")
-        .map(|argument| quoted(&argument))
-        .collect();
-    words.join(" ")
-}
-
-fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::again;
-
-    #[test]
-    fn a_command_can_be_given_again_as_it_is_shown() {
-        let given = ["telecine", "run", "video:full", "my film's.mp4", "--new"];
-        assert_eq!(
-            again(given.map(str::to_owned).into_iter()),
-            r"telecine run video:full 'my film'\''s.mp4'"
-        );
-    }
 }

@@ -7,6 +7,7 @@ use telecine_engine::run::{RunStatus, StepStatus};
 
 use super::exit::CliError;
 use super::output::{self, Format, number};
+use crate::cli::again;
 use crate::document::{JobDocument, PlanDocument, PlannedStepDocument, StepDocument, json_name};
 
 /// Prints a job.
@@ -165,8 +166,9 @@ fn what_to_do(document: &JobDocument, plan: &PlanDocument) -> String {
     let in_no_step = error.is_some_and(|error| error.step.is_none());
     match plan.executable {
         true => format!(
-            "`telecine plan show {id}` tells more, and `telecine plan execute {id}` executes this plan",
-            id = document.id
+            "`{}` tells more, and `{}` executes this plan",
+            again::other(&format!("plan show {}", document.id)),
+            again::other(&format!("plan execute {}", document.id)),
         ),
         false if in_no_step && failed_of("bad_expression") => {
             "correct the output of the definition or the input, and run it again: that begins a new job".to_owned()

@@ -14,7 +14,7 @@ pub use report::{Finding, Report, Trial};
 use site::Look;
 
 /// The longest time that an undisturbed attempt gets, unless told.
-const LONGEST: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
 /// The conformance kit: runs an activity for real, in processes of the program that it is built
 /// into, and does to it what happens to activities: kills it and resumes it, repeats it, cancels

@@ -129,7 +129,9 @@ impl<A: Debug> Debug for Checked<A> {
 #[non_exhaustive]
 pub enum RegisterError {
     /// There is one of that name and version.
-    #[error("activity {name}@{version} is already registered")]
+    #[error(
+        "there are two activities {name}@{version}: call yours something else, or give it another version"
+    )]
     Twice {
         /// Its name.
         name: &'static str,

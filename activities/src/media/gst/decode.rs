@@ -13,6 +13,7 @@ use telecine_engine::activity::ErrorClass;
 
 use super::{Failure, Pipeline, QUEUE_BUFFERS, bug, element, failure};
 use crate::media::demux::{demuxer, leave_out_transparency};
+use crate::media::frames::decoder;
 use crate::media::last_samples;
 use crate::media::sniff::{Container, sniff};
 use crate::tool::ToolError;
@@ -251,16 +252,25 @@ fn decode_chain(
 fn restricted_decodebin() -> Result<gst::Element, ToolError> {
     let decodebin = element("decodebin")?;
     decodebin.connect("autoplug-select", false, |values| {
+        let caps: gst::Caps = values.get(2)?.get().ok()?;
         let factory: gst::ElementFactory = values.get(3)?.get().ok()?;
-        let verdict = if may_plug(&factory) { "try" } else { "skip" };
+        let verdict = if may_plug(&factory, &caps) {
+            "try"
+        } else {
+            "skip"
+        };
         let results = gst::glib::Type::from_name("GstAutoplugSelectResult")?;
         gst::glib::EnumClass::with_type(results)?.to_value_by_nick(verdict)
     });
     Ok(decodebin)
 }
 
-fn may_plug(factory: &gst::ElementFactory) -> bool {
+fn may_plug(factory: &gst::ElementFactory, caps: &gst::Caps) -> bool {
     let class = factory.metadata("klass").unwrap_or_default();
+    if class.contains("Decoder/Video") || class.contains("Decoder/Image") {
+        // The one that the probe tried.
+        return decoder(caps).is_none_or(|tried| tried == *factory);
+    }
     let codec = class.contains("Parser") || class.contains("Decoder");
     (codec && !class.contains("Subtitle")) || AUDIO_WRAPPERS.contains(&factory.name().as_str())
 }

@@ -1,11 +1,15 @@
 //! `activity check`: the conformance kit on an activity of this program.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::super::exit::{CliError, Exit};
 use super::super::interrupt::Interrupts;
 use super::super::{Session, output};
-use crate::testing::Check;
+use crate::testing::{Check, LONGEST};
+
+/// How often it is told that there is nothing to tell.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
 /// What the activity is given.
 pub(super) struct Given {
@@ -39,15 +43,27 @@ pub(super) async fn run(
     if given.bytes_may_differ {
         check = check.bytes_may_differ();
     }
-    session
-        .console
-        .note("this runs the activity about ten times, and takes as long");
+    session.console.note(&format!(
+        "this runs the activity about ten times, and takes as long; one that runs for over {} minutes has failed",
+        LONGEST.as_secs() / 60
+    ));
     let mut interrupts = Interrupts::listen()?;
     let told = |line: &str| session.console.note(line);
-    let report = tokio::select! {
-        report = check.perform(&told) => report.map_err(|error| CliError::usage(error.to_string()))?,
-        // What the check has made is removed with it.
-        exit = interrupts.next() => return Ok(exit),
+    let perform = check.perform(&told);
+    tokio::pin!(perform);
+    let started = Instant::now();
+    let report = loop {
+        tokio::select! {
+            report = &mut perform => {
+                break report.map_err(|error| CliError::usage(error.to_string()))?;
+            }
+            // What the check has made is removed with it.
+            exit = interrupts.next() => return Ok(exit),
+            () = tokio::time::sleep(SIGN_OF_LIFE) => {
+                let seconds = started.elapsed().as_secs();
+                session.console.note(&format!("{seconds} s so far, and the activity still runs"));
+            }
+        }
     };
     output::print_one(session.format, &report, || report.to_string())?;
     Ok(if report.is_clean() {

@@ -48,13 +48,21 @@ struct Made {
     next: Vec<String>,
 }
 
-/// Writes the crate; `telecine` is where a checkout of telecine is, if that was said.
+/// Writes the crate; `installed` are the activities that this program has, `telecine` is where a checkout of telecine
+/// is, if that was said.
 pub(super) fn run(
     name: &str,
+    installed: &[&str],
     (directory, telecine): (Option<PathBuf>, Option<&Path>),
     session: &Session,
 ) -> Result<Exit, CliError> {
     let names = Names::new(name)?;
+    if installed.contains(&names.activity.as_str()) {
+        return Err(CliError::usage(format!(
+            "telecine has an activity {} already, and a program has only one of a name; choose another",
+            names.activity
+        )));
+    }
     let directory = directory.unwrap_or_else(|| PathBuf::from(&names.package));
     let checkout = Checkout::find(telecine)?;
     let files = files(&names, &checkout)?;

@@ -33,7 +33,7 @@ pub(super) async fn cancel(
     match result {
         Ok(()) => {
             session.console.note(&format!(
-                "{job} is cancelled; the `telecine run` command that began it resumes it"
+                "{job} is cancelled; the `run` command that began it resumes it"
             ));
             if let Err(error) = app.coordinator.verify_plan(job).await {
                 tracing::warn!(%error, %job, "the objects of its plan could not be looked at");

@@ -13,7 +13,7 @@ pub(super) async fn retry(app: &App, job: &RunId, session: &Session) -> Result<E
     let plan = app.coordinator.verify(job, Verification::Heads).await?;
     let by = cancel::who();
     app.coordinator.execute(job, &plan.seen(), &by).await?;
-    let note = "a worker goes on with it, or the `telecine run` command that began it";
+    let note = "a worker goes on with it, or the `run` command that began it";
     session.console.note(note);
     cancel::print(&JobHeader::from(&header(app, job).await?), session)
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Request, RunArgs, input};
 use crate::cli::Session;
+use crate::cli::again;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::jobs::cancel;
 use crate::cli::remote::Server;
@@ -34,7 +35,10 @@ pub(super) async fn submit(
     }
     let header: JobHeader = server.post(&["api", "jobs"], &body(request)?).await?;
     let job = &header.id;
-    let note = format!("`telecine jobs watch {job}` follows it");
+    let note = format!(
+        "`{}` follows it",
+        again::other(&format!("jobs watch {job}"))
+    );
     session.console.note(&note);
     cancel::print(&header, session)
 }

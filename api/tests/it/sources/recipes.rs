@@ -315,6 +315,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::new("long_gop.mp4", 65.0, "video=128x96:10:65 x264 -g 9999 -sc_threshold 0").picture(128, 96, 650),
     // Longer than a chunk, and not to be cut into several: its times are no places to seek to.
     Recipe::new("long.ts", 75.0, "video=128x96:10:75 x264 -g 20 -bf 2").picture(128, 96, 750),
+    Recipe::new("jpeg2000.mov", 1.0, "video=320x240:25:1 -c:v libopenjpeg -pix_fmt yuv422p10le").picture(320, 240, 25),
     // Transparent in places.
     Recipe::new("alpha_vp9.webm", 2.0, "video=320x240:25:2,format=rgba,colorchannelmixer=aa=0.5 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuva420p").picture(320, 240, 50),
     Recipe::new("alpha_vp8.webm", 2.0, "video=320x240:25:2,format=rgba,colorchannelmixer=aa=0.5 -c:v libvpx -auto-alt-ref 0 -deadline realtime -pix_fmt yuva420p").picture(320, 240, 50),

@@ -156,11 +156,11 @@ fn obstacle(step: &PlannedStep, lacking: &Lacking<'_>) -> String {
             step.id, error.message
         ),
         Some(error) if error.class == ErrorClass::Input => format!(
-            "{} cannot succeed with this source ({}): put a corrected one in its place, or submit one as a new job",
+            "{} cannot succeed with what it was given ({}): put a corrected source in its place, or submit a new job",
             step.id, error.message
         ),
         Some(error) => format!(
-            "{} cannot succeed as it is set up: {}",
+            "{} cannot succeed as it is set up: {}; set what it takes, or correct the definition",
             step.id, error.message
         ),
         None => format!("{} cannot succeed as it is set up", step.id),

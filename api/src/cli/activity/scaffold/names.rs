@@ -4,7 +4,7 @@ use super::CliError;
 const MAX_NAME_BYTES: usize = 48;
 
 /// What a crate cannot be called: words of the language, and the crates that it uses.
-const TAKEN: [&str; 60] = [
+const TAKEN: [&str; 61] = [
     "abstract",
     "alloc",
     "as",
@@ -53,6 +53,7 @@ const TAKEN: [&str; 60] = [
     "super",
     "telecine",
     "test",
+    "tokio",
     "trait",
     "true",
     "try",
@@ -180,6 +181,7 @@ mod tests {
             "a.b.c",
             "a.",
             "test",
+            "tokio",
             "loop",
             "proc-macro",
             "loud_ness",

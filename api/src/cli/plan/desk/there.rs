@@ -11,6 +11,7 @@ use telecine_engine::reuse::Explanation;
 use super::Executed;
 use crate::bulk;
 use crate::cli::Session;
+use crate::cli::again;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::jobs::{cancel, remote};
 use crate::cli::remote::Server;
@@ -137,7 +138,10 @@ impl There<'_> {
     }
 
     pub(super) async fn go_on(&self, job: &RunId) -> Result<Exit, CliError> {
-        let note = format!("`telecine jobs watch {job}` follows it");
+        let note = format!(
+            "`{}` follows it",
+            again::other(&format!("jobs watch {job}"))
+        );
         self.session.console.note(&note);
         let path = ["api", "jobs", job.as_str()];
         let document: JobDocument = self.server.get(&path, &[]).await?;
