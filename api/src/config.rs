@@ -20,7 +20,7 @@ use telecine_engine::definition::units;
 use telecine_object_stores::Stores;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use database::Database;
+pub(crate) use database::{Database, without_password};
 pub(crate) use objects::S3;
 pub(crate) use remote::Remote;
 pub(crate) use server::{Mode, ServerConfig};
@@ -390,7 +390,7 @@ impl Reader<'_> {
             name,
             value: match SECRETS.contains(&name) && !value.is_empty() {
                 true => "***".to_owned(),
-                false => database::without_password(&value),
+                false => without_password(&value),
             },
             origin,
         });

@@ -304,12 +304,18 @@ pub(crate) fn stream_time(
 /// keep it: QuickTime's `nclc` has no range, so full-range pictures would count as limited. `pad`
 /// is the demuxer's, not linked yet.
 pub(crate) fn prefer_stream_colour(pad: &gst::Pad) {
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+    rewrite_caps(pad, without_colour);
+}
+
+/// Has whoever reads a demuxer's stream hear other caps, where `rewrite` makes any. The pad keeps its own.
+fn rewrite_caps(pad: &gst::Pad, rewrite: fn(&gst::CapsRef) -> Option<gst::Caps>) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         if let Some(event) = info.event_mut()
-            && let gst::EventView::Caps(caps) = event.view()
-            && let Some(caps) = without_colour(caps.caps())
+            && let gst::EventView::Caps(said) = event.view()
+            && let Some(caps) = rewrite(said.caps())
         {
-            *event = gst::event::Caps::new(&caps);
+            let seqnum = event.seqnum();
+            *event = gst::event::Caps::builder(&caps).seqnum(seqnum).build();
         }
         gst::PadProbeReturn::Ok
     });
@@ -365,17 +371,9 @@ pub(crate) const TRANSPARENT: &str = "codec-alpha";
 /// Keeps from whoever reads a demuxer's stream that it is transparent in places. GStreamer 1.22 has a parser of VP9
 /// that never ends when it hears of it; decoders that do not hear of it decode the colours.
 pub(crate) fn leave_out_transparency(pad: &gst::Pad) {
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        if let Some(event) = info.event()
-            && let gst::EventView::Caps(said) = event.view()
-            && said.caps().iter().any(|caps| caps.has_field(TRANSPARENT))
-        {
-            let seqnum = event.seqnum();
-            let said = opaque(said.caps());
-            let event = gst::event::Caps::builder(&said).seqnum(seqnum).build();
-            info.data = Some(gst::PadProbeData::Event(event));
-        }
-        gst::PadProbeReturn::Ok
+    rewrite_caps(pad, |caps| {
+        let said = caps.iter().any(|caps| caps.has_field(TRANSPARENT));
+        said.then(|| opaque(caps))
     });
 }
 

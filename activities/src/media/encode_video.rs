@@ -35,8 +35,9 @@ use self::intake::Intake;
 use self::ladder::Ladder;
 use super::encoded::{Encoded, Meter, seconds};
 use super::gst::{DecodeRequest, Decoded, Decoder, Failure, StreamChoice, StreamKind};
+use super::letterbox::Shape;
 use super::renditions::Track;
-use super::report::Size;
+use super::report::{Ratio, Size};
 use crate::tool::{Emitter, Tool, ToolError};
 
 pub(crate) use gate::ALLOWED_LOSS_NS;
@@ -93,8 +94,8 @@ struct Encode<'a> {
     clock: Clock,
     damage: Damage,
     meter: Meter,
-    /// Whether a picture of another size was told of.
-    told_size: bool,
+    /// Whether a picture of another size or shape was told of.
+    told_shape: bool,
     output: Output,
     /// End of the last frame that was decoded.
     decoded_until_ns: u64,
@@ -111,7 +112,7 @@ impl<'a> Encode<'a> {
             clock: Clock::new(spec.facts.guessed_times, spec.facts.frame_ns()),
             damage: Damage::listen(&spec.facts),
             meter,
-            told_size: false,
+            told_shape: false,
             output: Output {
                 tracks: Vec::new(),
                 frames_decoded: 0,
@@ -198,9 +199,9 @@ impl<'a> Encode<'a> {
             Verdict::Skip => {}
             Verdict::Show { ticks, keyframe } => {
                 self.note_shown(at_ns);
-                let (picture, other_size) = intake.picture(&frame.sample)?;
-                if let Some(size) = other_size {
-                    self.note_size(at_ns, size);
+                let (picture, scaled) = intake.picture(&frame.sample)?;
+                if let Some(shape) = scaled {
+                    self.note_shape(at_ns, shape);
                 }
                 ladder.push(picture, ticks, keyframe)?;
             }
@@ -221,16 +222,15 @@ impl<'a> Encode<'a> {
         self.output.last_frame_ns = Some(at_ns);
     }
 
-    /// Tells of the first picture of another size.
-    fn note_size(&mut self, at_ns: i64, size: Size) {
-        if !self.told_size {
-            self.told_size = true;
+    /// Tells of the first picture of another size or shape.
+    fn note_shape(&mut self, at_ns: i64, shape: Shape) {
+        if !self.told_shape {
+            self.told_shape = true;
+            let (Size { width, height }, Ratio { num, den }) = (shape.size, shape.pixel_aspect);
             self.emit.warn(format!(
-                "size_changes: at {:.1} s pictures of {}x{} come, which is not the size that the video began \
-                 with; they are scaled into its frame",
+                "size_changes: at {:.1} s pictures of {width}x{height} with pixels of {num}:{den} come, unlike those \
+                 that the video began with; they are scaled into its frame",
                 seconds(u64::try_from(at_ns).unwrap_or(0)),
-                size.width,
-                size.height,
             ));
         }
     }

@@ -6,7 +6,7 @@ use gstreamer_video::prelude::*;
 
 use super::colour;
 use super::frames::{self, Frame};
-use super::letterbox::letterbox;
+use super::letterbox::{Shape, letterbox};
 use super::report::{Colour, Size, VideoTrack};
 use super::tone::{self, Tone};
 use crate::tool::ToolError;
@@ -25,8 +25,8 @@ pub(crate) struct Rgb {
 pub(crate) struct Painter {
     /// Size before turning.
     lying: Size,
-    /// Size of the frames that the video began with.
-    stored: Size,
+    /// Shape of the frames that the video began with.
+    video: Shape,
     rotation: u16,
     mirrored: bool,
     colour: Colour,
@@ -41,7 +41,7 @@ impl Painter {
         let turned = video.rotation % 180 == 90;
         Self {
             lying: if turned { transposed(upright) } else { upright },
-            stored: video.stored,
+            video: Shape::of_video(video),
             rotation: video.rotation,
             mirrored: video.mirrored,
             colour: tone::shown(&video.colour),
@@ -71,18 +71,18 @@ impl Painter {
 
     fn scale(&self, frame: &Frame) -> Result<Rgb, gst::glib::BoolError> {
         let unmapped = || gst::glib::bool_error!("its memory cannot be read");
-        let mut stored = gst_video::VideoInfo::from_caps(&frame.caps)?;
+        let mut decoded = gst_video::VideoInfo::from_caps(&frame.caps)?;
         let mut picture = frame.buffer.clone();
         if let Some(tone) = &self.tone {
-            (picture, stored) = tone.map(&picture, &stored)?;
+            (picture, decoded) = tone.map(&picture, &decoded)?;
         }
-        let source = if stored.format_info().is_yuv() {
-            let colorimetry = colour::yuv(&self.colour, stored.height());
-            gst_video::VideoInfo::builder_from_info(&stored)
+        let source = if decoded.format_info().is_yuv() {
+            let colorimetry = colour::yuv(&self.colour, self.video.size.height);
+            gst_video::VideoInfo::builder_from_info(&decoded)
                 .colorimetry(&colorimetry)
                 .build()?
         } else {
-            stored
+            decoded
         };
         let Size { width, height } = self.lying;
         // A converter refuses formats that differ in what it does not convert.
@@ -97,10 +97,7 @@ impl Painter {
             &target,
         )
         .map_err(|_| unmapped())?;
-        let began_with = (self.stored.width, self.stored.height);
-        let other_size = (source.width(), source.height()) != began_with;
-        let shape = f64::from(width) / f64::from(height);
-        let config = other_size.then(|| letterbox(&source, self.lying, shape));
+        let config = letterbox(Shape::of_picture(&source), self.video, self.lying);
         let converter = gst_video::VideoConverter::new(&source, &target, config)?;
         converter.frame(&input, &mut output);
         packed(&output, self.lying)

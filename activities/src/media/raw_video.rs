@@ -62,6 +62,7 @@ impl VideoFormat {
             mirrored: false,
             interlaced: false,
             stored: Some(size),
+            pixel_aspect: Ratio { num: 1, den: 1 },
             colour: colour::names(&colorimetry),
             ..SourceFacts::from(track)
         };

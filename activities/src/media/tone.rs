@@ -35,6 +35,8 @@ pub(crate) struct Tone {
     /// How it reads numbers.
     range: Range,
     matrix: Matrix,
+    /// Whether the source says that its numbers are red, green and blue.
+    rgb: bool,
 }
 
 /// A kind of high dynamic range.
@@ -79,7 +81,17 @@ impl Tone {
             cube: Cube::of(|levels| source.standard(levels)),
             range: source.range,
             matrix: source.matrix,
+            rgb: said.matrix.as_deref() == Some("gbr"),
         })
+    }
+
+    /// Formats to ask for where pictures are converted before they get here: in another one, colours could have
+    /// become numbers in another way than the source says.
+    pub(crate) fn formats(&self) -> &'static [VideoFormat] {
+        match self.rgb {
+            true => &[VideoFormat::Gbr, VideoFormat::Gbr10le, VideoFormat::Gbr12le],
+            false => &[VideoFormat::I420, VideoFormat::I42010le],
+        }
     }
 
     /// The format of pictures that went through it: fields have become pictures before.

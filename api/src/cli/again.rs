@@ -1,18 +1,20 @@
-//! Commands that can be given next, for a shell.
+//! Commands that can be given next, for a shell. Passwords are left out of them.
 
 use std::path::PathBuf;
+
+use crate::config::without_password;
 
 /// Options that say where jobs are. Whoever gave one has to give it again.
 const PLACES: [&str; 3] = ["--data-dir", "--database-url", "--server"];
 
 /// The command that was given; without `--new`, which would begin from the start.
 pub(super) fn same() -> String {
-    same_as(std::env::args())
+    same_as(given())
 }
 
 /// Another command of this program (`plan show ID`), on the same jobs.
 pub(super) fn other(words: &str) -> String {
-    other_than(std::env::args(), words)
+    other_than(given(), words)
 }
 
 /// What this program is called: one with activities of its own has a name of its own.
@@ -22,10 +24,14 @@ pub(super) fn called() -> String {
     name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
+fn given() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())
+}
+
 fn same_as(arguments: impl Iterator<Item = String>) -> String {
     let words: Vec<String> = arguments
         .filter(|argument| argument != "--new")
-        .map(|argument| quoted(&argument))
+        .map(|argument| quoted(&without_password(&argument)))
         .collect();
     words.join(" ")
 }
@@ -41,7 +47,7 @@ fn other_than(mut arguments: impl Iterator<Item = String>, words: &str) -> Strin
         };
         if PLACES.contains(&name) {
             let value = value.or_else(|| arguments.next()).unwrap_or_default();
-            command.push_str(&format!(" {name} {}", quoted(&value)));
+            command.push_str(&format!(" {name} {}", quoted(&without_password(&value))));
         }
     }
     command
@@ -67,6 +73,11 @@ mod tests {
             same_as(given.map(str::to_owned).into_iter()),
             r"telecine run video:full 'my film'\''s.mp4'"
         );
+        let given = ["telecine", "--database-url=postgres://me:secret@db/x?a=b"];
+        assert_eq!(
+            same_as(given.map(str::to_owned).into_iter()),
+            "telecine '--database-url=postgres://me:***@db/x?a=b'"
+        );
     }
 
     #[test]
@@ -83,6 +94,15 @@ mod tests {
         assert_eq!(
             after(&["telecine", "run", "--server=http://a:1", "--set", "a=b"]),
             "telecine plan show job_1 --server http://a:1"
+        );
+        assert_eq!(
+            after(&[
+                "telecine",
+                "run",
+                "--database-url",
+                "postgres://me:secret@db/x"
+            ]),
+            "telecine plan show job_1 --database-url 'postgres://me:***@db/x'"
         );
     }
 }

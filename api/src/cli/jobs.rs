@@ -13,12 +13,12 @@ use telecine_engine::id::{RunId, SessionId};
 use telecine_engine::run::{Run, RunStatus};
 use telecine_engine::store::{Life, RunFilter, StoreError};
 
-use super::Session;
 use super::exit::{CliError, Exit};
 use super::follow::Follower;
 use super::output;
 use super::remote::Server;
 use super::summary;
+use super::{Session, again};
 use crate::app::App;
 use crate::document::{JobDocument, JobHeader, Sources};
 
@@ -201,8 +201,9 @@ pub(super) async fn run(command: JobsCommand, session: &Session) -> Result<Exit,
 /// No job was ever run here. Looking makes no directory.
 fn nothing(command: &JobsCommand, session: &Session) -> Result<Exit, CliError> {
     let note = format!(
-        "there are no jobs in {}; `telecine run` makes them, --data-dir names another place",
-        session.config.database
+        "there are no jobs in {}; `{} run` makes them, --data-dir names another place",
+        session.config.database,
+        again::called()
     );
     if !matches!(command, JobsCommand::List { .. }) {
         return Err(CliError::not_found(note));

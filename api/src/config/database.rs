@@ -58,7 +58,7 @@ impl fmt::Debug for Database {
 }
 
 /// An address with `***` in the place of its password, wherever that is.
-pub(super) fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let (before, parameters) = match url.split_once('?') {
         Some((before, parameters)) => (before, Some(parameters)),
         None => (url, None),

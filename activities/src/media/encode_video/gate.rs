@@ -329,6 +329,7 @@ mod tests {
                 variable_frame_rate: false,
                 guessed_times: false,
                 stored: None,
+                pixel_aspect: Ratio { num: 1, den: 1 },
                 colour: Colour::default(),
             },
             chunk: Chunk {

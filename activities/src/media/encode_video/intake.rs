@@ -4,36 +4,41 @@ use gstreamer as gst;
 use gstreamer::glib::{BoolError, bool_error};
 use gstreamer_video::{VideoConverter, VideoFrame, VideoInfo, VideoInterlaceMode};
 
-use super::spec::Spec;
+use super::spec::{SourceFacts, Spec};
 use crate::media::colour;
 use crate::media::gst::bug;
-use crate::media::letterbox::letterbox;
-use crate::media::report::{Colour, Size};
+use crate::media::letterbox::{Shape, letterbox};
+use crate::media::report::Colour;
 use crate::media::tone::{self, Tone};
 use crate::tool::ToolError;
 
-/// Makes every picture of a chunk look like the others. Some sources change their size on the way, as recordings
-/// of calls and of broadcasts do; what is of another size than the video began with is scaled into its frame.
+/// Makes every picture of a chunk look like the others. Some sources change the size or shape of their pictures on
+/// the way, as recordings of calls and of broadcasts do; what is not like the first picture of the video is scaled
+/// into its frame.
 #[derive(Debug)]
 pub(super) struct Intake {
     /// Of a source with high dynamic range.
     tone: Option<Tone>,
     said: Colour,
+    /// Shape of the video's pictures, upright.
+    video: Shape,
+    turned: bool,
     /// What the encoders take.
     info: VideoInfo,
-    /// Width over height of the picture as it is shown.
-    shape: f64,
-    /// The format of the last picture.
+    /// The format of the last picture, and how it becomes that.
     caps: gst::Caps,
-    way: Way,
+    from: VideoInfo,
+    fit: Option<Fit>,
 }
 
-/// How pictures of one format get there.
+/// Converts pictures of one format to another.
 #[derive(Debug)]
-struct Way {
+struct Fit {
     from: VideoInfo,
-    /// With the formats that it converts between, where they differ.
-    fit: Option<(VideoInfo, VideoInfo, VideoConverter)>,
+    to: VideoInfo,
+    converter: VideoConverter,
+    /// Whether it is for pictures of another size or shape, not only of another format.
+    scales: bool,
 }
 
 impl Intake {
@@ -44,26 +49,24 @@ impl Intake {
     pub(super) fn new(spec: &Spec, first: &gst::Sample) -> Result<Self, ToolError> {
         let caps = caps_of(first)?;
         let from = VideoInfo::from_caps(&caps).map_err(bug)?;
-        let tone = Tone::of(&spec.facts.colour);
-        let size = upright_size(spec).unwrap_or(Size {
-            width: from.width(),
-            height: from.height(),
-        });
-        let mut info = sized(&from, size).map_err(bug)?;
+        let facts = &spec.facts;
+        let tone = Tone::of(&facts.colour);
+        let video = upright(facts).unwrap_or_else(|| Shape::of_picture(&from));
+        let mut info = sized(&from, video).map_err(bug)?;
         if tone.is_some() {
             info = Tone::info(&info).map_err(bug)?;
         }
-        let shown = spec.unfinished().next().map(|work| work.rung.size);
-        let Size { width, height } = shown.unwrap_or(size);
         let mut intake = Self {
             tone,
-            said: tone::shown(&spec.facts.colour),
+            said: tone::shown(&facts.colour),
+            video,
+            turned: is_turned(facts),
             info,
-            shape: f64::from(width) / f64::from(height),
             caps,
-            way: Way { from, fit: None },
+            from,
+            fit: None,
         };
-        intake.way.fit = intake.fit(&intake.way.from).map_err(bug)?;
+        intake.fit = intake.fit(&intake.from).map_err(bug)?;
         Ok(intake)
     }
 
@@ -72,58 +75,57 @@ impl Intake {
         &self.info
     }
 
-    /// Makes what the encoders take of a picture. Answers its size too if that is not the video's.
+    /// Makes what the encoders take of a picture. Answers its shape too if it had to be scaled.
     ///
     /// # Errors
     /// `bug` if it is no picture.
     pub(super) fn picture(
         &mut self,
         decoded: &gst::Sample,
-    ) -> Result<(gst::Buffer, Option<Size>), ToolError> {
+    ) -> Result<(gst::Buffer, Option<Shape>), ToolError> {
         let caps = caps_of(decoded)?;
         if caps != self.caps {
             let from = VideoInfo::from_caps(&caps).map_err(bug)?;
-            let fit = self.fit(&from).map_err(bug)?;
-            (self.caps, self.way) = (caps, Way { from, fit });
+            self.fit = self.fit(&from).map_err(bug)?;
+            (self.caps, self.from) = (caps, from);
         }
         let buffer = decoded.buffer_owned();
         let mut buffer = buffer.ok_or_else(|| bug("a frame without data"))?;
-        let Way { from, fit } = &self.way;
         if let Some(tone) = &self.tone {
-            (buffer, _) = tone.map(&buffer, from).map_err(bug)?;
+            (buffer, _) = tone.map(&buffer, &self.from).map_err(bug)?;
         }
-        if let Some((from, to, converter)) = fit {
-            buffer = converted(buffer, from, to, converter).map_err(bug)?;
-        }
-        let size = Size {
-            width: from.width(),
-            height: from.height(),
+        let Some(fit) = &self.fit else {
+            return Ok((buffer, None));
         };
-        let other = (size.width, size.height) != (self.info.width(), self.info.height());
-        Ok((buffer, other.then_some(size)))
+        let buffer = fit.convert(buffer).map_err(bug)?;
+        let scaled = fit.scales.then(|| Shape::of_picture(&self.from));
+        Ok((buffer, scaled))
     }
 
-    /// What brings pictures of a format to that of the encoders.
-    fn fit(
-        &self,
-        from: &VideoInfo,
-    ) -> Result<Option<(VideoInfo, VideoInfo, VideoConverter)>, BoolError> {
+    /// What brings pictures of a format to that of the encoders; `None` if they have it.
+    fn fit(&self, from: &VideoInfo) -> Result<Option<Fit>, BoolError> {
+        let mut picture = Shape::of_picture(from);
+        let same_size = picture.size == self.video.size;
+        if self.turned && same_size {
+            // What turns pictures is not asked what became of their pixels.
+            picture = self.video;
+        }
         let from = match self.tone {
             Some(_) => Tone::info(from)?,
             None => from.clone(),
         };
-        let frame = Size {
-            width: self.info.width(),
-            height: self.info.height(),
-        };
-        let config = letterbox(&from, frame, self.shape);
-        let (from, to) = (self.alike(&from)?, self.alike(&self.info)?);
-        let same = |info: &VideoInfo| (info.format(), info.width(), info.height());
-        if same(&from) == same(&to) {
+        let config = letterbox(picture, self.video, self.video.size);
+        let scales = !same_size || config.is_some();
+        if !scales && from.format() == self.info.format() {
             return Ok(None);
         }
-        let converter = VideoConverter::new(&from, &to, Some(config))?;
-        Ok(Some((from, to, converter)))
+        let (from, to) = (self.alike(&from)?, self.alike(&self.info)?);
+        Ok(Some(Fit {
+            converter: VideoConverter::new(&from, &to, config)?,
+            from,
+            to,
+            scales,
+        }))
     }
 
     /// A format, alike in everything that is not to be converted.
@@ -140,22 +142,38 @@ impl Intake {
     }
 }
 
-/// The size of the video's upright pictures, before pixels are made square.
-fn upright_size(spec: &Spec) -> Option<Size> {
-    let stored = spec.facts.stored?;
-    let turned = spec.facts.rotation % 180 == 90;
-    Some(if turned {
-        Size {
-            width: stored.height,
-            height: stored.width,
-        }
+impl Fit {
+    fn convert(&self, picture: gst::Buffer) -> Result<gst::Buffer, BoolError> {
+        let unmapped = || bool_error!("the memory of a picture cannot be used");
+        let picture =
+            VideoFrame::from_buffer_readable(picture, &self.from).map_err(|_| unmapped())?;
+        let made = gst::Buffer::with_size(self.to.size())?;
+        let mut made = VideoFrame::from_buffer_writable(made, &self.to).map_err(|_| unmapped())?;
+        self.converter.frame(&picture, &mut made);
+        Ok(made.into_buffer())
+    }
+}
+
+/// The shape of the video's upright pictures, before pixels are made square.
+fn upright(facts: &SourceFacts) -> Option<Shape> {
+    let stored = Shape {
+        size: facts.stored?,
+        pixel_aspect: facts.pixel_aspect,
+    };
+    Some(if is_turned(facts) {
+        stored.turned()
     } else {
         stored
     })
 }
 
-/// A format in another size.
-fn sized(info: &VideoInfo, size: Size) -> Result<VideoInfo, BoolError> {
+fn is_turned(facts: &SourceFacts) -> bool {
+    facts.rotation % 180 == 90
+}
+
+/// A format in the size of a video.
+fn sized(info: &VideoInfo, video: Shape) -> Result<VideoInfo, BoolError> {
+    let size = video.size;
     if (info.width(), info.height()) == (size.width, size.height) {
         return Ok(info.clone());
     }
@@ -165,20 +183,6 @@ fn sized(info: &VideoInfo, size: Size) -> Result<VideoInfo, BoolError> {
         .chroma_site(info.chroma_site())
         .colorimetry(&info.colorimetry())
         .build()
-}
-
-fn converted(
-    picture: gst::Buffer,
-    from: &VideoInfo,
-    to: &VideoInfo,
-    converter: &VideoConverter,
-) -> Result<gst::Buffer, BoolError> {
-    let unmapped = || bool_error!("the memory of a picture cannot be used");
-    let picture = VideoFrame::from_buffer_readable(picture, from).map_err(|_| unmapped())?;
-    let made = gst::Buffer::with_size(to.size())?;
-    let mut made = VideoFrame::from_buffer_writable(made, to).map_err(|_| unmapped())?;
-    converter.frame(&picture, &mut made);
-    Ok(made.into_buffer())
 }
 
 fn caps_of(sample: &gst::Sample) -> Result<gst::Caps, ToolError> {

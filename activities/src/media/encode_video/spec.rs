@@ -72,10 +72,13 @@ pub struct SourceFacts {
     /// As [`VideoTrack::guessed_times`].
     #[serde(default)]
     pub guessed_times: bool,
-    /// Size of the pictures before they are turned. Those of another size are scaled into it; if it is not
-    /// given, the first picture decides.
+    /// Size of the pictures before they are turned. Those of another size or shape are scaled into it; if it is
+    /// not given, the first picture of each chunk decides.
     #[serde(default)]
     pub stored: Option<Size>,
+    /// Width over height of a stored pixel.
+    #[serde(default = "square")]
+    pub pixel_aspect: Ratio,
     /// Colour description, as the stream or the container says. The decoder's own format does not
     /// do: avdec_h264 leaves colour out of it until the second frame.
     #[serde(default)]
@@ -95,6 +98,7 @@ impl From<&VideoTrack> for SourceFacts {
             variable_frame_rate: track.variable_frame_rate,
             guessed_times: track.guessed_times,
             stored: Some(track.stored),
+            pixel_aspect: track.pixel_aspect,
             colour: track.colour.clone(),
         }
     }
@@ -123,6 +127,10 @@ impl Spec {
             "the ladder has more than 16 renditions"
         } else if self.rungs.iter().any(|work| !encodable(&work.rung)) {
             "the size of a rendition is not even, or larger than 8192 pixels"
+        } else if self.facts.stored.is_some_and(|size| !is_picture(size)) {
+            "the size of the source's pictures is nothing, or more than 8192x8192 pixels"
+        } else if self.facts.pixel_aspect.num == 0 || self.facts.pixel_aspect.den == 0 {
+            "the source's pixels are 0 wide or high"
         } else if rate.num == 0 || rate.den == 0 {
             "the frame rate is 0"
         } else if !(1..=MAX_TIMESCALE).contains(&self.timescale) {
@@ -157,6 +165,16 @@ impl Spec {
     pub(super) fn place(&self, work: &RungWork) -> usize {
         work.from_segment.saturating_sub(self.chunk.first_segment) as usize
     }
+}
+
+fn square() -> Ratio {
+    Ratio { num: 1, den: 1 }
+}
+
+/// As many pixels as the probe lets pass.
+fn is_picture(size: Size) -> bool {
+    let pixels = u64::from(size.width) * u64::from(size.height);
+    (1..=u64::from(MAX_EDGE).pow(2)).contains(&pixels)
 }
 
 fn encodable(rung: &Rung) -> bool {

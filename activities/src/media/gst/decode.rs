@@ -268,7 +268,7 @@ fn restricted_decodebin() -> Result<gst::Element, ToolError> {
 fn may_plug(factory: &gst::ElementFactory, caps: &gst::Caps) -> bool {
     let class = factory.metadata("klass").unwrap_or_default();
     if class.contains("Decoder/Video") || class.contains("Decoder/Image") {
-        // The one that the probe tried.
+        // The best by the rule of the probe, which has none of hardware: chunks are alike wherever they are made.
         return decoder(caps).is_none_or(|tried| tried == *factory);
     }
     let codec = class.contains("Parser") || class.contains("Decoder");

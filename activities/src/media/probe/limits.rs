@@ -12,9 +12,6 @@ pub(super) const MAX_STREAMS: usize = 64;
 /// Packets of all streams. A day at 120 fps with sound has 15 million, at 16 bytes each.
 pub(super) const MAX_FRAMES: u64 = 20_000_000;
 
-/// Pixel aspect ratios further from square than this, either way, are taken for a mistake.
-pub(super) const MAX_PIXEL_ASPECT: u32 = 10;
-
 /// Decoded frames that are looked at for facts that only decoded frames tell.
 pub(super) const SAMPLE_FRAMES: usize = 8;
 

@@ -1,7 +1,6 @@
 //! The video track of a source.
 
 use gstreamer as gst;
-use gstreamer_video as gst_video;
 
 use super::packets::{FrameTime, StreamLog};
 use super::timing::{self, Rate};
@@ -10,6 +9,7 @@ use crate::media::colour;
 use crate::media::demux::{Kind, TRANSPARENT};
 use crate::media::frames::{self, Frame, FrameReader, Selection};
 use crate::media::isobmff::{DolbyVision, Orientation};
+use crate::media::letterbox::pixel_aspect;
 use crate::media::report::{Colour, Ratio, Size, VideoTrack};
 use crate::media::sniff::Container;
 use crate::media::tone::{self, HighRange};
@@ -135,8 +135,8 @@ fn warn(track: &VideoTrack, orientation: Orientation, looks: &Looks, warnings: &
     }
     if looks.transparent {
         warnings.push(
-            "transparent_video: the video is transparent in places; what is made of it is not, and \
-             shows the colours that are stored there"
+            "transparent_video: the video can be transparent in places; what is made of it is not, \
+             and shows the colours that are stored there"
                 .to_owned(),
         );
     }
@@ -412,19 +412,6 @@ impl Timeline {
         let near = self.times.partition_point(|time| *time < from);
         (self.times.get(near)).is_some_and(|time| *time <= frame.time_ns + ROUNDING_NS)
     }
-}
-
-fn pixel_aspect(info: &gst_video::VideoInfo) -> Ratio {
-    let par = info.par();
-    let (num, den) = (
-        u32::try_from(par.numer()).unwrap_or(0),
-        u32::try_from(par.denom()).unwrap_or(0),
-    );
-    let limit = limits::MAX_PIXEL_ASPECT;
-    if num == 0 || den == 0 || num / den >= limit || den / num >= limit {
-        return Ratio { num: 1, den: 1 };
-    }
-    Ratio { num, den }
 }
 
 fn stated_interlaced(stream: &StreamLog) -> bool {

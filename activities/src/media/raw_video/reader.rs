@@ -46,10 +46,9 @@ impl VideoReader {
         let facts = SourceFacts::from(track);
         let format = VideoFormat::of(track);
         let tone = Tone::of(&track.colour);
-        let samples = match tone {
-            Some(_) => &[VideoFormatId::I420, VideoFormatId::I42010le][..],
-            None => &[VideoFormatId::I420],
-        };
+        let samples = tone
+            .as_ref()
+            .map_or(&[VideoFormatId::I420][..], Tone::formats);
         let keyframe_ns = chunk.seeks_ns.first().copied().filter(|at_ns| *at_ns > 0);
         let decoder = Decoder::open(DecodeRequest {
             path: file,

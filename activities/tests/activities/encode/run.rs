@@ -128,6 +128,7 @@ pub(super) fn facts(num: u32, den: u32) -> SourceFacts {
         variable_frame_rate: false,
         guessed_times: false,
         stored: None,
+        pixel_aspect: Ratio { num: 1, den: 1 },
         colour: Colour::default(),
     }
 }

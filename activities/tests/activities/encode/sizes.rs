@@ -123,6 +123,6 @@ fn a_change_of_size_is_told_once() {
         })
         .collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    let begins = "size_changes: at 2.0 s pictures of 320x180 come";
+    let begins = "size_changes: at 2.0 s pictures of 320x180 with pixels of 1:1 come";
     assert!(warnings[0].starts_with(begins), "{warnings:?}");
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::exit::{CliError, Exit};
-use super::super::{Session, output};
+use super::super::{Session, again, output};
 use checkout::Checkout;
 use names::Names;
 
@@ -59,7 +59,8 @@ pub(super) fn run(
     let names = Names::new(name)?;
     if installed.contains(&names.activity.as_str()) {
         return Err(CliError::usage(format!(
-            "telecine has an activity {} already, and a program has only one of a name; choose another",
+            "{} has an activity {} already; choose another name",
+            again::called(),
             names.activity
         )));
     }

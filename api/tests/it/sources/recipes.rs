@@ -324,6 +324,11 @@ pub(super) const RECIPES: &[Recipe] = &[
         .picture(640, 360, 100)
         .like(Like::Pictures("video=640x360:25:4"))
         .warns(&["size_changes"]),
+    // Television that goes from 16:9 to 4:3.
+    Recipe::new("reshaped.ts", 4.0, "video=320x240:25:4,setsar=4/3 -t 2 x264 -bf 0 a.ts ; video=320x240:25:4,setsar=1 -ss 2 x264 -bf 0 -output_ts_offset 2 b.ts ; -i concat:a.ts|b.ts -c copy")
+        .picture(426, 240, 100)
+        .like(Like::Pictures("video=320x240:25:4,split[a][b];[a]scale=426:240[wide];[b]scale=240:240,pad=320:240:40:0,scale=426:240[boxed];[wide][boxed]overlay=enable='gte(t,2)'"))
+        .warns(&["size_changes"]),
     Recipe::new("open_gop.mkv", 40.0, "video=128x96:25:40 -c:v libx264 -preset veryfast -x264opts open-gop=1:keyint=60:bframes=3 -pix_fmt yuv420p")
         .picture(128, 96, 1000),
     Recipe::new("open_gop.ts", 13.0, "video=128x96:25:13 -c:v libx264 -preset veryfast -x264opts open-gop=1:keyint=60:bframes=3 -pix_fmt yuv420p")

@@ -15,6 +15,7 @@ use super::Executed;
 use crate::app::App;
 use crate::bulk;
 use crate::cli::Session;
+use crate::cli::again;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::jobs::{self, cancel};
 use crate::cli::{run, workflow};
@@ -174,8 +175,11 @@ impl<'a> Here<'a> {
         if !detach && !jobs::is_worked_on(&self.app).await? {
             return run::go_on(&self.app, job, self.session).await;
         }
-        let note = "a worker goes on with it; `telecine jobs watch` follows it";
-        self.session.console.note(note);
+        let note = format!(
+            "a worker goes on with it; `{}` follows it",
+            again::other(&format!("jobs watch {job}"))
+        );
+        self.session.console.note(&note);
         let header = JobHeader::from(&jobs::header(&self.app, job).await?);
         cancel::print(&header, self.session)
     }
