@@ -8,7 +8,7 @@ use telecine_engine::run::{AttemptOutcome, Snapshot};
 use telecine_engine::worker::{ATTEMPTS, Session, Worker, WorkerOptions};
 
 use crate::held;
-use crate::stage::{Home, Stage, on_every_store};
+use crate::stage::{Home, PATIENCE, Stage, on_every_store};
 
 on_every_store! {
     a_worker_that_begins_takes_over_what_a_killed_one_ran_before_it
@@ -58,8 +58,8 @@ async fn a_worker_that_begins_takes_over_what_a_killed_one_ran_before_it(home: H
     let opened = Worker::open(stage.parts.clone(), options).await;
     let snapshot = stage.coordinator.store.snapshot(&run).await.unwrap();
     assert_eq!(outcomes(&snapshot), TAKEN_OVER[..1]);
-    // Had it lived after all, it would stop.
-    tokio::time::timeout(SOON, killed.lost()).await.unwrap();
+    // Had it lived after all, it would stop, by its next heartbeat.
+    tokio::time::timeout(PATIENCE, killed.lost()).await.unwrap();
     drop(opened);
 }
 

@@ -98,7 +98,8 @@ const BREAKS: [Phrase; 2] = [
     },
 ];
 
-type Log = Arc<Mutex<StreamLog>>;
+/// Taken when the file was read. Threads that have ended may hold on to it for a moment longer.
+type Log = Arc<Mutex<Option<StreamLog>>>;
 
 /// Reads a whole file. `progress` is called a few times a second with the packets seen so far.
 ///
@@ -128,7 +129,7 @@ pub(super) fn read(
     drop(pipeline);
     let mut streams: Vec<StreamLog> = demux::lock(&logs)
         .drain(..)
-        .filter_map(|log| Arc::into_inner(log)?.into_inner().ok())
+        .filter_map(|log| demux::lock(&log).take())
         .collect();
     if streams.is_empty() {
         return Err(error.unwrap_or_else(no_streams));
@@ -197,7 +198,8 @@ fn watch(
                 format!("the source has more than {MAX_STREAMS} streams"),
             ));
         }
-        logs.push(Arc::new(Mutex::new(StreamLog::new(offer, container))));
+        let log = StreamLog::new(offer, container);
+        logs.push(Arc::new(Mutex::new(Some(log))));
         Arc::clone(&logs[logs.len() - 1])
     };
     demux::prefer_stream_colour(&offer.pad);
@@ -237,6 +239,9 @@ fn observe(sink: &gst::Element, log: Log, counter: Arc<AtomicU64>) {
     };
     pad.add_probe(types, move |_, info| {
         let mut log = demux::lock(&log);
+        let Some(log) = log.as_mut() else {
+            return gst::PadProbeReturn::Ok;
+        };
         match &info.data {
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -258,8 +263,10 @@ fn observe_unparsed(pad: &gst::Pad, log: Log) {
         let segment = pad
             .sticky_event::<gst::event::Segment>(0)
             .and_then(|event| event.segment().clone().downcast().ok());
-        if let (Some(buffer), Some(segment)) = (info.buffer(), segment) {
-            demux::lock(&log).unparsed(buffer, &segment);
+        if let (Some(buffer), Some(segment)) = (info.buffer(), segment)
+            && let Some(log) = demux::lock(&log).as_mut()
+        {
+            log.unparsed(buffer, &segment);
         }
         gst::PadProbeReturn::Ok
     });
