@@ -49,10 +49,7 @@ impl Shape {
     /// After a quarter turn.
     pub(crate) fn turned(self) -> Self {
         Self {
-            size: Size {
-                width: self.size.height,
-                height: self.size.width,
-            },
+            size: self.size.turned(),
             pixel_aspect: Ratio {
                 num: self.pixel_aspect.den,
                 den: self.pixel_aspect.num,

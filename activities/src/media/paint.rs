@@ -40,7 +40,7 @@ impl Painter {
         let upright = fit(video.display, within);
         let turned = video.rotation % 180 == 90;
         Self {
-            lying: if turned { transposed(upright) } else { upright },
+            lying: if turned { upright.turned() } else { upright },
             video: Shape::of_video(video),
             rotation: video.rotation,
             mirrored: video.mirrored,
@@ -52,7 +52,7 @@ impl Painter {
     /// Size of the pictures it makes.
     pub(crate) fn size(&self) -> Size {
         if self.rotation % 180 == 90 {
-            transposed(self.lying)
+            self.lying.turned()
         } else {
             self.lying
         }
@@ -121,13 +121,6 @@ fn packed(
     Ok(Rgb { size, bytes })
 }
 
-fn transposed(size: Size) -> Size {
-    Size {
-        width: size.height,
-        height: size.width,
-    }
-}
-
 /// The largest size of the same shape inside a box, at least one pixel, never larger than it is.
 fn fit(size: Size, within: Size) -> Size {
     let (width, height) = (u64::from(size.width.max(1)), u64::from(size.height.max(1)));
@@ -154,7 +147,7 @@ fn fit(size: Size, within: Size) -> Size {
 /// Turns a picture clockwise, then mirrors it left to right.
 fn upright(picture: &Rgb, rotation: u16, mirrored: bool) -> Rgb {
     let size = if rotation % 180 == 90 {
-        transposed(picture.size)
+        picture.size.turned()
     } else {
         picture.size
     };

@@ -27,6 +27,14 @@ impl Size {
     pub fn short_edge(self) -> u32 {
         self.width.min(self.height)
     }
+
+    /// After a quarter turn.
+    pub(crate) fn turned(self) -> Self {
+        Self {
+            width: self.height,
+            height: self.width,
+        }
+    }
 }
 
 /// A probed source.
