@@ -24,7 +24,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
-use self::claims::Wish;
+use self::claims::{Promised, Wish};
 use self::kept::Kept;
 use crate::clock;
 use crate::definitions::Definitions;
@@ -206,6 +206,7 @@ impl Committer {
             stopped: stopped.clone(),
             short: short.clone(),
             turns: Mutex::default(),
+            promised: Arc::default(),
             kept: Arc::default(),
             timers: set,
             pulse: Pulse::default(),
@@ -534,36 +535,38 @@ impl Round {
     }
 }
 
-/// Transactions that are under way, the runs that each changes, and in the end who still waits.
-struct UnderWay<F> {
-    transactions: FuturesUnordered<Pin<Box<F>>>,
+/// A transaction, its runs, and in the end who still waits.
+type Going<'w> = Pin<Box<dyn Future<Output = (Vec<RunId>, Vec<Waiter>)> + Send + 'w>>;
+
+/// Transactions that are under way, and the runs that they change: none is changed by two.
+#[derive(Default)]
+struct UnderWay<'w> {
+    transactions: FuturesUnordered<Going<'w>>,
     runs: HashSet<RunId>,
 }
 
-impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
-    fn new() -> Self {
-        Self {
-            transactions: FuturesUnordered::new(),
-            runs: HashSet::new(),
-        }
-    }
-
+impl<'w> UnderWay<'w> {
     fn len(&self) -> usize {
         self.transactions.len()
     }
 
-    fn push(&mut self, runs: Vec<RunId>, transaction: F) {
-        self.runs.extend(runs);
-        self.transactions.push(Box::pin(transaction));
+    fn push(
+        &mut self,
+        runs: Vec<RunId>,
+        transaction: impl Future<Output = Vec<Waiter>> + Send + 'w,
+    ) {
+        self.runs.extend(runs.iter().cloned());
+        let going = async { (runs, transaction.await) };
+        self.transactions.push(Box::pin(going));
     }
 
     /// The end of one of them. Never, if there are none.
     async fn next(&mut self) -> Vec<Waiter> {
-        let Some(waiters) = self.transactions.next().await else {
+        let Some((runs, waiters)) = self.transactions.next().await else {
             return std::future::pending().await;
         };
-        if self.transactions.is_empty() {
-            self.runs.clear();
+        for run in &runs {
+            self.runs.remove(run);
         }
         waiters
     }
@@ -590,8 +593,8 @@ impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
     }
 }
 
-/// The right to prepare a transaction: one at a time, so that what arrives meanwhile is gathered for the
-/// next. It is given back when the transaction has nothing left but to become durable.
+/// The right to fold a transaction: one at a time, so that what arrives meanwhile is gathered for the next. It is given
+/// back when the transaction has nothing left but to be written and to become durable.
 type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 /// What one transaction is for.
@@ -607,8 +610,9 @@ struct Writer {
     dispatcher: Arc<dyn Dispatcher>,
     stopped: broadcast::Sender<RunId>,
     short: broadcast::Sender<RunId>,
-    /// Whose turn it is among the queues, as of the last commit.
+    /// Whose turn it is among the queues, as the last transaction left it.
     turns: Mutex<Turns>,
+    promised: Arc<Promised>,
     kept: Arc<Kept>,
     timers: watch::Sender<u64>,
     pulse: Pulse,
@@ -620,7 +624,7 @@ impl Writer {
         let preparing = Semaphore::new(1);
         let mut requests = Vec::with_capacity(BATCH_REQUESTS);
         let mut waiting = Vec::new();
-        let mut under_way = UnderWay::new();
+        let mut under_way = UnderWay::default();
         loop {
             let turn = tokio::select! {
                 biased;
@@ -785,10 +789,11 @@ impl Writer {
         batch.open(works, &candidates).await?;
         batch.fold().await?;
         batch.claim(&mut wishes, &candidates).await?;
-        batch.finish().await?;
         // The next transaction may have what this one leaves.
         wishes.iter_mut().for_each(Wish::leave);
+        *self.turns() = batch.turns.clone();
         *turn = None;
+        batch.finish().await?;
         let answers = batch.commit(self).await?;
         wishes.into_iter().for_each(Wish::settle);
         Ok(answers)

@@ -82,6 +82,10 @@ mod tests {
             .bind(vec![None::<String>])
             .bind(vec!["null"])
             .bind(chrono::Utc::now())
+            .execute(&mut *db)
+            .await
+            .unwrap();
+        sqlx::query(include_str!("sql/save_feed.sql"))
             .bind(vec![run])
             .bind(vec![1_i64])
             .bind(vec![1_i64])

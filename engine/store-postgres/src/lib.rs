@@ -7,7 +7,8 @@
 //!   it; a transaction over many runs takes all of its locks by one statement, in the order of their
 //!   ids, so that transactions wait for each other and never in a circle.
 //! * Each statement is a file below `src/sql/`, named like what it does. Rows of many runs are
-//!   written by one statement over arrays, one for each column. Statements of the hot path are
+//!   written by one statement over arrays, one for each column, and the statements of nearly every
+//!   transaction are sent as one. Statements of the hot path are
 //!   upserts and joins with an array, and the connections that run them have sequential scans, hash
 //!   and merge joins switched off: their plans are the same on an empty database and on one with a
 //!   million runs.

@@ -32,3 +32,4 @@ from unnest(
     started_at, ended_at, outages
 )
 where step.run = s.run and step.node = s.node and step.item = s.item
+returning 1
