@@ -86,8 +86,8 @@ pub(crate) const SETTINGS: [Setting; 30] = [
     Setting {
         name: "redis_url",
         default: "none",
-        help: "Address of a Redis that `serve` tells workers by of waiting steps: `redis://host:6379`. \
-               Without it, or while it is away, steps begin a little later.",
+        help: "Address of a Redis that `serve` tells workers by of waiting steps: `redis://host:6379`, or \
+               `rediss://` for TLS. Without it, or while it is away, steps begin a little later.",
     },
     Setting {
         name: "server",

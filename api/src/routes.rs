@@ -43,7 +43,8 @@ pub(crate) struct Site {
     pub(crate) registry: Arc<Registry>,
     /// Workflows that can be asked for.
     pub(crate) workflows: Vec<Arc<Definition>>,
-    /// The stores of jobs that are submitted here; a process that only works has none.
+    /// The stores of jobs that are submitted here, and whether they answer is part of whether the process is ready; one
+    /// that only works need not know of any.
     pub(crate) stores: Option<StoreUrls>,
     /// Who may ask.
     pub(crate) keys: ApiKeys,

@@ -149,7 +149,7 @@ struct Plan {
     mode: Mode,
     database: Database,
     redis: Option<String>,
-    /// None for a process that accepts no jobs.
+    /// A process that accepts no jobs need not know of any.
     stores: Option<StoreUrls>,
     keys: ApiKeys,
 }
@@ -162,7 +162,7 @@ pub(super) async fn serve(session: &Session) -> Result<Exit, CliError> {
             check_keys(server.listen, &server.api_keys)?;
             Some(store_urls(&session.config)?)
         }
-        false => None,
+        false => named_stores(&session.config),
     };
     let plan = Plan {
         mode: server.mode,
@@ -238,6 +238,14 @@ fn store_urls(config: &Config) -> Result<StoreUrls, CliError> {
     Ok(StoreUrls {
         source: needed(&config.source_url, "where sources are", "SOURCE_URL")?,
         media: needed(&config.media_url, "where results go", "MEDIA_URL")?,
+    })
+}
+
+/// The stores of a worker, which looks whether they answer: what it works with are those of each job.
+fn named_stores(config: &Config) -> Option<StoreUrls> {
+    Some(StoreUrls {
+        source: config.source_url.clone()?,
+        media: config.media_url.clone()?,
     })
 }
 

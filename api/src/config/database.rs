@@ -31,14 +31,14 @@ impl Database {
 }
 
 /// Schemes of Redis that are spoken.
-const REDIS: [&str; 2] = ["redis://", "redis+unix://"];
+const REDIS: [&str; 3] = ["redis://", "rediss://", "redis+unix://"];
 
 /// The address of a Redis; none for an empty one.
 pub(super) fn redis_url(text: &str) -> Result<Option<String>, String> {
     match text {
         "" => Ok(None),
         url if REDIS.iter().any(|scheme| url.starts_with(scheme)) => Ok(Some(url.to_owned())),
-        _ => Err("it is no address such as redis://host:6379".to_owned()),
+        _ => Err("it is no address such as redis://host:6379, or rediss:// for TLS".to_owned()),
     }
 }
 

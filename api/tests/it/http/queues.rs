@@ -1,5 +1,7 @@
 //! Where jobs wait, and what rings when they do.
 
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -84,25 +86,61 @@ fn a_process_tells_what_it_has_done() {
     }
 }
 
-/// A Redis on a socket in the workplace; killed when dropped.
+/// A Redis in the workplace; killed when dropped.
 struct Redis {
     url: String,
     process: Child,
 }
 
 impl Redis {
+    /// On a socket.
     fn start(place: &Workplace) -> Self {
         let socket = place.path().join("redis.sock");
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server: ./x test installs it");
+        let mut command = Self::command();
+        command.args(["--port", "0", "--unixsocket"]).arg(&socket);
         let url = format!("redis+unix://{}", socket.display());
-        let redis = Self { url, process };
+        let redis = Self::spawn(command, url);
         until("redis starts", || socket.exists());
         redis
+    }
+
+    /// On a port, over TLS only; answers the file with the certificate that it has signed itself, too.
+    fn start_with_tls(place: &Workplace) -> (Self, PathBuf) {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let signed = signed.expect("a certificate");
+        let file = |name: &str, text: String| {
+            let path = place.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            path
+        };
+        let certificate = file("redis.crt", signed.cert.pem());
+        let key = file("redis.key", signed.signing_key.serialize_pem());
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("a port").port().to_string();
+        drop(free);
+        let mut command = Self::command();
+        command
+            .args(["--port", "0", "--bind", "127.0.0.1", "--tls-port", &port])
+            .args(["--tls-auth-clients", "no", "--tls-cert-file"])
+            .arg(&certificate)
+            .arg("--tls-key-file")
+            .arg(key)
+            .arg("--tls-ca-cert-file")
+            .arg(&certificate);
+        let url = format!("rediss://localhost:{port}");
+        (Self::spawn(command, url), certificate)
+    }
+
+    fn command() -> Command {
+        let mut command = Command::new("redis-server");
+        command.args(["--save", ""]).stdout(Stdio::null());
+        command
+    }
+
+    fn spawn(mut command: Command, url: String) -> Self {
+        let process = command.spawn();
+        let process = process.expect("redis-server: ./x test installs it");
+        Self { url, process }
     }
 }
 
@@ -173,4 +211,32 @@ fn without_redis_a_server_and_its_worker_do_the_same_and_say_so() {
         &server,
         &submit(&server, json!({"options": {"cover": {"at_s": 0.5}}})),
     );
+}
+
+#[test]
+fn redis_is_spoken_to_over_tls_if_its_certificate_is_trusted() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let database = runtime.block_on(PostgresSchema::create());
+    let place = Workplace::new();
+    let (redis, certificate) = Redis::start_with_tls(&place);
+    let command = || {
+        let mut command = Server::command(&place, "server");
+        command
+            .env("TELECINE_DATABASE_URL", database.url())
+            .env("TELECINE_REDIS_URL", &redis.url);
+        command
+    };
+    let mut trusting = command();
+    trusting.env("SSL_CERT_FILE", certificate);
+    let trusting = Server::start(trusting);
+    until("redis is used", || degraded(&trusting).is_null());
+
+    let suspicious = Server::start(command());
+    let why = || {
+        degraded(&suspicious)[0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    until("it is told why", || why().contains("certificate"));
 }

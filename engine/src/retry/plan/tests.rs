@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::beside::Lacking;
-use super::warnings::obstacles;
+use super::warnings::{obstacles, to_do_first};
 use super::*;
 use crate::activity::{ErrorClass, Progress};
 use crate::definition::Definition;
@@ -114,6 +114,18 @@ fn what_the_operator_can_mend_runs_again_and_the_plan_says_what_to_do_first() {
         assert_eq!(does, runs, "{code}");
         assert_eq!(plan.warnings, [format!("{need}: this is why")], "{code}");
     }
+}
+
+#[test]
+fn what_somebody_has_set_right_is_nothing_to_do_first() {
+    let told = |code, reason| {
+        let step = after(ErrorClass::Config, code).steps[0].clone();
+        let steps = [PlannedStep { reason, ..step }];
+        to_do_first(&steps, &Lacking::default()).len()
+    };
+    assert_eq!(told("code_of_a_plugin", Reason::FailedRetryable), 1);
+    assert_eq!(told("code_of_a_plugin", Reason::ParamsChanged), 0);
+    assert_eq!(told(PERMISSION_DENIED, Reason::ParamsChanged), 1);
 }
 
 #[test]

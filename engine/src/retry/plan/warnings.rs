@@ -98,19 +98,25 @@ fn put_back(lacking: &Lacking<'_>) -> Option<String> {
 
 /// What to do before the plan can help: of several steps that need the same, the first stands for
 /// all.
-fn to_do_first(steps: &[PlannedStep], lacking: &Lacking<'_>) -> Vec<String> {
+pub(super) fn to_do_first(steps: &[PlannedStep], lacking: &Lacking<'_>) -> Vec<String> {
     let is_told = |step: &PlannedStep, error: &Failure| {
         error.code == OBJECT_MISSING && lacking.known.contains(&step.id)
     };
+    // Other parameters are what was set right.
+    let is_mended = |step: &PlannedStep, error: &Failure| {
+        step.reason == Reason::ParamsChanged && need(error) == Some(SET_RIGHT)
+    };
     let errors = steps.iter().filter(|step| step.runs()).filter_map(|step| {
         let error = step.error.as_ref();
-        error.filter(|error| !is_told(step, error))
+        error.filter(|error| !is_told(step, error) && !is_mended(step, error))
     });
     let mut told = BTreeSet::new();
     let first = errors.filter(|error| told.insert(error.code.as_str()));
     let needs = first.filter_map(|error| Some(format!("{}: {}", need(error)?, error.message)));
     needs.collect()
 }
+
+const SET_RIGHT: &str = "set this right first";
 
 /// What somebody has to do before a step that failed can succeed; `None` if it may pass by itself.
 fn need(error: &Failure) -> Option<&'static str> {
@@ -119,7 +125,7 @@ fn need(error: &Failure) -> Option<&'static str> {
         (PERMISSION_DENIED, _) => Some("give permission first"),
         (OBJECT_MISSING, _) => Some("put it back first"),
         (OBJECT_ARCHIVED, _) => Some("restore it first"),
-        (_, ErrorClass::Config) => Some("set this right first"),
+        (_, ErrorClass::Config) => Some(SET_RIGHT),
         _ => None,
     }
 }
