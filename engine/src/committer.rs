@@ -24,7 +24,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, mpsc, oneshot, watch};
 
 use self::batch::Batch;
-use self::claims::{Promised, Wish};
+use self::claims::Wish;
 use self::kept::Kept;
 use crate::clock;
 use crate::definitions::Definitions;
@@ -206,7 +206,6 @@ impl Committer {
             stopped: stopped.clone(),
             short: short.clone(),
             turns: Mutex::default(),
-            promised: Arc::default(),
             kept: Arc::default(),
             timers: set,
             pulse: Pulse::default(),
@@ -535,38 +534,36 @@ impl Round {
     }
 }
 
-/// A transaction, its runs, and in the end who still waits.
-type Going<'w> = Pin<Box<dyn Future<Output = (Vec<RunId>, Vec<Waiter>)> + Send + 'w>>;
-
-/// Transactions that are under way, and the runs that they change: none is changed by two.
-#[derive(Default)]
-struct UnderWay<'w> {
-    transactions: FuturesUnordered<Going<'w>>,
+/// Transactions that are under way, the runs that each changes, and in the end who still waits.
+struct UnderWay<F> {
+    transactions: FuturesUnordered<Pin<Box<F>>>,
     runs: HashSet<RunId>,
 }
 
-impl<'w> UnderWay<'w> {
+impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
+    fn new() -> Self {
+        Self {
+            transactions: FuturesUnordered::new(),
+            runs: HashSet::new(),
+        }
+    }
+
     fn len(&self) -> usize {
         self.transactions.len()
     }
 
-    fn push(
-        &mut self,
-        runs: Vec<RunId>,
-        transaction: impl Future<Output = Vec<Waiter>> + Send + 'w,
-    ) {
-        self.runs.extend(runs.iter().cloned());
-        let going = async { (runs, transaction.await) };
-        self.transactions.push(Box::pin(going));
+    fn push(&mut self, runs: Vec<RunId>, transaction: F) {
+        self.runs.extend(runs);
+        self.transactions.push(Box::pin(transaction));
     }
 
     /// The end of one of them. Never, if there are none.
     async fn next(&mut self) -> Vec<Waiter> {
-        let Some((runs, waiters)) = self.transactions.next().await else {
+        let Some(waiters) = self.transactions.next().await else {
             return std::future::pending().await;
         };
-        for run in &runs {
-            self.runs.remove(run);
+        if self.transactions.is_empty() {
+            self.runs.clear();
         }
         waiters
     }
@@ -593,8 +590,8 @@ impl<'w> UnderWay<'w> {
     }
 }
 
-/// The right to fold a transaction: one at a time, so that what arrives meanwhile is gathered for the next. It is given
-/// back when the transaction has nothing left but to be written and to become durable.
+/// The right to prepare a transaction: one at a time, so that what arrives meanwhile is gathered for the
+/// next. It is given back when the transaction has nothing left but to become durable.
 type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 /// What one transaction is for.
@@ -610,9 +607,8 @@ struct Writer {
     dispatcher: Arc<dyn Dispatcher>,
     stopped: broadcast::Sender<RunId>,
     short: broadcast::Sender<RunId>,
-    /// Whose turn it is among the queues, as the last transaction left it.
+    /// Whose turn it is among the queues, as of the last commit.
     turns: Mutex<Turns>,
-    promised: Arc<Promised>,
     kept: Arc<Kept>,
     timers: watch::Sender<u64>,
     pulse: Pulse,
@@ -624,7 +620,7 @@ impl Writer {
         let preparing = Semaphore::new(1);
         let mut requests = Vec::with_capacity(BATCH_REQUESTS);
         let mut waiting = Vec::new();
-        let mut under_way = UnderWay::default();
+        let mut under_way = UnderWay::new();
         loop {
             let turn = tokio::select! {
                 biased;
@@ -789,11 +785,10 @@ impl Writer {
         batch.open(works, &candidates).await?;
         batch.fold().await?;
         batch.claim(&mut wishes, &candidates).await?;
+        batch.finish().await?;
         // The next transaction may have what this one leaves.
         wishes.iter_mut().for_each(Wish::leave);
-        *self.turns() = batch.turns.clone();
         *turn = None;
-        batch.finish().await?;
         let answers = batch.commit(self).await?;
         wishes.into_iter().for_each(Wish::settle);
         Ok(answers)

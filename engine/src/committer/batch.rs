@@ -9,7 +9,6 @@ use std::sync::Arc;
 use ::metrics::counter;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::claims::Promises;
 use super::kept::Kept;
 use super::{Answer, Answered, CommitError, Edited, Replan, Work, Writer};
 use crate::definition::Definition;
@@ -44,7 +43,6 @@ pub(super) struct Batch {
     hints: Vec<Hint>,
     /// Whose turn it is among the queues.
     pub(super) turns: Turns,
-    pub(super) promises: Promises,
     /// Activities of attempts whose worker was gone.
     lost: Vec<String>,
     /// Whether something becomes ready by itself later.
@@ -132,7 +130,6 @@ impl Batch {
             stopped: BTreeSet::new(),
             hints: Vec::new(),
             turns: writer.turns().clone(),
-            promises: Promises::new(writer.promised.clone()),
             lost: Vec::new(),
             timers: false,
             spoiled: false,
@@ -509,6 +506,7 @@ impl Batch {
             return Ok(self.answers);
         }
         self.tx.commit().await?;
+        *writer.turns() = self.turns;
         for activity in self.lost {
             counter!(metrics::ATTEMPTS.name, "activity" => activity, "outcome" => "lost")
                 .increment(1);

@@ -2,9 +2,6 @@
 //! at once, and mostly gets one that became ready by that very report: it is written once, as
 //! running.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use super::batch::Batch;
 use super::{Answer, Work};
 use crate::id::{RunId, StepId};
@@ -81,50 +78,6 @@ impl Wish {
     }
 }
 
-/// Steps that transactions of this process have claimed which are not durable yet: the store shows them as ready until
-/// then, and the next transaction looks for others.
-#[derive(Debug, Default)]
-pub(super) struct Promised(Mutex<HashSet<(RunId, StepId)>>);
-
-impl Promised {
-    fn all(&self) -> HashSet<(RunId, StepId)> {
-        self.steps().clone()
-    }
-
-    fn steps(&self) -> MutexGuard<'_, HashSet<(RunId, StepId)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Those of one transaction, until it has ended.
-#[derive(Debug)]
-pub(super) struct Promises {
-    all: Arc<Promised>,
-    mine: Vec<(RunId, StepId)>,
-}
-
-impl Promises {
-    pub(super) fn new(all: Arc<Promised>) -> Self {
-        let mine = Vec::new();
-        Self { all, mine }
-    }
-
-    fn add(&mut self, claims: &[Claim]) {
-        let step = |claim: &Claim| (claim.fence.run.clone(), claim.fence.step.clone());
-        self.mine.extend(claims.iter().map(step));
-        self.all.steps().extend(claims.iter().map(step));
-    }
-}
-
-impl Drop for Promises {
-    fn drop(&mut self) {
-        let mut all = self.all.steps();
-        for step in &self.mine {
-            all.remove(step);
-        }
-    }
-}
-
 impl ClaimRequest {
     /// How many steps are looked at so that no step that could be claimed into `free` is missed.
     #[must_use]
@@ -181,10 +134,7 @@ impl Batch {
             if limit == 0 {
                 continue;
             }
-            let promised = self.promises.all.all();
-            let limit = limit + promised.len();
-            let mut waiting = self.tx.waiting(request.run.as_ref(), limit).await?;
-            waiting.retain(|it| !promised.contains(&(it.run.clone(), it.step.clone())));
+            let waiting = self.tx.waiting(request.run.as_ref(), limit).await?;
             candidates.extend(request.choose(*room, waiting, &mut self.turns.clone()));
         }
         Ok(candidates)
@@ -205,7 +155,6 @@ impl Batch {
         for wish in wishes {
             let mut claims = self.take(wish, &lines)?;
             self.add_checkpoints(&mut claims).await?;
-            self.promises.add(&claims);
             self.hand_out(wish, claims);
         }
         Ok(())
