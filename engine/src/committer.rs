@@ -6,9 +6,11 @@
 //! (the next steps made ready and claimed, the run finished, the retry plan of a run that stopped)
 //! in the same transaction.
 //!
-//! The only lock is the one on the run, and a transaction takes all of its locks at once, in the
-//! order of ids: transactions of many processes wait for each other and never in a circle.
+//! What it is about is locked: sessions, then fingerprints, then runs, each in their order and at once, so that
+//! transactions of many processes wait for each other and never in a circle. Mostly nothing is asked before it is
+//! [written](assumed).
 
+mod assumed;
 mod batch;
 mod claims;
 mod kept;
@@ -23,6 +25,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, mpsc, oneshot, watch};
 
+use self::assumed::Known;
 use self::batch::Batch;
 use self::claims::Wish;
 use self::kept::Kept;
@@ -44,6 +47,9 @@ use crate::store::{Claim, ClaimRequest, Created, NewRun, RequestKey, Store, Stor
 const CHANNEL_REQUESTS: usize = 1024;
 /// Requests folded into one transaction; bounds how long one transaction takes.
 const BATCH_REQUESTS: usize = 256;
+/// Requests that are divided among two transactions if there are more and none is under way: the second is folded
+/// while the first is written, and so on.
+const UNDIVIDED: usize = 16;
 /// Runs that stopped which a listener may fall behind.
 const STOPPED_RUNS: usize = 4096;
 /// How long a transaction may take. The longest, a fan-out of 100,000 steps, takes seconds; a network
@@ -199,6 +205,7 @@ impl Committer {
         let stopped = broadcast::Sender::new(STOPPED_RUNS);
         let short = broadcast::Sender::new(STOPPED_RUNS);
         let (set, timers) = watch::channel(0);
+        let patience = dispatcher.patience();
         let writer = Writer {
             store,
             definitions,
@@ -207,6 +214,7 @@ impl Committer {
             short: short.clone(),
             turns: Mutex::default(),
             kept: Arc::default(),
+            known: Arc::new(Known::new(patience)),
             timers: set,
             pulse: Pulse::default(),
         };
@@ -449,14 +457,17 @@ fn measure(job: Job<'_>, took: Duration, done: &Result<Vec<Answered>, StoreError
     }
 }
 
-/// Waits for requests and for the right to do something about them. None, when nobody can send any more.
+/// Waits for requests, if none are left, and for the right to do something about them. None, when nobody can
+/// send any more.
 async fn receive<'a>(
     inbox: &mut mpsc::Receiver<Request>,
     (requests, preparing): (&mut Vec<Request>, &'a Semaphore),
 ) -> Turn<'a> {
     // Nobody closes it.
     let turn = preparing.acquire().await.ok();
-    inbox.recv_many(requests, BATCH_REQUESTS).await;
+    if requests.is_empty() {
+        inbox.recv_many(requests, BATCH_REQUESTS).await;
+    }
     turn
 }
 
@@ -475,6 +486,16 @@ async fn gather(inbox: &mut mpsc::Receiver<Request>, requests: &mut Vec<Request>
     }
 }
 
+/// Whether there are many requests, no two of them for one run: its two transactions would wait for each other.
+fn can_be_divided(requests: &[Request]) -> bool {
+    let run = |request: &Request| match request {
+        Request::Batched(Work::Fold { run, .. }, _) => Some(run.clone()),
+        _ => None,
+    };
+    let mut runs = HashSet::new();
+    requests.len() > UNDIVIDED && requests.iter().filter_map(run).all(|run| runs.insert(run))
+}
+
 /// What is done at a time.
 #[derive(Default)]
 struct Round {
@@ -484,6 +505,8 @@ struct Round {
     chores: Vec<(Chore, oneshot::Sender<Answered>)>,
     /// Those who wait, one of each session: their claims come behind the works.
     waiters: Vec<Waiter>,
+    /// Something may wait in the store.
+    look: bool,
 }
 
 impl Round {
@@ -491,10 +514,10 @@ impl Round {
     /// of each session is part of the round if there is work, or if they look into the store.
     fn of(requests: impl Iterator<Item = Request>, waiting: &mut Vec<Waiter>) -> Self {
         let mut round = Self::default();
-        let mut look = false;
         for request in requests {
             match request {
                 Request::Batched(work, reply) => {
+                    round.look |= matches!(work, Work::Claim(_));
                     round.works.push(work);
                     round.replies.push(reply);
                 }
@@ -505,12 +528,12 @@ impl Round {
                         let _ = gone.reply.send(Ok(Answer::Claimed(Vec::new())));
                     }
                 }
-                Request::Look => look = true,
+                Request::Look => round.look = true,
             }
         }
         // Whoever gave up waiting would never run what was claimed.
         waiting.retain(|waiter| !waiter.reply.is_closed());
-        if look || !round.works.is_empty() {
+        if round.look || !round.works.is_empty() {
             round.invite(waiting);
         }
         round
@@ -534,13 +557,16 @@ impl Round {
     }
 }
 
-/// Transactions that are under way, the runs that each changes, and in the end who still waits.
-struct UnderWay<F> {
-    transactions: FuturesUnordered<Pin<Box<F>>>,
+/// The end of a transaction: the runs that requests changed in it, and who still waits.
+type Ending<'w> = Pin<Box<dyn Future<Output = (Vec<RunId>, Vec<Waiter>)> + Send + 'w>>;
+
+/// Transactions that are under way, the runs that requests change in them, and in the end who still waits.
+struct UnderWay<'w> {
+    transactions: FuturesUnordered<Ending<'w>>,
     runs: HashSet<RunId>,
 }
 
-impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
+impl<'w> UnderWay<'w> {
     fn new() -> Self {
         Self {
             transactions: FuturesUnordered::new(),
@@ -552,18 +578,23 @@ impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
         self.transactions.len()
     }
 
-    fn push(&mut self, runs: Vec<RunId>, transaction: F) {
-        self.runs.extend(runs);
-        self.transactions.push(Box::pin(transaction));
+    fn push(
+        &mut self,
+        runs: Vec<RunId>,
+        transaction: impl Future<Output = Vec<Waiter>> + Send + 'w,
+    ) {
+        self.runs.extend(runs.iter().cloned());
+        let ending = async move { (runs, transaction.await) };
+        self.transactions.push(Box::pin(ending));
     }
 
     /// The end of one of them. Never, if there are none.
     async fn next(&mut self) -> Vec<Waiter> {
-        let Some(waiters) = self.transactions.next().await else {
+        let Some((runs, waiters)) = self.transactions.next().await else {
             return std::future::pending().await;
         };
-        if self.transactions.is_empty() {
-            self.runs.clear();
+        for run in runs {
+            self.runs.remove(&run);
         }
         waiters
     }
@@ -594,6 +625,15 @@ impl<F: Future<Output = Vec<Waiter>>> UnderWay<F> {
 /// next. It is given back when the transaction has nothing left but to become durable.
 type Turn<'a> = Option<SemaphorePermit<'a>>;
 
+/// When a transaction asks the store for what it is prepared on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// Before.
+    First,
+    /// With what it writes, as far as this process [knows](assumed) what it would hear.
+    AtTheEnd,
+}
+
 /// What one transaction is for.
 #[derive(Clone, Copy)]
 enum Job<'a> {
@@ -610,6 +650,7 @@ struct Writer {
     /// Whose turn it is among the queues, as of the last commit.
     turns: Mutex<Turns>,
     kept: Arc<Kept>,
+    known: Arc<Known>,
     timers: watch::Sender<u64>,
     pulse: Pulse,
 }
@@ -638,8 +679,13 @@ impl Writer {
                 waiting.extend(under_way.all().await);
                 gather(&mut inbox, &mut requests).await;
             }
-            gauge!(metrics::COMMIT_QUEUE.name).set(inbox.len() as f64);
-            let mut round = Round::of(requests.drain(..), &mut waiting);
+            let part = match at_once > 1 && under_way.len() == 0 && can_be_divided(&requests) {
+                true => requests.len() / 2,
+                false => requests.len(),
+            };
+            let left = inbox.len() + requests.len() - part;
+            gauge!(metrics::COMMIT_QUEUE.name).set(left as f64);
+            let mut round = Round::of(requests.drain(..part), &mut waiting);
             let chores = std::mem::take(&mut round.chores);
             under_way.push(round.runs(), self.go(round, turn));
             if !chores.is_empty() {
@@ -653,6 +699,9 @@ impl Writer {
     /// Commits what was asked for, together with the claims of those who wait, and answers. Those who got
     /// nothing go on waiting.
     async fn go(&self, round: Round, turn: Turn<'_>) -> Vec<Waiter> {
+        if round.look {
+            self.known.something_waits();
+        }
         let mut answers = self.answer((&round.works, turn)).await.into_iter();
         for (reply, answer) in round.replies.into_iter().zip(answers.by_ref()) {
             // Whoever asked may be gone; what was committed stays committed.
@@ -732,12 +781,18 @@ impl Writer {
         turn: &mut Turn<'_>,
     ) -> Result<Vec<Answered>, CommitError> {
         let mut tries = 1;
+        let mut asking = Asking::AtTheEnd;
         loop {
             let began = Instant::now();
             let going_on = self.pulse.transaction();
-            let done = self.attempt(job, turn).await;
+            let done = self.attempt((job, asking), turn).await;
             drop(going_on);
             measure(job, began.elapsed(), &done);
+            asking = Asking::First;
+            if done.is_err() {
+                // What it was about to claim is left.
+                self.known.something_waits();
+            }
             match done {
                 Err(StoreError::Contended(why)) if tries < CONTENDED_TRIES => {
                     tracing::debug!(why, "a transaction is done again");
@@ -756,12 +811,12 @@ impl Writer {
     /// One transaction, in time. What has become of one that took too long is not known.
     async fn attempt(
         &self,
-        job: Job<'_>,
+        (job, asking): (Job<'_>, Asking),
         turn: &mut Turn<'_>,
     ) -> Result<Vec<Answered>, StoreError> {
         let transaction = async {
             match job {
-                Job::Together(works) => self.commit(works, turn).await,
+                Job::Together(works) => self.commit((works, asking), turn).await,
                 Job::Alone(chore) => self.do_alone(chore).await,
             }
         };
@@ -775,10 +830,10 @@ impl Writer {
 
     async fn commit(
         &self,
-        works: &[Work],
+        (works, asking): (&[Work], Asking),
         turn: &mut Turn<'_>,
     ) -> Result<Vec<Answered>, StoreError> {
-        let mut batch = Batch::begin(self, works.len()).await?;
+        let mut batch = Batch::begin(self, (works.len(), asking)).await?;
         let mut wishes = batch.live(claims::wishes(works)).await?;
         batch.create(works).await?;
         let candidates = batch.candidates(&wishes).await?;
@@ -795,7 +850,7 @@ impl Writer {
     }
 
     async fn do_alone(&self, chore: &Chore) -> Result<Vec<Answered>, StoreError> {
-        let mut batch = Batch::begin(self, 0).await?;
+        let mut batch = Batch::begin(self, (0, Asking::First)).await?;
         match chore {
             Chore::EndSession {
                 session,

@@ -226,6 +226,86 @@ pub struct NewRun {
     pub steps: Vec<Step>,
 }
 
+/// A run that is about to be made, and the request that it would be the answer to.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// The run.
+    pub run: RunId,
+    /// Of the request.
+    pub fingerprint: String,
+    /// Made even if there is a run of the same fingerprint, which it takes the request from.
+    pub force: bool,
+}
+
+impl Admission {
+    /// What a new run asks for.
+    #[must_use]
+    pub fn of(run: &Run, force: bool) -> Self {
+        Self {
+            run: run.id.clone(),
+            fingerprint: run.fingerprint.clone(),
+            force,
+        }
+    }
+}
+
+/// What changes were prepared on, without having asked the store whether it is so.
+#[derive(Debug, Clone, Default)]
+pub struct Premises {
+    /// When they were prepared, by what is known of the database's clock.
+    pub now: DateTime<Utc>,
+    /// Sessions that are [live](Transaction::session_is_live).
+    pub sessions: BTreeSet<SessionId>,
+    /// Runs that can be [admitted](Transaction::admit_runs).
+    pub admissions: Vec<Admission>,
+    /// The revisions at which runs are.
+    pub runs: BTreeMap<RunId, u64>,
+}
+
+impl Premises {
+    /// Writes changes as [`Store::save_if`] does, in a transaction that has just begun.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn save(
+        &self,
+        mut tx: Box<dyn Transaction>,
+        changes: Vec<(RunId, Changes)>,
+    ) -> Result<DateTime<Utc>, StoreError> {
+        self.hold(tx.as_mut()).await?;
+        let now = tx.now().await?;
+        tx.save(changes).await?;
+        tx.commit().await?;
+        Ok(now)
+    }
+
+    /// Takes the locks in a transaction with which all of it stays so.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] if something is not so.
+    pub async fn hold(&self, tx: &mut dyn Transaction) -> Result<(), StoreError> {
+        let fails = |what| Err(StoreError::Contended(format!("{what} meanwhile")));
+        for session in &self.sessions {
+            if !tx.session_is_live(session).await? {
+                return fails("a session has ended");
+            }
+        }
+        if !self.admissions.is_empty() {
+            let admitted = tx.admit_runs(&self.admissions).await?;
+            if admitted.iter().any(|created| *created != Created::New) {
+                return fails("a request was made");
+            }
+        }
+        if !self.runs.is_empty() {
+            let runs = self.runs.keys().cloned().collect();
+            if tx.lock_runs(&runs).await? != self.runs {
+                return fails("a run was changed");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a submission made a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
@@ -409,6 +489,20 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Begins a transaction that folds commands into runs. Transactions on the same run are
     /// serialised.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
+
+    /// Writes changes as a transaction of their own, if what they were prepared on holds, and answers the
+    /// database's clock. The same as to ask for all of it in a transaction, [save](Transaction::save) and
+    /// commit, which is what it does unless the store knows a shorter way.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] if something does not hold: nothing has happened.
+    async fn save_if(
+        &self,
+        premises: &Premises,
+        changes: Vec<(RunId, Changes)>,
+    ) -> Result<DateTime<Utc>, StoreError> {
+        premises.save(self.begin().await?, changes).await
+    }
 
     /// How many transactions a process should have under way at once. A store that lets others write
     /// while a commit becomes durable says 2; with one that does not, the second would only wait.
@@ -621,9 +715,9 @@ pub trait Transaction: Send {
     async fn give_key(&mut self, key: &RequestKey, run: &RunId) -> Result<(), StoreError>;
 
     /// Takes the fingerprints of runs that are about to be made, each unless a run of the same
-    /// fingerprint is there and its `force` is false. One answer each, in order; those that are
+    /// fingerprint is there and nothing is [forced](Admission::force). One answer each, in order; those that are
     /// [`Created::New`] are in the store once their [`Changes`] were saved. Once per transaction.
-    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError>;
+    async fn admit_runs(&mut self, new: &[Admission]) -> Result<Vec<Created>, StoreError>;
 
     /// Locks runs, in the order of their ids, until the transaction ends, and answers the
     /// [revision](Run::revision) of each that is there: whoever has a run as of that revision need not
@@ -687,7 +781,7 @@ pub trait Transaction: Send {
     /// Writes what the machine changed in runs: rows, attempts, artifacts, events. A step without
     /// an input keeps the one it has; so does one without progress, unless it is among those whose
     /// progress is [cleared](Changes::cleared).
-    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError>;
+    async fn save(&mut self, changes: Vec<(RunId, Changes)>) -> Result<(), StoreError>;
 
     /// The whole run, changes of this transaction included.
     async fn snapshot(&mut self, run: &RunId) -> Result<Snapshot, StoreError>;

@@ -1,6 +1,6 @@
 //! One transaction over many runs. What it needs of all runs is loaded by one statement, and what
 //! changed in them is written by another: a transaction costs a dozen round trips, however many
-//! commands it folds.
+//! commands it folds, and [one](super::assumed) if this process knows all that it needs.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use ::metrics::counter;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::assumed::{Assumed, Known};
 use super::kept::Kept;
-use super::{Answer, Answered, CommitError, Edited, Replan, Work, Writer};
+use super::{Answer, Answered, Asking, CommitError, Edited, Replan, Work, Writer};
+use crate::clock;
 use crate::definition::Definition;
 use crate::definitions::Definitions;
 use crate::dispatch::Hint;
@@ -22,8 +24,12 @@ use crate::retry::edits::{self, Edit, RecordedEdit};
 use crate::retry::plan::{self, Given, PlanState, RetryPlan};
 use crate::retry::world::{Verdict, Verification, World};
 use crate::run::{AttemptOutcome, RunStatus, Snapshot};
-use crate::store::{Created, Fence, NewRun, RequestKey, StepSet, StoreError, Transaction};
+use crate::store::{
+    Admission, Created, Fence, NewRun, RequestKey, StepSet, StoreError, Transaction,
+};
 
+/// Steps that are loaded with runs before it is known whether they are needed.
+const STEPS_AHEAD: usize = 256;
 /// How long it is enough to have looked at the objects of a plan: that they were looked at again is not
 /// written any sooner.
 const LOOKED_AT_AGAIN: TimeDelta = TimeDelta::minutes(1);
@@ -31,9 +37,12 @@ const LOOKED_AT_AGAIN: TimeDelta = TimeDelta::minutes(1);
 /// One transaction, the runs that are folded in it, and what has to follow.
 pub(super) struct Batch {
     pub(super) tx: Box<dyn Transaction>,
+    /// What it is prepared on is not asked for before the end.
+    assumes: bool,
     definitions: Arc<Definitions>,
     /// What this process knows of runs; a run that is folded here is taken out.
     kept: Arc<Kept>,
+    pub(super) known: Arc<Known>,
     pub(super) now: DateTime<Utc>,
     pub(super) runs: BTreeMap<RunId, Folding>,
     /// One for each work.
@@ -118,13 +127,38 @@ enum Origin {
 }
 
 impl Batch {
-    pub(super) async fn begin(writer: &Writer, works: usize) -> Result<Self, StoreError> {
-        let mut tx = writer.store.begin().await?;
+    pub(super) async fn begin(
+        writer: &Writer,
+        (works, asking): (usize, Asking),
+    ) -> Result<Self, StoreError> {
+        let Writer {
+            store, kept, known, ..
+        } = writer;
+        let assumed = match asking {
+            Asking::AtTheEnd => Assumed::begin((store, kept, known)),
+            Asking::First => None,
+        };
+        let assumes = assumed.is_some();
+        let (tx, now): (Box<dyn Transaction>, _) = match assumed {
+            Some(assumed) => {
+                let now = assumed.began();
+                (Box::new(assumed), now)
+            }
+            None => {
+                let asked = clock::now();
+                let mut tx = store.begin().await?;
+                let now = tx.now().await?;
+                known.hear(now, asked);
+                (tx, now)
+            }
+        };
         Ok(Self {
-            now: tx.now().await?,
+            now,
             tx,
+            assumes,
             definitions: writer.definitions.clone(),
-            kept: writer.kept.clone(),
+            kept: kept.clone(),
+            known: known.clone(),
             runs: BTreeMap::new(),
             answers: (0..works).map(|_| Ok(Answer::Done)).collect(),
             stopped: BTreeSet::new(),
@@ -147,7 +181,7 @@ impl Batch {
             .collect();
         let new: Vec<_> = asked
             .iter()
-            .map(|(_, it)| (&it.new.run, it.force))
+            .map(|(_, it)| Admission::of(&it.new.run, it.force))
             .collect();
         let created = match new.is_empty() {
             true => Vec::new(),
@@ -249,6 +283,7 @@ impl Batch {
         if runs.is_empty() {
             return Ok(());
         }
+        let mut next = Vec::new();
         for rows in self.tx.load_views(&runs.into_keys().collect()).await? {
             let run = rows.run.id.clone();
             let definition = match self.definitions.get(&rows.run.definition).await {
@@ -258,10 +293,14 @@ impl Batch {
                 }
                 definition => definition?,
             };
-            self.runs
-                .insert(run, Folding::new(View::new(rows, definition)));
+            let view = View::new(rows, definition);
+            let steps = view.unsettled_singles();
+            next.extend(steps.map(|step| (run.clone(), StepSet::One(step))));
+            self.runs.insert(run, Folding::new(view));
         }
-        Ok(())
+        // With what comes next in them, later transactions have nothing left to load.
+        next.truncate(STEPS_AHEAD);
+        self.load(&next).await
     }
 
     fn queue(&mut self, run: &RunId, command: (Option<usize>, Command)) {
@@ -427,7 +466,7 @@ impl Batch {
         if changed.is_empty() {
             return Ok(());
         }
-        self.tx.save(&changed).await
+        self.tx.save(changed).await
     }
 
     /// Whether the session of another process can be told dead.
@@ -503,9 +542,16 @@ impl Batch {
     /// Makes what was finished durable, and tells of it.
     pub(super) async fn commit(self, writer: &Writer) -> Result<Vec<Answered>, StoreError> {
         if self.spoiled {
-            return Ok(self.answers);
+            self.known.something_waits();
+            return match self.assumes {
+                true => Err(StoreError::Contended("it was refused half-way".to_owned())),
+                false => Ok(self.answers),
+            };
         }
         self.tx.commit().await?;
+        if !self.hints.is_empty() {
+            self.known.something_waits();
+        }
         *writer.turns() = self.turns;
         for activity in self.lost {
             counter!(metrics::ATTEMPTS.name, "activity" => activity, "outcome" => "lost")

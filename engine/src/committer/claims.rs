@@ -123,19 +123,28 @@ impl Batch {
     }
 
     /// Steps in the store that would go next if nothing else became ready, so that their runs can be
-    /// locked with the others.
+    /// locked with the others. Nobody looks while it is known that nothing waits.
     pub(super) async fn candidates(
         &mut self,
         wishes: &[Wish],
     ) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let mut candidates = Vec::new();
+        if !self.known.may_wait() {
+            return Ok(candidates);
+        }
         for Wish { request, room, .. } in wishes {
             let limit = request.looks_at(*room);
             if limit == 0 {
                 continue;
             }
+            let signs = self.known.signs();
             let waiting = self.tx.waiting(request.run.as_ref(), limit).await?;
-            candidates.extend(request.choose(*room, waiting, &mut self.turns.clone()));
+            let seen = waiting.len();
+            let chosen = request.choose(*room, waiting, &mut self.turns.clone());
+            if request.run.is_none() && seen < limit && chosen.len() == seen {
+                self.known.nothing_waits(signs);
+            }
+            candidates.extend(chosen);
         }
         Ok(candidates)
     }
@@ -156,6 +165,12 @@ impl Batch {
             let mut claims = self.take(wish, &lines)?;
             self.add_checkpoints(&mut claims).await?;
             self.hand_out(wish, claims);
+        }
+        if candidates
+            .iter()
+            .any(|(run, step)| self.is_ready(run, step))
+        {
+            self.known.something_waits();
         }
         Ok(())
     }

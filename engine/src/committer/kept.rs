@@ -1,17 +1,19 @@
 //! Views of runs as this process left them, so that the next command to a run reads nothing but its
-//! revision. They are a memory and no truth: one whose revision is not the store's is thrown away, and
+//! revision, and mostly not even [that](super::assumed). They are a memory and no truth: one whose revision is not the store's is thrown away, and
 //! so is what was folded in a transaction that was not made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use crate::id::RunId;
 use crate::machine::View;
 
 /// What all of them may take, in bytes: 4,000 runs with inputs and outputs of a few kilobytes.
 const BYTES: usize = 32 << 20;
+/// Runs of which it is remembered that something else changes them too.
+const SHARED: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Kept(Mutex<Views>);
@@ -20,6 +22,11 @@ pub(super) struct Kept(Mutex<Views>);
 struct Views {
     of_runs: IndexMap<RunId, Weighed>,
     bytes: usize,
+    /// Runs that were not at the revision of their view when they were last locked: other processes change them, or
+    /// attempts that write checkpoints.
+    shared: IndexSet<RunId>,
+    /// Revisions that were assumed where something was not so.
+    doubted: IndexMap<RunId, u64>,
 }
 
 #[derive(Debug)]
@@ -29,17 +36,46 @@ struct Weighed {
 }
 
 impl Kept {
+    /// The revisions at which the views of runs are; none, if there is one that is not kept, or one that something
+    /// else changes too.
+    pub(super) fn revisions(&self, runs: &BTreeSet<RunId>) -> Option<BTreeMap<RunId, u64>> {
+        let views = self.views();
+        let revision = |run: &RunId| {
+            let kept = views.of_runs.get(run)?;
+            (!views.shared.contains(run)).then(|| (run.clone(), kept.view.run.revision))
+        };
+        runs.iter().map(revision).collect()
+    }
+
+    /// Notes that one of these may not be at its revision. Which it is shows when they are locked.
+    pub(super) fn doubt(&self, runs: &BTreeMap<RunId, u64>) {
+        let mut views = self.views();
+        for (run, revision) in runs {
+            views.doubted.insert(run.clone(), *revision);
+            if views.doubted.len() > SHARED {
+                views.doubted.swap_remove_index(0);
+            }
+        }
+    }
+
     /// Takes the views of those of the runs that are at the revision that is asked for, and leaves the
     /// others in `runs`.
     pub(super) fn take(&self, runs: &mut BTreeMap<RunId, u64>) -> Vec<View> {
         let mut views = self.views();
         let mut taken = Vec::new();
-        runs.retain(|run, revision| match views.remove(run) {
-            Some(view) if view.run.revision == *revision => {
-                taken.push(view);
-                false
+        runs.retain(|run, revision| {
+            let kept = views.remove(run);
+            let known = kept.as_ref().map(|view| view.run.revision);
+            let known = known.or(views.doubted.swap_remove(run));
+            match known {
+                Some(known) if known == *revision => views.unshare(run),
+                Some(_) => views.share(run),
+                None => {}
             }
-            _ => true,
+            let current = kept.filter(|view| view.run.revision == *revision);
+            let is_stale = current.is_none();
+            taken.extend(current);
+            is_stale
         });
         taken
     }
@@ -62,6 +98,17 @@ impl Views {
         let Weighed { view, bytes } = self.of_runs.swap_remove(run)?;
         self.bytes -= bytes;
         Some(view)
+    }
+
+    fn unshare(&mut self, run: &RunId) {
+        self.shared.swap_remove(run);
+    }
+
+    fn share(&mut self, run: &RunId) {
+        self.shared.insert(run.clone());
+        if self.shared.len() > SHARED {
+            self.shared.swap_remove_index(0);
+        }
     }
 
     /// Others make room, the longest kept first as far as that is known.
@@ -150,6 +197,47 @@ mod tests {
         kept.put([view.clone()].into_iter());
         assert!(take(&kept, &view, revision + 1).is_none(), "it is stale");
         assert!(take(&kept, &view, revision).is_none(), "and thrown away");
+    }
+
+    #[test]
+    fn revisions_are_told_of_runs_that_nobody_else_changes() {
+        let (kept, mine, shared) = (Kept::default(), begun(json!({})), begun(json!({})));
+        kept.put([mine.clone(), shared.clone()].into_iter());
+        let revisions = |views: &[&View]| {
+            kept.revisions(&views.iter().map(|view| view.run.id.clone()).collect())
+        };
+        let both = revisions(&[&mine, &shared]).unwrap();
+        assert_eq!(both[&shared.run.id], shared.run.revision);
+        assert_eq!(revisions(&[&begun(json!({}))]), None, "it is not kept");
+        assert!(take(&kept, &shared, shared.run.revision + 1).is_none());
+        kept.put([shared.clone()].into_iter());
+        assert_eq!(revisions(&[&mine, &shared]), None);
+        assert!(revisions(&[&mine]).is_some());
+        assert!(take(&kept, &shared, shared.run.revision).is_some());
+        kept.put([shared.clone()].into_iter());
+        assert!(
+            revisions(&[&mine, &shared]).is_some(),
+            "nobody did any more"
+        );
+    }
+
+    #[test]
+    fn of_runs_in_doubt_those_are_shared_that_had_changed() {
+        let (kept, mine, shared) = (Kept::default(), begun(json!({})), begun(json!({})));
+        let all = || [mine.clone(), shared.clone()].into_iter();
+        kept.put(all());
+        let id = |view: &View| view.run.id.clone();
+        let assumed = kept
+            .revisions(&all().map(|view| id(&view)).collect())
+            .unwrap();
+        let _ = kept.take(&mut assumed.clone());
+        kept.doubt(&assumed);
+        let mut locked = assumed;
+        *locked.get_mut(&shared.run.id).unwrap() += 1;
+        assert!(kept.take(&mut locked).is_empty());
+        kept.put(all());
+        assert!(kept.revisions(&[id(&mine)].into()).is_some());
+        assert_eq!(kept.revisions(&[id(&shared)].into()), None);
     }
 
     #[test]

@@ -180,6 +180,13 @@ impl View {
         size_of::<Self>() + nodes + steps.sum::<usize>() + weight(&self.run.input)
     }
 
+    /// The only steps of nodes that are not settled, as far as they are called by their node.
+    pub(crate) fn unsettled_singles(&self) -> impl Iterator<Item = StepId> {
+        let nodes = self.nodes.values();
+        let nodes = nodes.filter(|node| !node.status.is_settled() && node.total == Some(1));
+        nodes.map(|node| StepId::single(&node.name))
+    }
+
     /// Adds stored steps, unless the view has newer ones.
     pub fn add_steps(&mut self, steps: Vec<Step>) {
         for step in steps {

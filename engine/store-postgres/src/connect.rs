@@ -70,6 +70,11 @@ pub(crate) fn pinned(options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().options(PINNED)
 }
 
+/// The same for connections whose statements are transactions of their own: less than [`QUICK`](crate::pool::QUICK).
+pub(crate) fn at_once(options: &PgConnectOptions) -> PgConnectOptions {
+    pinned(options).options([("statement_timeout", "12000")])
+}
+
 /// The same for connections that read for visitors: none is held up by them for longer than a visit.
 pub(crate) fn visiting(options: &PgConnectOptions) -> PgConnectOptions {
     let millis = VISIT.as_millis().to_string();

@@ -1,4 +1,4 @@
-//! What reuse keys are made of, and the keys under which steps are shared.
+//! The keys under which steps are shared.
 
 use std::collections::BTreeMap;
 
@@ -10,47 +10,11 @@ use telecine_engine::store::{Shared, Sharer};
 
 use crate::error::Error;
 use crate::rows::{StepKeys, cells, count};
-use crate::save::{Writing, each};
+use crate::save::Writing;
 
 impl Writing<'_> {
-    /// Forgets what keys were made of that count no more, records what others are made of, and shares
-    /// steps. A statement is run only if there is something for it.
-    pub(crate) async fn reuse(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let cleared: StepKeys<'_> = each(changes, |changes| &changes.cleared).collect();
-        if !cleared.is_empty() {
-            sqlx::query(include_str!("sql/forget_made.sql"))
-                .bind(&cleared.runs)
-                .bind(&cleared.nodes)
-                .bind(&cleared.items)
-                .execute(&mut *self.connection)
-                .await?;
-        }
-        self.save_made(changes).await?;
-        self.share(changes).await
-    }
-
-    async fn save_made(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let (mut steps, mut values) = (StepKeys::default(), Vec::new());
-        for (run, changes) in changes {
-            for (step, made) in &changes.made {
-                steps.push(run, step);
-                values.push(serde_json::to_string(made)?);
-            }
-        }
-        if steps.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(include_str!("sql/save_made.sql"))
-            .bind(&steps.runs)
-            .bind(&steps.nodes)
-            .bind(&steps.items)
-            .bind(&values)
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn share(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+    /// Shares steps, if there are some to be shared.
+    pub(crate) async fn share(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
         // One statement cannot write a row twice.
         let mut once: BTreeMap<(&str, &str), (&RunId, &StepId, &Shared)> = BTreeMap::new();
         for (run, changes) in changes {

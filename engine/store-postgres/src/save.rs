@@ -4,7 +4,7 @@
 mod columns;
 mod rows;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
@@ -13,12 +13,14 @@ use telecine_engine::machine::Changes;
 use telecine_engine::objects::StoredArtifact;
 use telecine_engine::queue::Tickets;
 use telecine_engine::run::{Event, Node, Step};
-use telecine_engine::store::StoreError;
+use telecine_engine::store::{Premises, StoreError};
 
+pub(crate) use self::columns::Admissions;
 use self::columns::StepColumns;
 use self::rows::Rows;
+pub(crate) use self::rows::TAKE_REQUESTS;
 use crate::error::Error;
-use crate::rows::{StepKeys, clean, count, item};
+use crate::rows::{StepKeys, clean, count};
 
 /// Steps written by one statement; bounds the memory it takes to write 100,000 with 64 KiB each.
 const STEPS_AT_ONCE: usize = 5_000;
@@ -63,12 +65,25 @@ impl Writing<'_> {
         for (run, changes) in changes {
             self.untouched(run, &changes.untouched).await?;
         }
-        for (run, changes) in changes {
-            for (step, artifacts) in &changes.artifacts {
-                self.artifacts(run, step, artifacts).await?;
-            }
-        }
-        self.reuse(changes).await
+        self.share(changes).await
+    }
+
+    /// Writes what was folded into runs as all of a transaction, if the premises hold; answers the time. Only of
+    /// [plain](is_plain) changes.
+    pub(crate) async fn changes_if(
+        &mut self,
+        premises: &Premises,
+        changes: &[(RunId, Changes)],
+    ) -> Result<DateTime<Utc>, Error> {
+        let steps = placed(changes)?;
+        let tickets = Tickets::of(changes);
+        let mut rows = Rows::of(changes)?;
+        rows.wait(&steps, &tickets)?;
+        let (old, new): (Vec<_>, Vec<_>) = steps.iter().partition(|placed| placed.is_known());
+        let nothing = HashMap::new();
+        rows.old_steps = StepColumns::of(&old, &nothing)?;
+        rows.new_steps = StepColumns::of(&new, &nothing)?;
+        rows.write_if(self.connection, premises).await
     }
 
     async fn collapse(&mut self, run: &RunId, nodes: &[String]) -> Result<(), Error> {
@@ -112,18 +127,23 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Forgets the progress of steps.
+    /// Forgets the progress of steps, and what their reuse keys were made of.
     async fn clear(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
         let keys: StepKeys<'_> = each(changes, |changes| &changes.cleared).collect();
         if keys.is_empty() {
             return Ok(());
         }
-        sqlx::query(include_str!("sql/clear_progress.sql"))
-            .bind(&keys.runs)
-            .bind(&keys.nodes)
-            .bind(&keys.items)
-            .execute(&mut *self.connection)
-            .await?;
+        for sql in [
+            include_str!("sql/clear_progress.sql"),
+            include_str!("sql/forget_made.sql"),
+        ] {
+            sqlx::query(sql)
+                .bind(&keys.runs)
+                .bind(&keys.nodes)
+                .bind(&keys.items)
+                .execute(&mut *self.connection)
+                .await?;
+        }
         Ok(())
     }
 
@@ -161,10 +181,9 @@ impl Writing<'_> {
         &mut self,
         steps: &[Placed<'_>],
     ) -> Result<HashMap<(String, String, i32), i32>, Error> {
-        let anew = |it: &&Placed<'_>| it.step.round > 1 && it.step.attempts == 0;
         let keys: StepKeys<'_> = steps
             .iter()
-            .filter(anew)
+            .filter(|it| is_made_anew(it.step))
             .map(|it| (it.run, &it.step.id))
             .collect();
         if keys.is_empty() {
@@ -207,50 +226,8 @@ impl Writing<'_> {
         if artifacts.is_empty() {
             return Ok(());
         }
-        // One statement cannot write a row twice: of objects named twice, the last counts.
-        let mut named = HashSet::new();
-        let mut distinct: Vec<&StoredArtifact> = artifacts
-            .iter()
-            .rev()
-            .filter(|artifact| named.insert(artifact.key.as_str()))
-            .collect();
-        distinct.reverse();
-        sqlx::query(include_str!("sql/save_artifacts.sql"))
-            .bind(run.as_str())
-            .bind(&step.node)
-            .bind(item(step))
-            .bind(
-                distinct
-                    .iter()
-                    .map(|artifact| clean(&artifact.key))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                distinct
-                    .iter()
-                    .map(|artifact| count(artifact.size))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                distinct
-                    .iter()
-                    .map(|artifact| artifact.sha256.as_str())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                distinct
-                    .iter()
-                    .map(|artifact| artifact.media_type.as_str())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                distinct
-                    .iter()
-                    .map(|artifact| artifact.etag.as_deref())
-                    .collect::<Vec<_>>(),
-            )
-            .execute(&mut *self.connection)
-            .await?;
+        let rows = Rows::of_objects(run, (step, artifacts));
+        rows.write(self.connection, self.now).await?;
         Ok(())
     }
 
@@ -266,6 +243,51 @@ impl Writing<'_> {
         rows.write(self.connection, self.now).await?;
         Ok(())
     }
+}
+
+/// Whether changes are rows that [one statement](rows) writes and nothing else, and few enough for it.
+pub(crate) fn is_plain(changes: &[(RunId, Changes)]) -> bool {
+    let plain = |changes: &Changes| {
+        let Changes {
+            created: _,
+            run: _,
+            nodes: _,
+            steps,
+            waited: _,
+            tickets: _,
+            untouched,
+            collapsed,
+            forgotten,
+            cleared,
+            dropped,
+            amendments,
+            started: _,
+            attempts: _,
+            artifacts: _,
+            made: _,
+            shared,
+            events: _,
+            first_event: _,
+            follow_ups: _,
+        } = changes;
+        let nothing_of = [
+            untouched.is_empty(),
+            collapsed.is_empty(),
+            forgotten.is_empty(),
+            cleared.is_empty(),
+            dropped.is_empty(),
+            amendments.is_none(),
+            shared.is_empty(),
+        ];
+        nothing_of == [true; 7] && !steps.iter().any(is_made_anew)
+    };
+    let steps: usize = changes.iter().map(|(_, changes)| changes.steps.len()).sum();
+    steps <= STEPS_AT_ONCE && changes.iter().all(|(_, changes)| plain(changes))
+}
+
+/// Whether the step may have had attempts under its name before, of which only the store knows.
+fn is_made_anew(step: &Step) -> bool {
+    step.round > 1 && step.attempts == 0
 }
 
 /// The events of all runs, each with its run and its number.

@@ -3,24 +3,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
+use telecine_engine::machine::Changes;
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
     DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
-    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
-    Window,
+    PlanHead, Premises, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey,
+    Transaction, Window,
 };
 use tokio::sync::Notify;
 
 use crate::beats::Beats;
 use crate::error::Error;
 use crate::pool::{Pool, QUICK, WIDE};
-use crate::save::Writing;
+use crate::save::{self, Writing};
 use crate::transaction::PostgresTransaction;
 use crate::{
     claim, connect, feed, fenced, keys, listing, outline, read, retention, reuse, rows, schema,
@@ -28,7 +30,9 @@ use crate::{
 };
 
 /// Connections that write: the committer's, and those of attempts beside it.
-const WRITERS: usize = 6;
+const WRITERS: usize = 4;
+/// Connections of the committer that write by one statement.
+const AT_ONCE: usize = 2;
 /// Connections that read.
 const READERS: usize = 4;
 /// Connections that read for visitors.
@@ -38,6 +42,9 @@ const VISITORS: usize = 4;
 #[derive(Debug)]
 pub struct PostgresStore {
     writers: Pool,
+    /// What is written here is written by one statement, which the server gives up before nobody waits for it any
+    /// more: it would commit.
+    at_once: Pool,
     readers: Pool,
     /// A connection of nothing but beats: they wait for nobody else here.
     beats: Arc<Beats>,
@@ -58,6 +65,7 @@ impl PostgresStore {
         schema::bring_up_to_date(&options).await?;
         Ok(Self {
             writers: Pool::new(WRITERS, connect::pinned(&options)),
+            at_once: Pool::new(AT_ONCE, connect::at_once(&options)),
             readers: Pool::new(READERS, options.clone()),
             beats: Arc::new(Beats::new(options.clone())),
             suspicion: Arc::default(),
@@ -73,6 +81,7 @@ impl PostgresStore {
         let options = connect::visiting(&self.options);
         Self {
             writers: self.writers.clone(),
+            at_once: self.at_once.clone(),
             readers: Pool::with_patience((VISITORS, connect::VISIT), options),
             beats: self.beats.clone(),
             suspicion: self.suspicion.clone(),
@@ -151,6 +160,29 @@ impl Store for PostgresStore {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
         Ok(Box::new(self.begin_write().await?))
+    }
+
+    /// By one statement, if that can write all of it.
+    async fn save_if(
+        &self,
+        premises: &Premises,
+        changes: Vec<(RunId, Changes)>,
+    ) -> Result<DateTime<Utc>, StoreError> {
+        if !save::is_plain(&changes) {
+            return premises.save(self.begin().await?, changes).await;
+        }
+        let saving = async |connection: &mut PgConnection| {
+            let now = premises.now;
+            let mut writing = Writing { connection, now };
+            writing.changes_if(premises, &changes).await
+        };
+        let saved = self.at_once.ask(QUICK, saving).await;
+        saved.map_err(|error| match error {
+            gone @ (StoreError::Unreachable(_) | StoreError::Full(_)) => gone,
+            // Of two that make the same thing at once one breaks a constraint. What else is wrong is found out
+            // again in a transaction that asks before it writes: nothing has happened.
+            other => StoreError::Contended(other.to_string()),
+        })
     }
 
     async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError> {

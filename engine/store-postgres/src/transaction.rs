@@ -12,15 +12,16 @@ use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{Run, Snapshot, Step};
+use telecine_engine::run::{Snapshot, Step};
 use telecine_engine::store::{
-    Created, Fence, PlanHead, RequestKey, StepSet, StoreError, TakenKey, Transaction, ViewRows,
+    Admission, Created, Fence, PlanHead, RequestKey, StepSet, StoreError, TakenKey, Transaction,
+    ViewRows,
 };
 
 use crate::error::Error;
 use crate::pool::{Lease, QUICK, WIDE, within};
 use crate::rows::{self, StepKeys, cells};
-use crate::save::Writing;
+use crate::save::{Admissions, TAKE_REQUESTS, Writing};
 use crate::{claim, keys, read, sessions};
 
 /// Steps from which on writing them takes [`WIDE`].
@@ -65,23 +66,25 @@ impl PostgresTransaction {
 
     /// Fingerprints are taken in their order, so that two transactions that accept the same requests
     /// wait for each other and not in a circle. As a rule all of them differ: one statement.
-    async fn admit(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, Error> {
+    async fn admit(&mut self, new: &[Admission]) -> Result<Vec<Created>, Error> {
         let mut order: Vec<usize> = (0..new.len()).collect();
-        order.sort_by_key(|index| &new[*index].0.fingerprint);
+        order.sort_by_key(|index| &new[*index].fingerprint);
         let mut answers = vec![Created::New; new.len()];
-        let alike = |a: &usize, b: &usize| new[*a].0.fingerprint == new[*b].0.fingerprint;
+        let alike = |a: &usize, b: &usize| new[*a].fingerprint == new[*b].fingerprint;
         let doubled = order.windows(2).any(|pair| alike(&pair[0], &pair[1]));
         let at_once = if doubled { 1 } else { order.len().max(1) };
         for part in order.chunks(at_once) {
-            let wanted = || part.iter().map(|index| new[*index]);
-            let taken: Vec<String> = sqlx::query_scalar(include_str!("sql/take_requests.sql"))
-                .bind(fingerprints(wanted()))
-                .bind(wanted().map(|(run, _)| run.id.as_str()).collect::<Vec<_>>())
-                .bind(fingerprints(wanted().filter(|(_, force)| *force)))
+            let wanted = part.iter().map(|index| &new[*index]);
+            let wanted: Admissions<'_> = wanted.collect();
+            let taken: Vec<String> = sqlx::query_scalar(TAKE_REQUESTS.as_str())
+                .bind(wanted.forced.clone())
+                .bind(wanted.fingerprints)
+                .bind(wanted.runs)
+                .bind(wanted.forced)
                 .fetch_all(&mut *self.inner)
                 .await?;
             for (index, taken) in part.iter().zip(taken) {
-                if taken != new[*index].0.id.as_str() {
+                if taken != new[*index].run.as_str() {
                     answers[*index] = Created::Existing(taken.into());
                 }
             }
@@ -169,10 +172,6 @@ impl PostgresTransaction {
     }
 }
 
-fn fingerprints<'n>(new: impl Iterator<Item = (&'n Run, bool)>) -> Vec<&'n str> {
-    new.map(|(run, _)| run.fingerprint.as_str()).collect()
-}
-
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
@@ -191,7 +190,7 @@ impl Transaction for PostgresTransaction {
             .await
     }
 
-    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
+    async fn admit_runs(&mut self, new: &[Admission]) -> Result<Vec<Created>, StoreError> {
         self.part(QUICK, async |it| it.admit(new).await).await
     }
 
@@ -271,10 +270,10 @@ impl Transaction for PostgresTransaction {
             .await
     }
 
-    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
+    async fn save(&mut self, changes: Vec<(RunId, Changes)>) -> Result<(), StoreError> {
         let steps: usize = changes.iter().map(|(_, changes)| changes.steps.len()).sum();
         let limit = if steps > MANY { WIDE } else { QUICK };
-        self.part(limit, async |it| it.writing().changes(changes).await)
+        self.part(limit, async |it| it.writing().changes(&changes).await)
             .await
     }
 

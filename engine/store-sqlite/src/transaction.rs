@@ -14,10 +14,10 @@ use telecine_engine::limits;
 use telecine_engine::machine::Changes;
 use telecine_engine::queue::Waiting;
 use telecine_engine::retry::plan::RetryPlan;
-use telecine_engine::run::{Run, Snapshot, Step};
+use telecine_engine::run::{Snapshot, Step};
 use telecine_engine::store::{
-    Created, Fence, Life, PlanHead, RequestKey, StepSet, StoreError, TakenKey, Transaction,
-    ViewRows,
+    Admission, Created, Fence, Life, PlanHead, RequestKey, StepSet, StoreError, TakenKey,
+    Transaction, ViewRows,
 };
 
 use crate::error::{Error, in_directory};
@@ -66,15 +66,15 @@ impl SqliteTransaction {
         }
     }
 
-    async fn admit(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, Error> {
+    async fn admit(&mut self, new: &[Admission]) -> Result<Vec<Created>, Error> {
         let mut known = self.known(new).await?;
         let mut answers = Vec::with_capacity(new.len());
-        for (new, force) in new {
+        for new in new {
             let fingerprint = new.fingerprint.as_str();
-            match known.get(fingerprint).filter(|_| !force) {
+            match known.get(fingerprint).filter(|_| !new.force) {
                 Some(run) => answers.push(Created::Existing(run.clone())),
                 None => {
-                    known.insert(fingerprint, new.id.clone());
+                    known.insert(fingerprint, new.run.clone());
                     answers.push(Created::New);
                 }
             }
@@ -83,12 +83,9 @@ impl SqliteTransaction {
     }
 
     /// The latest runs of the fingerprints of those that need not be new.
-    async fn known<'n>(
-        &mut self,
-        new: &[(&'n Run, bool)],
-    ) -> Result<HashMap<&'n str, RunId>, Error> {
+    async fn known<'n>(&mut self, new: &'n [Admission]) -> Result<HashMap<&'n str, RunId>, Error> {
         let mut known = HashMap::new();
-        for (new, _) in new.iter().filter(|(_, force)| !force) {
+        for new in new.iter().filter(|new| !new.force) {
             let fingerprint = new.fingerprint.as_str();
             if let Some(run) = read::find_run(&mut self.inner, fingerprint).await? {
                 known.insert(fingerprint, run);
@@ -149,7 +146,7 @@ impl Transaction for SqliteTransaction {
         self.named(given)
     }
 
-    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
+    async fn admit_runs(&mut self, new: &[Admission]) -> Result<Vec<Created>, StoreError> {
         let created = self.admit(new).await;
         self.named(created)
     }
@@ -219,8 +216,8 @@ impl Transaction for SqliteTransaction {
         Ok(was_there)
     }
 
-    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
-        let saved = self.writing().changes(changes).await;
+    async fn save(&mut self, changes: Vec<(RunId, Changes)>) -> Result<(), StoreError> {
+        let saved = self.writing().changes(&changes).await;
         self.named(saved)
     }
 

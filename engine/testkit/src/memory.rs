@@ -20,9 +20,9 @@ use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{Event, RecordedEvent, Run, RunStatus, Snapshot, Step};
 use telecine_engine::store::{
-    Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint,
-    Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer, StepSet, Store,
-    StoreError, TakenKey, Transaction, ViewRows, Window,
+    Admission, Created, DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life,
+    NewCheckpoint, Outline, Paging, PlanHead, RequestKey, RunFilter, RunPage, Session, Sharer,
+    StepSet, Store, StoreError, TakenKey, Transaction, ViewRows, Window,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -1006,15 +1006,15 @@ impl Transaction for MemoryTransaction {
         Ok(())
     }
 
-    async fn admit_runs(&mut self, new: &[(&Run, bool)]) -> Result<Vec<Created>, StoreError> {
+    async fn admit_runs(&mut self, new: &[Admission]) -> Result<Vec<Created>, StoreError> {
         let mut created = Vec::new();
-        for (new, force) in new {
+        for new in new {
             let requests = &mut self.state.requests;
-            if let Some(run) = requests.get(&new.fingerprint).filter(|_| !force) {
+            if let Some(run) = requests.get(&new.fingerprint).filter(|_| !new.force) {
                 created.push(Created::Existing(run.clone()));
                 continue;
             }
-            requests.insert(new.fingerprint.clone(), new.id.clone());
+            requests.insert(new.fingerprint.clone(), new.run.clone());
             created.push(Created::New);
         }
         Ok(created)
@@ -1106,8 +1106,8 @@ impl Transaction for MemoryTransaction {
         Ok(lock(&self.store.shared.sessions).contains_key(session))
     }
 
-    async fn save(&mut self, changes: &[(RunId, Changes)]) -> Result<(), StoreError> {
-        for (run, changes) in changes {
+    async fn save(&mut self, changes: Vec<(RunId, Changes)>) -> Result<(), StoreError> {
+        for (run, changes) in &changes {
             let now = self.now;
             if let (true, Some(new)) = (changes.created, &changes.run) {
                 if !self.state.definitions.contains_key(&new.definition) {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use telecine_engine::activity::Usage;
+use telecine_engine::committer::{CommitError, Committer};
 use telecine_engine::id::RunId;
 use telecine_engine::machine::Command;
 use telecine_engine::queue::{Free, Machine, Room};
@@ -17,6 +19,8 @@ on_every_store! {
     a_wait_that_was_withdrawn_or_given_up_claims_nothing
     what_is_free_is_promised_once_whoever_asks
     a_step_that_succeeds_in_the_commit_that_cancels_its_job_has_succeeded
+    nothing_is_refused_by_what_only_this_process_believes
+    steps_of_others_are_found_without_a_ring
 }
 
 const STEP: &str = "  only: {activity: test.act@1, with: {what: succeed, value: 1}}";
@@ -229,4 +233,93 @@ async fn a_transaction_is_prepared_while_the_one_before_becomes_durable() {
         let ready = (RunStatus::Queued, StepStatus::Ready);
         assert_eq!(states(&stage, run).await, ready);
     }
+}
+
+/// The committer of another process on the same database.
+fn elsewhere(stage: &Stage) -> Committer {
+    let parts = &stage.parts;
+    let definitions = stage.coordinator.definitions.clone();
+    Committer::start(parts.store.clone(), definitions, parts.dispatcher.clone())
+}
+
+/// The process that made the job has not heard that another one runs its step.
+async fn nothing_is_refused_by_what_only_this_process_believes(home: Home) {
+    let stage = Stage::on(home).await;
+    let (here, there) = (&stage.parts.committer, elsewhere(&stage));
+    let session = Session::open(stage.parts.store.clone(), here)
+        .await
+        .unwrap();
+    let run = stage.submit(STEP).await;
+    let claims = there.claim(request(&session)).await.unwrap();
+    assert_eq!(runs(&claims), [&run]);
+    let fence = claims[0].fence.clone();
+    let report = |fence| Command::Complete {
+        step: claims[0].fence.step.clone(),
+        fence,
+        outcome: Outcome::default(),
+    };
+    let stale = here.fold(&run, report(fence.fence + 1)).await;
+    assert!(matches!(stale, Err(CommitError::Rejected(_))), "{stale:?}");
+    here.fold(&run, report(fence.fence)).await.unwrap();
+    assert_eq!(states(&stage, &run).await.0, RunStatus::Succeeded);
+    // The other one believes that it runs, and neither cancels nor ends what is over.
+    let cancel = Command::Cancel {
+        by: "somebody".to_owned(),
+        reason: None,
+    };
+    let late = there.fold(&run, cancel).await;
+    assert!(matches!(late, Err(CommitError::Rejected(_))), "{late:?}");
+    assert_eq!(states(&stage, &run).await.0, RunStatus::Succeeded);
+    here.end_session(session.id()).await.unwrap();
+}
+
+/// A worker that is never without something to do, and that no bell of the other process reaches.
+async fn steps_of_others_are_found_without_a_ring(home: Home) {
+    let stage = Stage::on(home).await;
+    let (here, there) = (&stage.parts.committer, elsewhere(&stage));
+    let session = Session::open(stage.parts.store.clone(), here)
+        .await
+        .unwrap();
+    let request = request(&session);
+    let give_back = |claim: &Claim| {
+        request
+            .free
+            .give(request.machine.cost(&claim.kind).unwrap());
+    };
+    let submitted = async |value: u32| {
+        let mut awaited = here.wait(request.clone()).await.unwrap();
+        let step =
+            format!("  only: {{activity: test.act@1, with: {{what: succeed, value: {value}}}}}");
+        stage.submit(&step).await;
+        awaited.claims().await.unwrap()
+    };
+    let other = submitted(0).await.remove(0);
+    let given_back = Command::Release {
+        step: other.fence.step.clone(),
+        fence: other.fence.fence,
+        usage: Usage::default(),
+    };
+    there.fold(&other.fence.run, given_back).await.unwrap();
+    give_back(&other);
+    let is_it = |claims: &[Claim]| runs(claims).contains(&&other.fence.run);
+    let began = Instant::now();
+    for value in 1.. {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody looked");
+        let claims = submitted(value).await;
+        if is_it(&claims) {
+            break;
+        }
+        let fence = claims[0].fence.clone();
+        let report = Command::Complete {
+            step: fence.step,
+            fence: fence.fence,
+            outcome: Outcome::default(),
+        };
+        give_back(&claims[0]);
+        let more = here.fold_and_claim(&fence.run, report, Some(request.clone()));
+        if is_it(&more.await.unwrap()) {
+            break;
+        }
+    }
+    here.end_session(session.id()).await.unwrap();
 }

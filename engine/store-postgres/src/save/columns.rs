@@ -1,17 +1,100 @@
 //! What is written, as columns: a statement takes one array for each, and unnests them side by side.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use telecine_engine::id::RunId;
+use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
+use telecine_engine::objects::StoredArtifact;
+use telecine_engine::retry::reuse::Made;
 use telecine_engine::run::{Event, Run};
-use telecine_engine::store::{AttemptEnd, AttemptStart};
+use telecine_engine::store::{Admission, AttemptEnd, AttemptStart, Premises};
 
 use super::rows::Save;
 use super::{Placed, json};
 use crate::error::Error;
 use crate::rows::{StepKeys, clean, count, item, narrow_count};
+
+/// What a part of the statement takes.
+pub(super) trait Columns: Send {
+    /// How many rows there are.
+    fn len(&self) -> usize;
+
+    /// Binds all columns, in the order of the part's parameters.
+    fn bind(self: Box<Self>, save: Save, now: DateTime<Utc>) -> Save;
+}
+
+/// Runs that are about to be made as `take_requests.sql` takes them.
+#[derive(Default)]
+pub(crate) struct Admissions<'a> {
+    pub(crate) fingerprints: Vec<&'a str>,
+    pub(crate) runs: Vec<&'a str>,
+    /// Fingerprints that are taken from whoever has them.
+    pub(crate) forced: Vec<&'a str>,
+}
+
+impl<'a> FromIterator<&'a Admission> for Admissions<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a Admission>>(wanted: I) -> Self {
+        let mut admissions = Self::default();
+        for new in wanted {
+            admissions.fingerprints.push(&new.fingerprint);
+            admissions.runs.push(new.run.as_str());
+            if new.force {
+                admissions.forced.push(&new.fingerprint);
+            }
+        }
+        admissions
+    }
+}
+
+/// What has to be so, as the parts up to `premises.sql` take it.
+pub(super) struct Grounds<'a> {
+    sessions: Vec<&'a str>,
+    admissions: Admissions<'a>,
+    runs: Vec<&'a str>,
+    revisions: Vec<i64>,
+}
+
+impl<'a> Grounds<'a> {
+    /// Fingerprints come in their order, so that statements that take the same ones wait for each other and not
+    /// in a circle.
+    pub(super) fn of(premises: &'a Premises) -> Self {
+        let mut admissions: Vec<_> = premises.admissions.iter().collect();
+        admissions.sort_by_key(|new| &new.fingerprint);
+        Self {
+            sessions: premises.sessions.iter().map(|id| id.as_str()).collect(),
+            admissions: admissions.into_iter().collect(),
+            runs: premises.runs.keys().map(|id| id.as_str()).collect(),
+            revisions: premises.runs.values().copied().map(count).collect(),
+        }
+    }
+}
+
+impl Columns for Grounds<'_> {
+    fn len(&self) -> usize {
+        self.sessions.len() + self.admissions.runs.len() + self.runs.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
+        let (sessions, runs) = (self.sessions.len() as u64, self.runs.len() as u64);
+        let Admissions {
+            fingerprints,
+            runs: new,
+            forced,
+        } = self.admissions;
+        save.bind(self.sessions)
+            .bind(forced.clone())
+            .bind(fingerprints)
+            .bind(new.clone())
+            .bind(forced)
+            .bind(count(sessions))
+            .bind(new)
+            .bind(self.runs)
+            .bind(self.revisions)
+            .bind(count(runs))
+    }
+}
 
 /// Runs as `create_runs.sql` takes them.
 #[derive(Default)]
@@ -64,8 +147,14 @@ impl<'a> NewRuns<'a> {
         self.priorities.push(run.priority);
         Ok(())
     }
+}
 
-    pub(super) fn bind(self, save: Save) -> Save {
+impl Columns for NewRuns<'_> {
+    fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
         save.bind(self.ids)
             .bind(self.workflows)
             .bind(self.versions)
@@ -119,8 +208,14 @@ impl<'a> Headers<'a> {
         self.ended.push(run.ended_at);
         Ok(())
     }
+}
 
-    pub(super) fn bind(self, save: Save) -> Save {
+impl Columns for Headers<'_> {
+    fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
         save.bind(self.runs)
             .bind(self.nodes)
             .bind(self.events)
@@ -148,8 +243,14 @@ impl<'a> Closed<'a> {
         self.positions.push(placed.place);
         self.items.push(item(&placed.step.id));
     }
+}
 
-    pub(super) fn bind(self, save: Save) -> Save {
+impl Columns for Closed<'_> {
+    fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
         save.bind(self.runs).bind(self.positions).bind(self.items)
     }
 }
@@ -172,8 +273,14 @@ impl<'a> Opened<'a> {
         self.kinds.push(kind);
         self.ranks.push(rank);
     }
+}
 
-    pub(super) fn bind(self, save: Save) -> Save {
+impl Columns for Opened<'_> {
+    fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
         save.bind(self.keys.runs)
             .bind(self.keys.nodes)
             .bind(self.keys.items)
@@ -262,8 +369,14 @@ impl<'a> StepColumns<'a> {
         self.outages.push(narrow_count(step.outages));
         Ok(())
     }
+}
 
-    pub(super) fn bind(self, save: Save) -> Save {
+impl Columns for StepColumns<'_> {
+    fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
         save.bind(self.keys.runs)
             .bind(self.keys.nodes)
             .bind(self.keys.items)
@@ -309,8 +422,14 @@ impl<'a> Started<'a> {
         self.sessions.push(start.session.as_str());
         self.resumed.push(start.resumed_from.map(count));
     }
+}
 
-    pub(super) fn bind(self, save: Save, now: DateTime<Utc>) -> Save {
+impl Columns for Started<'_> {
+    fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, now: DateTime<Utc>) -> Save {
         save.bind(self.keys.runs)
             .bind(self.keys.nodes)
             .bind(self.keys.items)
@@ -345,8 +464,14 @@ impl<'a> Ended<'a> {
         self.errors.push(json(end.error.as_ref())?);
         Ok(())
     }
+}
 
-    pub(super) fn bind(self, save: Save, now: DateTime<Utc>) -> Save {
+impl Columns for Ended<'_> {
+    fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, now: DateTime<Utc>) -> Save {
         save.bind(self.keys.runs)
             .bind(self.keys.nodes)
             .bind(self.keys.items)
@@ -396,8 +521,14 @@ impl<'a> Events<'a> {
         self.data.push(serde_json::to_string(&event.data)?);
         Ok(())
     }
+}
 
-    pub(super) fn bind(self, save: Save, now: DateTime<Utc>) -> Save {
+impl Columns for Events<'_> {
+    fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, now: DateTime<Utc>) -> Save {
         save.bind(self.runs)
             .bind(self.numbers)
             .bind(self.kinds)
@@ -407,5 +538,91 @@ impl<'a> Events<'a> {
             .bind(self.told)
             .bind(self.first)
             .bind(self.last)
+    }
+}
+
+/// Objects as `save_artifacts.sql` takes them.
+#[derive(Default)]
+pub(super) struct Objects<'a> {
+    keys: StepKeys<'a>,
+    names: Vec<Cow<'a, str>>,
+    sizes: Vec<i64>,
+    digests: Vec<&'a str>,
+    types: Vec<&'a str>,
+    etags: Vec<Option<&'a str>>,
+}
+
+impl<'a> Objects<'a> {
+    /// What steps left, each named once.
+    pub(super) fn push(
+        &mut self,
+        run: &'a RunId,
+        (step, artifacts): (&'a StepId, &'a [StoredArtifact]),
+    ) {
+        // One statement cannot write a row twice: of objects named twice, the last counts.
+        let mut named = HashSet::new();
+        let mut distinct: Vec<&StoredArtifact> = artifacts
+            .iter()
+            .rev()
+            .filter(|artifact| named.insert(artifact.key.as_str()))
+            .collect();
+        distinct.reverse();
+        for artifact in distinct {
+            self.keys.push(run, step);
+            self.names.push(clean(&artifact.key));
+            self.sizes.push(count(artifact.size));
+            self.digests.push(&artifact.sha256);
+            self.types.push(&artifact.media_type);
+            self.etags.push(artifact.etag.as_deref());
+        }
+    }
+}
+
+impl Columns for Objects<'_> {
+    fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
+        save.bind(self.keys.runs)
+            .bind(self.keys.nodes)
+            .bind(self.keys.items)
+            .bind(self.names)
+            .bind(self.sizes)
+            .bind(self.digests)
+            .bind(self.types)
+            .bind(self.etags)
+    }
+}
+
+/// What reuse keys are made of, as `save_made.sql` takes it.
+#[derive(Default)]
+pub(super) struct KeyParts<'a> {
+    keys: StepKeys<'a>,
+    values: Vec<String>,
+}
+
+impl<'a> KeyParts<'a> {
+    pub(super) fn push(
+        &mut self,
+        run: &'a RunId,
+        (step, made): (&'a StepId, &Made),
+    ) -> Result<(), Error> {
+        self.keys.push(run, step);
+        self.values.push(serde_json::to_string(made)?);
+        Ok(())
+    }
+}
+
+impl Columns for KeyParts<'_> {
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn bind(self: Box<Self>, save: Save, _: DateTime<Utc>) -> Save {
+        save.bind(self.keys.runs)
+            .bind(self.keys.nodes)
+            .bind(self.keys.items)
+            .bind(self.values)
     }
 }

@@ -11,3 +11,4 @@ from unnest(
     $15::text[], $16::text[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[],
     $20::text[], $21::integer[]
 )
+where (select hold from premises)

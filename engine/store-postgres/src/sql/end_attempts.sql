@@ -13,3 +13,4 @@ from unnest(
 ) as a (run, node, item, n, outcome, cpu_s, max_rss_bytes, processors, error)
 where
     attempt.run = a.run and attempt.node = a.node and attempt.item = a.item and attempt.n = a.n
+    and (select hold from premises)

@@ -14,6 +14,7 @@ from unnest(
     $19::text[], $20::text[], $21::integer[], $22::timestamptz[], $23::timestamptz[],
     $24::integer[]
 )
+where (select hold from premises)
 on conflict (run, node, item) do update set
     status = excluded.status,
     input = coalesce(excluded.input, step.input),

@@ -1,11 +1,6 @@
 -- Takes fingerprints for runs, each unless another run has it and the caller does not insist ($3).
 -- Answers the runs that have them now, in the order asked for; a transaction that wants one of them
--- waits here. No fingerprint may be asked for twice. Runs that lose theirs are remembered.
-with remembered as (
-    insert into request_before (fingerprint, run)
-    select fingerprint, run from request where fingerprint = any($3::text[])
-    on conflict do nothing
-)
+-- waits here. No fingerprint may be asked for twice.
 insert into request as r (fingerprint, run)
 select * from unnest($1::text[], $2::text[])
 on conflict (fingerprint) do update

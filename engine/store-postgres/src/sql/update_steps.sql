@@ -31,5 +31,7 @@ from unnest(
     charged, losses, checkpoint_failures, session, due_at, deadline_at, progress, warnings, round,
     started_at, ended_at, outages
 )
-where step.run = s.run and step.node = s.node and step.item = s.item
+where
+    step.run = s.run and step.node = s.node and step.item = s.item
+    and (select hold from premises)
 returning 1

@@ -13,6 +13,7 @@ pub mod fences;
 pub mod folding;
 pub mod outputs;
 pub mod plans;
+pub mod premises;
 pub mod publications;
 pub mod retention;
 pub mod reuse;
@@ -39,8 +40,8 @@ use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_engine::queue::{Free, Kind, Machine, Queue, Ticket, Turns};
 use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StepStatus, StoreUrls};
 use telecine_engine::store::{
-    Claim, ClaimRequest, Created, DefinitionRecord, Fence, NewRun, Outcome, StepSet, Store,
-    Transaction, ViewRows,
+    Admission, Claim, ClaimRequest, Created, DefinitionRecord, Fence, NewRun, Outcome, StepSet,
+    Store, Transaction, ViewRows,
 };
 
 /// The activity of every step of the suite.
@@ -291,7 +292,7 @@ async fn claim(store: &dyn Store, request: &ClaimRequest) -> Vec<Claim> {
         .into_iter()
         .map(|(run, mut view)| (run, view.flush()))
         .collect();
-    tx.save(&changes).await.unwrap();
+    tx.save(changes).await.unwrap();
     tx.commit().await.unwrap();
     claims
 }
@@ -327,10 +328,13 @@ async fn claimed(tx: &mut dyn Transaction, view: &View, (id, kind): (&StepId, Ki
 }
 
 async fn create(tx: &mut dyn Transaction, new: &NewRun, force: bool) -> Created {
-    let mut created = tx.admit_runs(&[(&new.run, force)]).await.unwrap();
+    let mut created = tx
+        .admit_runs(&[Admission::of(&new.run, force)])
+        .await
+        .unwrap();
     assert_eq!(created.len(), 1);
     if created[0] == Created::New {
-        tx.save(&[insertion(new)]).await.unwrap();
+        tx.save(vec![insertion(new)]).await.unwrap();
     }
     created.remove(0)
 }
@@ -377,7 +381,7 @@ async fn outputs(
 }
 
 async fn save(tx: &mut dyn Transaction, run: &RunId, changes: Changes) {
-    tx.save(&[(run.clone(), changes)]).await.unwrap();
+    tx.save(vec![(run.clone(), changes)]).await.unwrap();
 }
 
 /// A workflow of steps that run `test.step@1`.
@@ -730,6 +734,12 @@ macro_rules! store_conformance {
                 a_step_that_begins_anew_forgets_what_its_key_was_made_of
                 who_shared_last_under_a_key_is_found
                 of_too_many_keys_the_oldest_go
+            }
+            premises {
+                what_holds_is_saved_by_one_call
+                nothing_is_saved_unless_all_of_it_holds
+                of_two_that_are_prepared_on_the_same_one_is_saved
+                who_insists_takes_a_request_from_whoever_has_it
             }
             durability {
                 what_was_committed_is_there_after_reopening

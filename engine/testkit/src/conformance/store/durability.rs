@@ -3,6 +3,7 @@
 use serde_json::json;
 use telecine_engine::machine::{self, Command};
 use telecine_engine::run::RunStatus;
+use telecine_engine::store::Admission;
 
 use super::{Bench, fan_out, fold, queued, record, single};
 
@@ -60,8 +61,10 @@ pub async fn a_store_goes_on_after_a_failed_transaction(on: Bench) {
     let run = queued(&definition, json!({}));
     let mut tx = on.store.begin().await.unwrap();
     let new = machine::plan_run(run.clone(), &definition, tx.now().await.unwrap());
-    tx.admit_runs(&[(&new.run, false)]).await.unwrap();
-    assert!(tx.save(&[super::insertion(&new)]).await.is_err());
+    tx.admit_runs(&[Admission::of(&new.run, false)])
+        .await
+        .unwrap();
+    assert!(tx.save(vec![super::insertion(&new)]).await.is_err());
     drop(tx);
     on.store
         .save_definition(&record(&definition))

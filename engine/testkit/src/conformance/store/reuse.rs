@@ -60,7 +60,7 @@ async fn change(on: &Bench, job: &Job, change: impl FnOnce(&mut Changes)) {
     let rows = view(tx.as_mut(), &job.id).await;
     let mut changes = View::new(rows, job.definition.clone()).flush();
     change(&mut changes);
-    tx.save(&[(job.id.clone(), changes)]).await.unwrap();
+    tx.save(vec![(job.id.clone(), changes)]).await.unwrap();
     tx.commit().await.unwrap();
 }
 
