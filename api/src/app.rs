@@ -63,8 +63,8 @@ async fn open(database: &Database) -> Result<Opened, StoreError> {
                 dispatcher: Arc::new(InProcessDispatcher::default()),
             }
         }
-        Database::Postgres(url) => {
-            let store = PostgresStore::open(url).await?;
+        Database::Postgres(url, connections) => {
+            let store = PostgresStore::open_with(url, *connections).await?;
             Opened {
                 visitors: Arc::new(store.for_visitors()),
                 store: Arc::new(store),
@@ -192,7 +192,7 @@ impl App {
     pub(crate) fn is_there(database: &Database) -> bool {
         match database {
             Database::Directory(directory) => telecine_store_sqlite::holds_database(directory),
-            Database::Postgres(_) => true,
+            Database::Postgres(..) => true,
         }
     }
 

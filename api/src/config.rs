@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde::Serialize;
 use telecine_engine::definition::units;
 use telecine_object_stores::Stores;
+use telecine_store_postgres::PostgresStore;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use database::{Database, without_password};
@@ -71,7 +72,7 @@ impl Setting {
 }
 
 /// Every setting, in the order in which it is shown.
-pub(crate) const SETTINGS: [Setting; 30] = [
+pub(crate) const SETTINGS: [Setting; 31] = [
     Setting {
         name: "data_dir",
         default: "./.telecine",
@@ -82,6 +83,11 @@ pub(crate) const SETTINGS: [Setting; 30] = [
         default: "SQLite in `data_dir`",
         help: "Address of a Postgres database to keep jobs in, which many machines share: \
                `postgres://user:password@host/database`.",
+    },
+    Setting {
+        name: "database_connections",
+        default: "17",
+        help: "Connections to Postgres that one process keeps at most, 8 at least.",
     },
     Setting {
         name: "redis_url",
@@ -305,7 +311,9 @@ impl Config {
             resolved: Vec::new(),
         };
         let data_dir = reader.read("data_dir", || "./.telecine".to_owned(), directory);
-        let database = reader.read("database_url", String::new, Database::parse);
+        let database = reader.read("database_url", String::new, Database::address);
+        let usual = || PostgresStore::CONNECTIONS.to_string();
+        let connections = reader.read("database_connections", usual, database::connections);
         let redis_url = reader.read("redis_url", String::new, database::redis_url);
         let remote = Remote::read(&mut reader);
         let source_url = reader.read("source_url", String::new, objects::store_url);
@@ -339,9 +347,12 @@ impl Config {
         if !reader.errors.is_empty() {
             return Err(reader.errors);
         }
-        let database = database.flatten();
+        let database = match (database.flatten(), connections) {
+            (Some(url), Some(connections)) => Database::Postgres(url, connections),
+            _ => Database::Directory(data_dir.clone()),
+        };
         Ok(Self {
-            database: database.unwrap_or_else(|| Database::Directory(data_dir.clone())),
+            database,
             data_dir,
             redis_url: redis_url.flatten(),
             remote: remote.flatten(),
@@ -572,9 +583,13 @@ mod tests {
         let file = dir.path().join("url");
         std::fs::write(&file, "postgres://u:hidden@h/d\n").unwrap();
         let environment = [("TELECINE_DATABASE_URL_FILE", file.to_str().unwrap())];
-        let config = Config::load(&sources("", &environment, &[])).unwrap();
+        let fewer = &sources("", &environment, &[("database_connections", "9")]);
+        let config = Config::load(fewer).unwrap();
         let url = "postgres://u:hidden@h/d".to_owned();
-        assert_eq!(config.database, Database::Postgres(url));
+        assert_eq!(config.database, Database::Postgres(url, 9));
+        let too_few = &sources("", &environment, &[("database_connections", "7")]);
+        let refused = Config::load(too_few).unwrap_err();
+        assert!(refused[0].contains("from 8 to 1000"), "{refused:?}");
         let shown = format!("{config:?}");
         assert!(
             shown.contains("u:***@h") && !shown.contains("hidden"),

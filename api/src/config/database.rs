@@ -1,32 +1,48 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use telecine_store_postgres::PostgresStore;
+
 /// What an address of Postgres begins with.
 const POSTGRES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// Connections of one process to Postgres, far more than it can use.
+const MOST_CONNECTIONS: usize = 1000;
 
 /// Where jobs are kept. Shown without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Database {
     /// SQLite in the data directory; absolute.
     Directory(PathBuf),
-    /// The Postgres database at this address.
-    Postgres(String),
+    /// The Postgres database at this address, and how many connections to it there may be.
+    Postgres(String, usize),
 }
 
 impl Database {
-    /// The database at an address; none for an empty one.
-    pub(super) fn parse(text: &str) -> Result<Option<Self>, String> {
+    /// The address of a Postgres database; none for an empty one.
+    pub(super) fn address(text: &str) -> Result<Option<String>, String> {
         if text.is_empty() {
             return Ok(None);
         }
         if POSTGRES.iter().any(|scheme| text.starts_with(scheme)) {
-            return Ok(Some(Self::Postgres(text.to_owned())));
+            return Ok(Some(text.to_owned()));
         }
         Err(
             "it is no address such as postgres://user:password@host/database; \
              for SQLite leave it out and set the data directory"
                 .to_owned(),
         )
+    }
+}
+
+/// How many connections to Postgres there may be.
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    const FEWEST: usize = PostgresStore::FEWEST_CONNECTIONS;
+    match text.parse() {
+        Ok(count @ FEWEST..=MOST_CONNECTIONS) => Ok(count),
+        _ => Err(format!(
+            "`{text}` is not a number from {FEWEST} to {MOST_CONNECTIONS}"
+        )),
     }
 }
 
@@ -46,7 +62,7 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => path.display().fmt(f),
-            Self::Postgres(url) => f.write_str(&without_password(url)),
+            Self::Postgres(url, _) => f.write_str(&without_password(url)),
         }
     }
 }
@@ -104,13 +120,13 @@ mod tests {
                 "postgres://u@h/d?sslmode=require&password=***",
             ),
         ] {
-            assert_eq!(Database::Postgres(url.to_owned()).to_string(), shown);
+            assert_eq!(Database::Postgres(url.to_owned(), 17).to_string(), shown);
         }
     }
 
     #[test]
     fn an_address_of_another_database_is_refused_with_what_to_do() {
-        let error = Database::parse("mysql://here").unwrap_err();
+        let error = Database::address("mysql://here").unwrap_err();
         assert!(error.contains("postgres://"), "{error}");
     }
 }

@@ -190,6 +190,12 @@ impl Writing<'_> {
             .await?;
         self.forget(&[(&fence.run, &fence.step)].into_iter().collect())
             .await?;
+        sqlx::query(include_str!("sql/forget_checkpoint_failures.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .execute(&mut *self.connection)
+            .await?;
         let data = json!({"attempt": attempt, "seq": seq, "reason": REFUSED});
         self.event(&fence.run, &event("step.checkpoint_dropped", fence, data))
             .await

@@ -29,14 +29,36 @@ use crate::{
     sessions,
 };
 
-/// Connections that write: the committer's, and those of attempts beside it.
-const WRITERS: usize = 4;
-/// Connections of the committer that write by one statement.
-const AT_ONCE: usize = 2;
-/// Connections that read.
-const READERS: usize = 4;
-/// Connections that read for visitors.
-const VISITORS: usize = 4;
+/// Connections that a process keeps at most, by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shares {
+    /// That write: the committer's, and those of attempts beside it.
+    writers: usize,
+    /// Of the committer, that write by one statement.
+    at_once: usize,
+    /// That read.
+    readers: usize,
+    /// That read for visitors.
+    visitors: usize,
+}
+
+/// One for beats, and two by which processes tell each other of steps.
+const ALONE: usize = 3;
+
+impl Shares {
+    /// Of so many connections. What is over goes to those who write.
+    fn of(connections: usize) -> Self {
+        let shared = connections.max(PostgresStore::FEWEST_CONNECTIONS) - ALONE;
+        let at_once = if shared < 10 { 1 } else { 2 };
+        let others = (shared - at_once) / 3;
+        Self {
+            writers: shared - at_once - 2 * others,
+            at_once,
+            readers: others,
+            visitors: others,
+        }
+    }
+}
 
 /// The database at an address.
 #[derive(Debug)]
@@ -51,9 +73,15 @@ pub struct PostgresStore {
     /// Told when a beat has shown that another session may be gone.
     suspicion: Arc<Notify>,
     options: PgConnectOptions,
+    shares: Shares,
 }
 
 impl PostgresStore {
+    /// Connections of a process without which something would wait for itself.
+    pub const FEWEST_CONNECTIONS: usize = 8;
+    /// Connections that a process keeps at most, unless it is told otherwise.
+    pub const CONNECTIONS: usize = 17;
+
     /// Opens the database at an address (`postgres://user:password@host/database`) and brings its
     /// schema up to date. Several processes may do so at once.
     ///
@@ -61,15 +89,27 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] if it cannot be reached; [`StoreError::Incompatible`] if it
     /// refuses the user, the server is too old, or the schema is of a newer version.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with(url, Self::CONNECTIONS).await
+    }
+
+    /// The same for a process that keeps at most so many connections, those of its
+    /// [dispatcher](crate::PostgresDispatcher) among them, and not fewer than
+    /// [the fewest](Self::FEWEST_CONNECTIONS).
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn open_with(url: &str, connections: usize) -> Result<Self, StoreError> {
         let options = connect::options(url)?;
         schema::bring_up_to_date(&options).await?;
+        let shares = Shares::of(connections);
         Ok(Self {
-            writers: Pool::new(WRITERS, connect::pinned(&options)),
-            at_once: Pool::new(AT_ONCE, connect::at_once(&options)),
-            readers: Pool::new(READERS, options.clone()),
+            writers: Pool::new(shares.writers, connect::pinned(&options)),
+            at_once: Pool::new(shares.at_once, connect::at_once(&options)),
+            readers: Pool::new(shares.readers, options.clone()),
             beats: Arc::new(Beats::new(options.clone())),
             suspicion: Arc::default(),
             options,
+            shares,
         })
     }
 
@@ -82,10 +122,11 @@ impl PostgresStore {
         Self {
             writers: self.writers.clone(),
             at_once: self.at_once.clone(),
-            readers: Pool::with_patience((VISITORS, connect::VISIT), options),
+            readers: Pool::with_patience((self.shares.visitors, connect::VISIT), options),
             beats: self.beats.clone(),
             suspicion: self.suspicion.clone(),
             options: self.options.clone(),
+            shares: self.shares,
         }
     }
 
@@ -446,5 +487,36 @@ impl Store for PostgresStore {
         let counter = sqlx::query_scalar(counter);
         let counter = async |db: &mut PgConnection| Ok(counter.fetch_one(db).await?);
         self.read(counter).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(shares: Shares) -> usize {
+        let Shares {
+            writers,
+            at_once,
+            readers,
+            visitors,
+        } = shares;
+        assert!(writers >= 2 && at_once >= 1 && readers >= 1 && visitors >= 1);
+        ALONE + writers + at_once + readers + visitors
+    }
+
+    #[test]
+    fn every_connection_has_its_share() {
+        let usual = Shares {
+            writers: 4,
+            at_once: 2,
+            readers: 4,
+            visitors: 4,
+        };
+        assert_eq!(Shares::of(PostgresStore::CONNECTIONS), usual);
+        for connections in PostgresStore::FEWEST_CONNECTIONS..100 {
+            assert_eq!(all(Shares::of(connections)), connections);
+        }
+        assert_eq!(all(Shares::of(0)), PostgresStore::FEWEST_CONNECTIONS);
     }
 }

@@ -201,6 +201,12 @@ impl Writing<'_> {
         let attempt: u32 = cells(&row).number("n")?;
         let seq = self.offered(fence).await?;
         self.forget(&[(&fence.run, &fence.step)]).await?;
+        sqlx::query(include_str!("sql/forget_checkpoint_failures.sql"))
+            .bind(fence.run.as_str())
+            .bind(&fence.step.node)
+            .bind(rows::item(&fence.step))
+            .execute(&mut *self.connection)
+            .await?;
         let data = json!({"attempt": attempt, "seq": seq, "reason": REFUSED});
         self.event(&fence.run, &event("step.checkpoint_dropped", fence, data))
             .await

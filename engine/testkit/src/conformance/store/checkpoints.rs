@@ -273,13 +273,17 @@ pub async fn a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume(on
         .save_checkpoint(&first.fence, &checkpoint(json!(1), &["a"]))
         .await
         .unwrap();
-    lose(&on, &job, &first).await;
+    on.fail_as(&job, &first, ErrorClass::Stalled).await;
+    let step = first.fence.step.clone();
+    on.fold(&job, Command::Wake { step }).await.unwrap();
+    assert_eq!(on.step(&job, "only").await.checkpoint_failures, 1);
     let second = on.claim_one(&session).await;
     on.store.refuse_checkpoint(&second.fence).await.unwrap();
 
     let snapshot = on.store.snapshot(&job.id).await.unwrap();
     assert_eq!(snapshot.steps[0].attempts[1].resumed_from, None);
     assert_eq!(snapshot.steps[0].step.checkpoint, None);
+    assert_eq!(snapshot.steps[0].step.checkpoint_failures, 0);
     assert!(artifacts(&on, &job).await.is_empty());
     let dropped = on.data(&job, "step.checkpoint_dropped").await;
     assert_eq!(dropped.len(), 1);
