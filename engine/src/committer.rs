@@ -622,7 +622,8 @@ impl<'w> UnderWay<'w> {
 }
 
 /// The right to prepare a transaction: one at a time, so that what arrives meanwhile is gathered for the
-/// next. It is given back when the transaction has nothing left but to become durable.
+/// next. It is given back when the transaction has nothing left but to become durable, or to be written where
+/// nothing was [asked](assumed) before.
 type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 /// When a transaction asks the store for what it is prepared on.

@@ -147,7 +147,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Writes runs, steps, attempts and events. Most steps that are written are there already: those are
+    /// Writes runs, steps, attempts, events, objects and what reuse keys are made of. Most steps that are written are there already: those are
     /// updated, which costs half of an upsert. If one turns out to be new after all, the upsert puts all of them
     /// right.
     async fn rows(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {

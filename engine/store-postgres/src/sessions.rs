@@ -67,11 +67,11 @@ pub(crate) async fn others(
 
 /// Whether a session is there and its lease is not over; keeps it there until the transaction ends.
 pub(crate) async fn is_live(db: &mut PgConnection, id: &SessionId) -> Result<bool, Error> {
-    let live: Option<bool> = sqlx::query_scalar(include_str!("sql/session_is_live.sql"))
-        .bind(id.as_str())
+    let live = sqlx::query(include_str!("sql/live_sessions.sql"))
+        .bind(vec![id.as_str()])
         .fetch_optional(db)
         .await?;
-    Ok(live.unwrap_or(false))
+    Ok(live.is_some())
 }
 
 /// Whether a session is there and its lease is over, or its process has gone.
