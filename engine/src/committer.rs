@@ -460,14 +460,12 @@ fn measure(job: Job<'_>, took: Duration, done: &Result<Vec<Answered>, StoreError
 /// Waits for requests, if none are left, and for the right to do something about them. None, when nobody can
 /// send any more.
 async fn receive<'a>(
-    inbox: &mut mpsc::Receiver<Request>,
+    (inbox, enough): (&mut mpsc::Receiver<Request>, usize),
     (requests, preparing): (&mut Vec<Request>, &'a Semaphore),
 ) -> Turn<'a> {
     // Nobody closes it.
     let turn = preparing.acquire().await.ok();
-    if requests.is_empty() {
-        inbox.recv_many(requests, BATCH_REQUESTS).await;
-    }
+    while requests.len() < enough && inbox.recv_many(requests, BATCH_REQUESTS).await > 0 {}
     turn
 }
 
@@ -564,6 +562,8 @@ type Ending<'w> = Pin<Box<dyn Future<Output = (Vec<RunId>, Vec<Waiter>)> + Send 
 struct UnderWay<'w> {
     transactions: FuturesUnordered<Ending<'w>>,
     runs: HashSet<RunId>,
+    /// Works of the latest two.
+    sizes: [usize; 2],
 }
 
 impl<'w> UnderWay<'w> {
@@ -571,6 +571,16 @@ impl<'w> UnderWay<'w> {
         Self {
             transactions: FuturesUnordered::new(),
             runs: HashSet::new(),
+            sizes: [0; 2],
+        }
+    }
+
+    /// How many requests are worth a transaction beside those that are under way: one that takes the first few of
+    /// those who were just answered leaves the others to wait for it too.
+    fn enough(&self) -> usize {
+        match self.len() {
+            0 => 1,
+            _ => (self.sizes.iter().sum::<usize>() / 3).max(1),
         }
     }
 
@@ -664,13 +674,14 @@ impl Writer {
         let mut waiting = Vec::new();
         let mut under_way = UnderWay::new();
         loop {
+            let enough = under_way.enough();
             let turn = tokio::select! {
                 biased;
                 waiters = under_way.next() => {
                     waiting.extend(waiters);
                     continue;
                 }
-                turn = receive(&mut inbox, (&mut requests, &preparing)), if under_way.len() < at_once => turn,
+                turn = receive((&mut inbox, enough), (&mut requests, &preparing)), if under_way.len() < at_once => turn,
             };
             if requests.is_empty() {
                 break;
@@ -688,6 +699,7 @@ impl Writer {
             gauge!(metrics::COMMIT_QUEUE.name).set(left as f64);
             let mut round = Round::of(requests.drain(..part), &mut waiting);
             let chores = std::mem::take(&mut round.chores);
+            under_way.sizes = [round.works.len(), under_way.sizes[0]];
             under_way.push(round.runs(), self.go(round, turn));
             if !chores.is_empty() {
                 waiting.extend(under_way.all().await);

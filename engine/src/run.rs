@@ -231,7 +231,7 @@ impl Node {
     }
 }
 
-/// A step of a run.
+/// A step of a run. There are up to 100,000 of them in memory at once, so what few of them have is kept elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Which one.
@@ -245,7 +245,7 @@ pub struct Step {
     /// What the activity returned.
     pub output: Option<Value>,
     /// Why its last attempt failed.
-    pub error: Option<Failure>,
+    pub error: Option<Box<Failure>>,
     /// Why it was skipped, blocked or held.
     pub reason: Option<String>,
     /// Grows with each claim; every write of an attempt carries it.
@@ -268,9 +268,9 @@ pub struct Step {
     /// When the running attempt must have ended; any process enforces it.
     pub deadline_at: Option<DateTime<Utc>>,
     /// Last saved progress of the running or last attempt.
-    pub progress: Option<Progress>,
+    pub progress: Option<Box<Progress>>,
     /// Number and span of the latest checkpoint.
-    pub checkpoint: Option<CheckpointHead>,
+    pub checkpoint: Option<Box<CheckpointHead>>,
     /// Things the user should know.
     pub warnings: Vec<String>,
     /// Round in which it last changed.

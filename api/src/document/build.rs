@@ -366,8 +366,12 @@ impl From<&StepRecord> for StepDocument {
             status: step.status,
             reason: step.reason.clone(),
             attempts,
-            progress: step.progress.map(StepProgress::from),
-            checkpoint: step.checkpoint.map(CheckpointDocument::from),
+            progress: step.progress.as_deref().copied().map(StepProgress::from),
+            checkpoint: step
+                .checkpoint
+                .as_deref()
+                .copied()
+                .map(CheckpointDocument::from),
             output: step.output.clone(),
             artifacts: record
                 .artifacts

@@ -54,7 +54,7 @@ fn time_left(snapshot: &Snapshot, percent: f64, worked_s: f64) -> Option<f64> {
         .iter()
         .filter(|record| record.step.status == StepStatus::Running);
     let slowest = running
-        .filter_map(|record| record.step.progress?.eta_s)
+        .filter_map(|record| record.step.progress.as_ref()?.eta_s)
         .fold(0.0, f64::max);
     Some(slowest.max(worked_s * (100.0 - percent) / percent))
 }
@@ -116,6 +116,7 @@ fn share(step: &Step) -> f64 {
     }
     let percent = step
         .progress
+        .as_ref()
         .and_then(|progress| progress.percent)
         .filter(|_| kept);
     percent.map_or(0.0, |percent| (percent / 100.0).clamp(0.0, 1.0))

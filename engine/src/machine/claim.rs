@@ -31,7 +31,7 @@ pub(super) fn claim(
         n: step.attempts,
         round,
         session: session.clone(),
-        resumed_from: step.checkpoint.map(|checkpoint| checkpoint.seq),
+        resumed_from: step.checkpoint.as_ref().map(|checkpoint| checkpoint.seq),
     };
     let data = json!({
         "attempt": start.n, "worker": session, "resumed_from": start.resumed_from,

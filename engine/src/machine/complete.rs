@@ -24,7 +24,7 @@ pub(super) fn complete(
     step.error = None;
     step.warnings.clone_from(&outcome.warnings);
     if outcome.progress.is_some() {
-        step.progress = outcome.progress;
+        step.progress = outcome.progress.map(Box::new);
     }
     let n = step.attempts;
     view.record().attempts.push(AttemptEnd {

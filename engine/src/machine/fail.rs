@@ -36,7 +36,7 @@ pub(super) fn fail(
         on_failure => on_failure,
     };
     let row = view.step_mut(id)?;
-    row.error = Some(error.clone());
+    row.error = Some(Box::new(error.clone()));
     row.losses = 0;
     match &verdict {
         Verdict::Retry { charged: false, .. } => {
@@ -122,7 +122,7 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
         json!({"attempt": step.attempts}),
     );
     let row = view.step_mut(id)?;
-    row.error = Some(error.clone());
+    row.error = Some(Box::new(error.clone()));
     row.charged = step.charged.saturating_sub(1);
     row.losses = step.losses + 1;
     if row.losses >= limits::LOSSES_IN_A_ROW + limits::LOSSES_ALONE {
@@ -132,7 +132,7 @@ pub(super) fn lose(view: &mut View, (id, fence): Owner<'_>, facts: &Facts) -> Re
              ran on them"
         );
         let error = Failure { message, ..error };
-        row.error = Some(error.clone());
+        row.error = Some(Box::new(error.clone()));
         return hold(view, id, &error, facts);
     }
     requeue(view, id)?;
@@ -152,7 +152,7 @@ pub(super) fn hold_ready(
     {
         return Err(Rejected::Conflict(format!("step {id} is not ready")));
     }
-    view.step_mut(id)?.error = Some(error.clone());
+    view.step_mut(id)?.error = Some(Box::new(error.clone()));
     hold(view, id, error, facts)
 }
 
@@ -264,7 +264,7 @@ fn blames_checkpoint(class: ErrorClass) -> bool {
 /// Counts failures on the same checkpoint; the second one drops it, in case it is the cause.
 fn distrust_checkpoint(view: &mut View, id: &StepId) -> Result<(), Rejected> {
     let step = view.step_mut(id)?;
-    let Some(checkpoint) = step.checkpoint else {
+    let Some(checkpoint) = step.checkpoint.as_deref().copied() else {
         return Ok(());
     };
     step.checkpoint_failures += 1;

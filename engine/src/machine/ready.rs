@@ -158,7 +158,7 @@ fn cannot_open(
         view.node_mut(name)?.reason = Some(error.message.clone());
         return settle_node(view, name, StepStatus::Failed);
     }
-    view.step_mut(&id)?.error = Some(error.clone());
+    view.step_mut(&id)?.error = Some(Box::new(error.clone()));
     settle_step(
         view,
         &id,

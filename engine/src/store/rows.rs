@@ -302,7 +302,7 @@ impl<R: Row> Cells<R> {
             due_at: self.0.time("due_at")?,
             deadline_at: self.0.time("deadline_at")?,
             progress: self.optional_json("progress")?,
-            checkpoint: self.checkpoint_head()?,
+            checkpoint: self.checkpoint_head()?.map(Box::new),
             warnings: self.json("warnings")?,
             round: self.small("round")?,
             started_at: self.0.time("started_at")?,

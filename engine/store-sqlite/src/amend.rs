@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use telecine_engine::id::{RunId, StepId};
+use telecine_engine::id::RunId;
 use telecine_engine::machine::Changes;
-use telecine_engine::run::{Amendments, Node, Run};
+use telecine_engine::run::{Amendments, Run};
 
 use crate::error::Error;
-use crate::rows::item;
-use crate::save::Writing;
+use crate::rows::FullKey;
+use crate::save::each;
+use crate::script::{Statement, over};
 
 /// A run as `amend_runs.sql` takes it.
 #[derive(Serialize)]
@@ -25,56 +26,48 @@ struct AmendedCells<'a> {
     input: &'a Value,
 }
 
-impl Writing<'_> {
-    /// Writes what was amended, and drops what was recorded of damaged objects. Most transactions have
-    /// nothing of that.
-    pub(crate) async fn amended(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let amended = changes.iter().filter_map(|(_, changes)| {
-            let (run, amendments) = (changes.run.as_ref()?, changes.amendments.as_ref()?);
-            Some(cells(run, amendments))
-        });
-        self.many(include_str!("sql/amend_runs.sql"), amended)
-            .await?;
-        for (run, changes) in changes {
-            if changes.amendments.is_some() {
-                self.place(run, &changes.nodes).await?;
-            }
-            for (step, keys) in &changes.dropped {
-                self.drop_objects((run, step), keys).await?;
-            }
-        }
-        Ok(())
-    }
+/// A run whose nodes have other places, as `place_steps.sql` takes it.
+#[derive(Serialize)]
+struct PlacedCells<'a> {
+    run: &'a str,
+    nodes: Vec<&'a str>,
+}
 
-    async fn place(&mut self, run: &RunId, nodes: &[Node]) -> Result<(), Error> {
-        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        sqlx::query(include_str!("sql/place_steps.sql"))
-            .bind(run.as_str())
-            .bind(serde_json::to_string(&names)?)
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(())
-    }
+/// Objects of a step, as `drop_artifacts.sql` and `drop_checkpoint_objects.sql` take them.
+#[derive(Serialize)]
+struct DroppedCells<'a> {
+    #[serde(flatten)]
+    step: FullKey<'a>,
+    keys: &'a [String],
+}
 
-    async fn drop_objects(
-        &mut self,
-        (run, step): (&RunId, &StepId),
-        keys: &[String],
-    ) -> Result<(), Error> {
-        for sql in [
-            include_str!("sql/drop_artifacts.sql"),
+/// Writes what was amended, and drops what was recorded of damaged objects. Most transactions have
+/// nothing of that.
+pub(crate) fn statements(
+    changes: &[(RunId, Changes)],
+) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+    let amended = changes.iter().filter_map(|(_, changes)| {
+        let (run, amendments) = (changes.run.as_ref()?, changes.amendments.as_ref()?);
+        Some(cells(run, amendments))
+    });
+    let placed = changes.iter().filter(|(_, it)| it.amendments.is_some());
+    let placed = placed.map(|(run, changes)| PlacedCells {
+        run: run.as_str(),
+        nodes: changes.nodes.iter().map(|it| it.name.as_str()).collect(),
+    });
+    let dropped = each(changes, |changes| &changes.dropped);
+    let dropped = dropped.map(|(run, (step, keys))| DroppedCells {
+        step: FullKey::new(run, step),
+        keys,
+    });
+    let objects = dropped.clone();
+    over(include_str!("sql/amend_runs.sql"), amended)
+        .chain(over(include_str!("sql/place_steps.sql"), placed))
+        .chain(over(include_str!("sql/drop_artifacts.sql"), dropped))
+        .chain(over(
             include_str!("sql/drop_checkpoint_objects.sql"),
-        ] {
-            sqlx::query(sql)
-                .bind(run.as_str())
-                .bind(&step.node)
-                .bind(item(step))
-                .bind(serde_json::to_string(keys)?)
-                .execute(&mut *self.connection)
-                .await?;
-        }
-        Ok(())
-    }
+            objects,
+        ))
 }
 
 fn cells<'a>(run: &'a Run, amendments: &'a Amendments) -> AmendedCells<'a> {

@@ -200,7 +200,7 @@ impl Writing<'_> {
         let Some(row) = row else { return Ok(()) };
         let attempt: u32 = cells(&row).number("n")?;
         let seq = self.offered(fence).await?;
-        self.forget(&[(&fence.run, &fence.step)]).await?;
+        self.forget(&fence.run, &fence.step).await?;
         sqlx::query(include_str!("sql/forget_checkpoint_failures.sql"))
             .bind(fence.run.as_str())
             .bind(&fence.step.node)

@@ -9,7 +9,7 @@
 //!   of the process; other processes wait for the same lock. What a transaction reads therefore
 //!   stays true until it commits, and the fence of a step needs no row locks.
 //! * Each statement is a file below `src/sql/`, named like what it does. Many rows are written by
-//!   one statement over a JSON array.
+//!   one statement over a JSON array, and a transaction by one script of statements; see [`script`].
 //! * A session also holds a file lock, so that the death of a process is seen at once; see
 //!   [`locks`].
 //! * There is one clock, the machine's; see [`clock`].
@@ -31,6 +31,7 @@ mod reuse;
 mod rows;
 mod save;
 mod schema;
+mod script;
 mod sessions;
 mod store;
 mod transaction;

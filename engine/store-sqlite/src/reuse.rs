@@ -9,8 +9,9 @@ use telecine_engine::retry::reuse::Made;
 use telecine_engine::store::{Shared, Sharer};
 
 use crate::error::Error;
-use crate::rows::{FullKey, cells, count};
-use crate::save::{Writing, each, keys};
+use crate::rows::{FullKey, cells};
+use crate::save::{each, keys};
+use crate::script::{Statement, over};
 
 /// What the key of a step is made of, as `save_made.sql` takes it.
 #[derive(Serialize)]
@@ -30,38 +31,34 @@ struct SharedCells<'a> {
     seal: &'a str,
 }
 
-impl Writing<'_> {
-    /// Forgets what keys were made of that count no more, records what others are made of, and shares
-    /// steps. A statement is run only if there is something for it.
-    pub(crate) async fn reuse(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let cleared = each(changes, |changes| &changes.cleared);
-        self.many(include_str!("sql/forget_made.sql"), keys(cleared))
-            .await?;
-        let made = each(changes, |changes| &changes.made);
-        let made = made.map(|(run, (step, value))| MadeCells {
-            step: FullKey::new(run, step),
-            value,
-        });
-        self.many(include_str!("sql/save_made.sql"), made).await?;
-        let shared = each(changes, |changes| &changes.shared);
-        let shared = shared.map(|(run, (step, shared))| {
-            let Shared { key, media, seal } = shared;
-            let step = FullKey::new(run, step);
-            SharedCells {
-                step,
-                key,
-                media,
-                seal,
-            }
-        });
-        if self.many(include_str!("sql/share.sql"), shared).await? > 0 {
-            sqlx::query(include_str!("sql/drop_shared.sql"))
-                .bind(count(limits::REUSE_KEYS))
-                .execute(&mut *self.connection)
-                .await?;
+/// Forgets what keys were made of that count no more, records what others are made of, and shares
+/// steps. A statement is run only if there is something for it.
+pub(crate) fn statements(
+    changes: &[(RunId, Changes)],
+) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+    let cleared = keys(each(changes, |changes| &changes.cleared));
+    let made = each(changes, |changes| &changes.made);
+    let made = made.map(|(run, (step, value))| MadeCells {
+        step: FullKey::new(run, step),
+        value,
+    });
+    let shared = each(changes, |changes| &changes.shared);
+    let shares = shared.clone().next().is_some();
+    let shared = shared.map(|(run, (step, shared))| {
+        let Shared { key, media, seal } = shared;
+        let step = FullKey::new(run, step);
+        SharedCells {
+            step,
+            key,
+            media,
+            seal,
         }
-        Ok(())
-    }
+    });
+    let most = shares.then_some(limits::REUSE_KEYS);
+    over(include_str!("sql/forget_made.sql"), cleared)
+        .chain(over(include_str!("sql/save_made.sql"), made))
+        .chain(over(include_str!("sql/share.sql"), shared))
+        .chain(over(include_str!("sql/drop_shared.sql"), most.into_iter()))
 }
 
 /// The step that last shared what it made.

@@ -227,7 +227,7 @@ impl<'a> StepCells<'a> {
             activity: &step.activity,
             status: step.status.as_str(),
             output: step.output.as_ref(),
-            error: step.error.as_ref(),
+            error: step.error.as_deref(),
             reason: step.reason.as_deref(),
             fence: step.fence,
             attempts: step.attempts,
@@ -372,7 +372,18 @@ pub(crate) struct EventCells<'a> {
 /// Which events of a run are new, as `tell_feed.sql` takes it.
 #[derive(Serialize)]
 pub(crate) struct ToldCells<'a> {
-    pub(crate) run: &'a str,
-    pub(crate) first: u64,
-    pub(crate) last: u64,
+    run: &'a str,
+    first: u64,
+    last: u64,
+}
+
+impl<'a> ToldCells<'a> {
+    /// An event of a run, and how many more follow it.
+    pub(crate) fn new(run: &'a RunId, first: u64, more: u64) -> Self {
+        Self {
+            run: run.as_str(),
+            first,
+            last: first + more,
+        }
+    }
 }

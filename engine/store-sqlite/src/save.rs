@@ -1,7 +1,6 @@
 //! What the machine changed, as rows: one statement for each table, however many runs changed.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::machine::Changes;
@@ -14,11 +13,8 @@ use crate::rows::{
     ArtifactCells, AttemptCells, EventCells, FullKey, HeaderCells, InputCells, NodeCells, NodeKey,
     Placed, ProgressCells, RunCells, StartCells, StepCells, ToldCells,
 };
-
-/// An array of rows ends with the row that makes it this long, in bytes. SQLite takes a billion;
-/// this is 40,000 steps with a few hundred bytes of input each, and bounds the memory it takes to
-/// write 100,000 of 64 KiB.
-const ARRAY_BYTES: usize = 16 << 20;
+use crate::script::{Script, Statement, over};
+use crate::{amend, reuse};
 
 /// Where and when rows are written.
 pub(crate) struct Writing<'c> {
@@ -36,88 +32,143 @@ pub(crate) fn each<'a, T: Sync + 'a>(
         .flat_map(move |(run, changes)| part(changes).iter().map(move |item| (run, item)))
 }
 
-impl Writing<'_> {
-    /// Writes what was folded into runs. Removals come first, so that what is made anew stays.
-    pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+/// What was folded into runs, as rows.
+pub(crate) struct Rows<'a> {
+    changes: &'a [(RunId, Changes)],
+    steps: Vec<Placed<'a>>,
+    tickets: Tickets<'a>,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn of(changes: &'a [(RunId, Changes)]) -> Result<Self, StoreError> {
+        Ok(Self {
+            changes,
+            steps: placed(changes)?,
+            tickets: Tickets::of(changes),
+        })
+    }
+
+    /// The statements that write them. Removals come first, so that what is made anew stays.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+        let changes = self.changes;
         let collapsed = each(changes, |changes| &changes.collapsed);
         let collapsed = collapsed.map(|(run, node)| NodeKey::new(run, node));
-        self.many(include_str!("sql/collapse_steps.sql"), collapsed)
-            .await?;
-        let forgotten: Vec<_> = each(changes, |changes| &changes.forgotten).collect();
-        self.forget(&forgotten).await?;
-        self.headers(changes).await?;
-        self.amended(changes).await?;
-        self.clear(changes).await?;
-        self.steps(&placed(changes)?, &Tickets::of(changes)).await?;
-        let untouched = each(changes, |changes| &changes.untouched);
-        let untouched = untouched.map(|(run, node)| NodeCells::new(run, node));
-        self.many_now(include_str!("sql/save_untouched.sql"), untouched)
-            .await?;
-        self.attempts(changes).await?;
-        self.artifacts(changes).await?;
-        self.reuse(changes).await?;
-        self.events(numbered(changes)).await
+        over(include_str!("sql/collapse_steps.sql"), collapsed)
+            .chain(forget(each(changes, |changes| &changes.forgotten)))
+            .chain(self.headers())
+            .chain(amend::statements(changes))
+            .chain(self.open_steps())
+            .chain(self.attempts())
+            .chain(self.artifacts())
+            .chain(reuse::statements(changes))
+            .chain(self.events())
     }
 
-    /// Writes headers and nodes.
-    async fn headers(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for (_, changes) in changes {
-            let Some(run) = &changes.run else { continue };
-            match changes.created {
-                true => new.push(RunCells::new(run, &changes.nodes)),
-                false => changed.push(HeaderCells::new(run, &changes.nodes)),
-            }
-        }
-        self.many(include_str!("sql/create_runs.sql"), new.iter())
-            .await?;
-        self.many(include_str!("sql/save_runs.sql"), changed.iter())
-            .await?;
-        Ok(())
+    /// Headers and nodes.
+    fn headers(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+        let of = |created: bool| {
+            let headers = self.changes.iter().filter_map(|(_, changes)| {
+                let run = changes.run.as_ref()?;
+                Some((run, changes))
+            });
+            headers.filter(move |(_, changes)| changes.created == created)
+        };
+        let new = of(true).map(|(run, changes)| RunCells::new(run, &changes.nodes));
+        let changed = of(false).map(|(run, changes)| HeaderCells::new(run, &changes.nodes));
+        over(include_str!("sql/create_runs.sql"), new)
+            .chain(over(include_str!("sql/save_runs.sql"), changed))
     }
 
-    async fn attempts(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let starts = each(changes, |changes| &changes.started);
-        let starts = starts.map(|(run, start)| StartCells::new(run, start));
-        self.many_now(include_str!("sql/start_attempts.sql"), starts)
-            .await?;
-        let ends = each(changes, |changes| &changes.attempts);
-        let ends = ends.map(|(run, end)| AttemptCells::new(run, end));
-        self.many_now(include_str!("sql/save_attempts.sql"), ends)
-            .await?;
-        Ok(())
-    }
-
-    /// Drops checkpoints and artifacts of steps: they no longer count.
-    pub(crate) async fn forget(&mut self, steps: &[(&RunId, &StepId)]) -> Result<(), Error> {
-        for sql in [
-            include_str!("sql/forget_checkpoints.sql"),
-            include_str!("sql/forget_growths.sql"),
-            include_str!("sql/forget_checkpoint_objects.sql"),
-            include_str!("sql/forget_artifacts.sql"),
-        ] {
-            self.many(sql, keys(steps.iter().copied())).await?;
-        }
-        Ok(())
-    }
-
-    async fn steps(&mut self, steps: &[Placed<'_>], tickets: &Tickets<'_>) -> Result<(), Error> {
-        let cells = steps.iter().map(|(run, position, step)| {
+    /// Steps with their inputs and their progress.
+    fn open_steps(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+        let cleared = keys(each(self.changes, |changes| &changes.cleared));
+        let cells = self.steps.iter().map(|(run, position, step)| {
             let waits = step.status == StepStatus::Ready;
-            let ticket = waits.then(|| tickets.get(run, step));
+            let ticket = waits.then(|| self.tickets.get(run, step));
             StepCells::new((run, *position, step), ticket.flatten())
         });
-        self.many(include_str!("sql/save_steps.sql"), cells).await?;
-        let inputs = steps
-            .iter()
-            .filter_map(|(run, _, step)| InputCells::of(run, step));
-        self.many(include_str!("sql/save_inputs.sql"), inputs)
-            .await?;
-        let progress = steps.iter().filter_map(|(run, _, step)| {
+        let inputs = self.steps.iter();
+        let inputs = inputs.filter_map(|(run, _, step)| InputCells::of(run, step));
+        let progress = self.steps.iter().filter_map(|(run, _, step)| {
             let progress = step.progress.as_ref()?;
             Some(ProgressCells::new(run, &step.id, progress))
         });
-        self.save_progress(progress).await
+        let untouched = each(self.changes, |changes| &changes.untouched);
+        let untouched = untouched.map(|(run, node)| NodeCells::new(run, node));
+        over(include_str!("sql/forget_progress.sql"), cleared)
+            .chain(over(include_str!("sql/save_steps.sql"), cells))
+            .chain(over(include_str!("sql/save_inputs.sql"), inputs))
+            .chain(over(include_str!("sql/save_progress.sql"), progress))
+            .chain(over(include_str!("sql/save_untouched.sql"), untouched))
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+        let starts = each(self.changes, |changes| &changes.started);
+        let starts = starts.map(|(run, start)| StartCells::new(run, start));
+        let ends = each(self.changes, |changes| &changes.attempts);
+        let ends = ends.map(|(run, end)| AttemptCells::new(run, end));
+        over(include_str!("sql/start_attempts.sql"), starts)
+            .chain(over(include_str!("sql/save_attempts.sql"), ends))
+    }
+
+    /// Objects of the outputs of steps.
+    fn artifacts(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+        let artifacts = each(self.changes, |changes| &changes.artifacts);
+        let cells = artifacts.flat_map(|(run, (step, artifacts))| {
+            artifacts.iter().map(move |artifact| ArtifactCells {
+                step: FullKey::new(run, step),
+                artifact,
+            })
+        });
+        over(include_str!("sql/save_artifacts.sql"), cells)
+    }
+
+    /// Events, and what the feed says of them.
+    fn events(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
+        let told = self.changes.iter().filter_map(|(run, changes)| {
+            let more = u64::try_from(changes.events.len().checked_sub(1)?).ok()?;
+            Some(ToldCells::new(run, changes.first_event, more))
+        });
+        over(include_str!("sql/save_events.sql"), numbered(self.changes))
+            .chain(over(include_str!("sql/tell_feed.sql"), told))
+    }
+}
+
+/// Drops checkpoints and artifacts of steps: they no longer count.
+fn forget<'a>(
+    steps: impl Iterator<Item = (&'a RunId, &'a StepId)> + Send + Clone + 'a,
+) -> impl Iterator<Item = Result<Statement, Error>> + Send + 'a {
+    let all = [
+        include_str!("sql/forget_checkpoints.sql"),
+        include_str!("sql/forget_growths.sql"),
+        include_str!("sql/forget_checkpoint_objects.sql"),
+        include_str!("sql/forget_artifacts.sql"),
+    ];
+    all.into_iter()
+        .flat_map(move |sql| over(sql, keys(steps.clone())))
+}
+
+impl Writing<'_> {
+    /// Writes what was folded into runs.
+    pub(crate) async fn changes(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
+        let rows = Rows::of(changes)?;
+        self.run(rows.statements()).await
+    }
+
+    /// Drops checkpoints and artifacts of a step: they no longer count.
+    pub(crate) async fn forget(&mut self, run: &RunId, step: &StepId) -> Result<(), Error> {
+        self.run(forget(std::iter::once((run, step)))).await
+    }
+
+    /// Runs statements, as few times as it takes.
+    async fn run(
+        &mut self,
+        statements: impl Iterator<Item = Result<Statement, Error>> + Send,
+    ) -> Result<(), Error> {
+        for script in Script::of(statements) {
+            script?.run(self.connection, self.now).await?;
+        }
+        Ok(())
     }
 
     /// Writes the progress of steps.
@@ -125,31 +176,8 @@ impl Writing<'_> {
         &mut self,
         progress: impl Iterator<Item = ProgressCells<'_>> + Send,
     ) -> Result<(), Error> {
-        self.many(include_str!("sql/save_progress.sql"), progress)
-            .await?;
-        Ok(())
-    }
-
-    /// Forgets the progress of steps.
-    async fn clear(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let cleared = each(changes, |changes| &changes.cleared);
-        self.many(include_str!("sql/forget_progress.sql"), keys(cleared))
-            .await?;
-        Ok(())
-    }
-
-    /// Records objects of the outputs of steps.
-    async fn artifacts(&mut self, changes: &[(RunId, Changes)]) -> Result<(), Error> {
-        let mut cells = Vec::new();
-        for (run, (step, artifacts)) in each(changes, |changes| &changes.artifacts) {
-            for artifact in artifacts {
-                let step = FullKey::new(run, step);
-                cells.push(ArtifactCells { step, artifact });
-            }
-        }
-        self.many(include_str!("sql/save_artifacts.sql"), cells.iter())
-            .await?;
-        Ok(())
+        self.run(over(include_str!("sql/save_progress.sql"), progress))
+            .await
     }
 
     /// Appends an event of an attempt.
@@ -160,67 +188,21 @@ impl Writing<'_> {
             .bind(run.as_str())
             .fetch_one(&mut *self.connection)
             .await?;
-        self.events(std::iter::once(EventCells {
+        let number = number.unsigned_abs();
+        let event = EventCells {
             run: run.as_str(),
-            seq: number.unsigned_abs(),
+            seq: number,
             event,
-        }))
-        .await
-    }
-
-    /// Appends events, and says in the feed which they are.
-    async fn events(
-        &mut self,
-        events: impl Iterator<Item = EventCells<'_>> + Send,
-    ) -> Result<(), Error> {
-        let mut told: Vec<ToldCells<'_>> = Vec::new();
-        let events = events.inspect(|event| match told.last_mut() {
-            Some(told) if told.run == event.run => told.last = event.seq,
-            _ => told.push(ToldCells {
-                run: event.run,
-                first: event.seq,
-                last: event.seq,
-            }),
-        });
-        self.many_now(include_str!("sql/save_events.sql"), events)
-            .await?;
-        self.many(include_str!("sql/tell_feed.sql"), told.iter())
-            .await?;
-        Ok(())
-    }
-
-    /// Runs a statement over arrays of rows; answers how many rows it changed. Without rows it is
-    /// not run.
-    pub(crate) async fn many(
-        &mut self,
-        sql: &'static str,
-        rows: impl Iterator<Item = impl Serialize> + Send,
-    ) -> Result<u64, Error> {
-        let mut changed = 0;
-        for array in arrays(rows) {
-            let query = sqlx::query(sql).bind(array?);
-            changed += query.execute(&mut *self.connection).await?.rows_affected();
-        }
-        Ok(changed)
-    }
-
-    /// As `many`, for statements that take the time as well.
-    async fn many_now(
-        &mut self,
-        sql: &'static str,
-        rows: impl Iterator<Item = impl Serialize> + Send,
-    ) -> Result<(), Error> {
-        let now = self.now.timestamp_millis();
-        for array in arrays(rows) {
-            let query = sqlx::query(sql).bind(array?).bind(now);
-            query.execute(&mut *self.connection).await?;
-        }
-        Ok(())
+        };
+        let told = ToldCells::new(run, number, 0);
+        let events = over(include_str!("sql/save_events.sql"), std::iter::once(event));
+        let told = over(include_str!("sql/tell_feed.sql"), std::iter::once(told));
+        self.run(events.chain(told)).await
     }
 }
 
 /// The steps of all runs with the places of their nodes.
-fn placed(changes: &[(RunId, Changes)]) -> Result<Vec<Placed<'_>>, Error> {
+fn placed(changes: &[(RunId, Changes)]) -> Result<Vec<Placed<'_>>, StoreError> {
     let mut placed = Vec::new();
     for (run, changes) in changes {
         for step in &changes.steps {
@@ -251,49 +233,4 @@ pub(crate) fn keys<'a>(
     steps: impl Iterator<Item = (&'a RunId, &'a StepId)> + Send,
 ) -> impl Iterator<Item = FullKey<'a>> + Send {
     steps.map(|(run, step)| FullKey::new(run, step))
-}
-
-/// Rows as JSON arrays that a statement reads with `json_each`; none if there are no rows.
-fn arrays(
-    mut rows: impl Iterator<Item = impl Serialize>,
-) -> impl Iterator<Item = Result<String, serde_json::Error>> {
-    std::iter::from_fn(move || array(&mut rows).transpose())
-}
-
-fn array(
-    rows: &mut impl Iterator<Item = impl Serialize>,
-) -> Result<Option<String>, serde_json::Error> {
-    let mut array = Vec::new();
-    for row in rows {
-        array.push(if array.is_empty() { b'[' } else { b',' });
-        serde_json::to_writer(&mut array, &row)?;
-        if array.len() >= ARRAY_BYTES {
-            break;
-        }
-    }
-    if array.is_empty() {
-        return Ok(None);
-    }
-    array.push(b']');
-    Ok(Some(String::from_utf8_lossy(&array).into_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn split(rows: &[String]) -> Vec<usize> {
-        let arrays = arrays(rows.iter()).map(|array| serde_json::from_str(&array.unwrap()));
-        arrays
-            .map(|rows: Result<Vec<String>, _>| rows.unwrap().len())
-            .collect()
-    }
-
-    #[test]
-    fn rows_go_into_as_many_arrays_as_they_need() {
-        let long = "x".repeat(ARRAY_BYTES / 2);
-        assert_eq!(split(&[]), [0; 0]);
-        assert_eq!(split(&["a".to_owned(), "b".to_owned()]), [2]);
-        assert_eq!(split(&vec![long; 5]), [2, 2, 1]);
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -12,19 +13,21 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use telecine_engine::activity::{Progress, PublicationMove};
 use telecine_engine::id::{PlanId, RunId, SessionId, StepId};
+use telecine_engine::machine::Changes;
 use telecine_engine::queue::{Capability, Kind, Waiting};
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, Run, Snapshot};
 use telecine_engine::store::{
     DefinitionRecord, Due, FeedEvent, FeedPlace, Fence, Generation, Life, NewCheckpoint, Outline,
-    PlanHead, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey, Transaction,
-    Window,
+    PlanHead, Premises, RunFilter, RunPage, Session, Sharer, Store, StoreError, TakenKey,
+    Transaction, Window,
 };
 
 use crate::error::{Error, in_directory};
 use crate::locks::SessionLocks;
 use crate::rows::{cells, count};
-use crate::save::Writing;
+use crate::save::{Rows, Writing};
+use crate::script::Script;
 use crate::transaction::SqliteTransaction;
 use crate::{
     claim, clock, directory, feed, keys, listing, outline, read, retention, reuse, schema, sessions,
@@ -283,6 +286,33 @@ impl Store for SqliteStore {
             self.locks.clone(),
             self.directory.clone(),
         )))
+    }
+
+    /// What is to be written is made ready before the lock is taken, while another transaction has it.
+    async fn save_if(
+        &self,
+        premises: &Premises,
+        changes: Vec<(RunId, Changes)>,
+    ) -> Result<DateTime<Utc>, StoreError> {
+        let rows = Rows::of(&changes)?;
+        let mut scripts = Script::of(rows.statements());
+        let first = scripts.next();
+        let begun = self.begin_write().await;
+        let transaction = begun.map_err(|error| in_directory(error.into(), &self.directory))?;
+        let mut transaction =
+            SqliteTransaction::new(transaction, self.locks.clone(), self.directory.clone());
+        premises.hold(&mut transaction).await?;
+        for script in first.into_iter().chain(scripts) {
+            transaction.run(script).await?;
+        }
+        let now = transaction.now().await?;
+        Box::new(transaction).commit().await?;
+        Ok(now)
+    }
+
+    /// One is made ready while the other is written.
+    fn transactions_at_once(&self) -> usize {
+        2
     }
 
     async fn waiting(&self, run: Option<&RunId>, limit: usize) -> Result<Vec<Waiting>, StoreError> {

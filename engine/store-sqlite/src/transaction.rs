@@ -25,6 +25,7 @@ use crate::locks::SessionLocks;
 use crate::read;
 use crate::rows::{cells, count};
 use crate::save::Writing;
+use crate::script::Script;
 use crate::sessions;
 use crate::{claim, clock, keys};
 
@@ -64,6 +65,15 @@ impl SqliteTransaction {
             connection: &mut self.inner,
             now: self.now,
         }
+    }
+
+    /// Runs a script of [what changed](crate::save::Rows).
+    pub(crate) async fn run(&mut self, script: Result<Script, Error>) -> Result<(), StoreError> {
+        let done = match script {
+            Ok(script) => script.run(&mut self.inner, self.now).await,
+            Err(error) => Err(error),
+        };
+        self.named(done)
     }
 
     async fn admit(&mut self, new: &[Admission]) -> Result<Vec<Created>, Error> {

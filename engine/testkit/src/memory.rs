@@ -495,7 +495,7 @@ impl Store for MemoryStore {
             let mut lost = Vec::new();
             for (fence, progress) in progress {
                 match state.rows_mut(&fence.run)?.owned(fence) {
-                    Ok(step) => step.progress = Some(*progress),
+                    Ok(step) => step.progress = Some(Box::new(*progress)),
                     Err(_) => lost.push(fence.clone()),
                 }
             }

@@ -215,7 +215,7 @@ async fn what_is_gone_is_named_and_wanted_back(home: Home) {
     let snapshot = stage.stopped(&run).await;
     worker.stop().await;
     assert_eq!(snapshot.run.error.unwrap().code, "object_missing");
-    let kept = snapshot.steps[0].step.checkpoint;
+    let kept = &snapshot.steps[0].step.checkpoint;
     assert!(kept.is_some(), "it may come back as it was");
     write(&stage, "mark.txt", "one");
     let with = plan(&stage, &run).await;

@@ -11,6 +11,7 @@ use telecine_engine::run::{RunStatus, StepRecord, StepStatus};
 use telecine_engine::store::{Claim, ClaimRequest, Outcome};
 use telecine_engine::worker::Session;
 
+use crate::cost::{chain, submission};
 use crate::stage::{Home, Stage, on_every_store};
 
 on_every_store! {
@@ -233,6 +234,37 @@ async fn a_transaction_is_prepared_while_the_one_before_becomes_durable() {
         let ready = (RunStatus::Queued, StepStatus::Ready);
         assert_eq!(states(&stage, run).await, ready);
     }
+}
+
+/// Twelve are in the first; a third as many are worth another one.
+#[tokio::test]
+async fn a_few_do_not_get_a_transaction_beside_the_one_of_many() {
+    let stage = Stage::on(Home::postgres().await).await;
+    let definition = chain(&stage);
+    let submit = async |numbers: std::ops::Range<usize>| {
+        let runs = numbers.map(|n| stage.coordinator.submit(submission(&definition, n)));
+        let runs = futures_util::future::try_join_all(runs).await;
+        runs.map(drop).unwrap();
+    };
+    submit(99..100).await;
+    stage.home.execute(SLOW_DISK).await;
+    let looking = async {
+        assert!(are_at_commit(&stage, "1").await, "all of them at once");
+        let more = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let alone = are_at_commit(&stage, "1").await;
+            let enough = tokio::join!(submit(13..16), async {
+                let both = are_at_commit(&stage, "2").await;
+                stage.home.execute("delete from slow").await;
+                both
+            });
+            (alone, enough.1)
+        };
+        tokio::join!(submit(12..13), more).1
+    };
+    let ((), (alone, enough)) = tokio::join!(submit(0..12), looking);
+    assert!(alone, "one has got a transaction of its own");
+    assert!(enough, "four have got none");
 }
 
 /// The committer of another process on the same database.

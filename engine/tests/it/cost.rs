@@ -64,17 +64,17 @@ async fn workflows_in_flight_share_commits_and_log_on_sqlite() {
         per(after.commits - before.commits),
         per(after.bytes - before.bytes),
     );
-    // Measured: 0.1 and 11,300. With one request in each transaction: 4.0 and 61,600.
+    // Measured: 0.15 and 16,300 to 17,200, because two are under way and each has half. With one request in
+    // each transaction: 4.0 and 61,600.
     println!("each: {commits:.2} commits, {bytes:.0} bytes of log");
     assert!(commits < 0.3, "{commits} commits");
-    assert!(bytes < 16_000.0, "{bytes} bytes of log");
+    assert!(bytes < 22_000.0, "{bytes} bytes of log");
 }
 
 /// Runs workflows of three steps, so many at a time, and stops.
 async fn run_workflows(stage: Stage) {
     let running = stage.work_on(Machine::with_slots(IN_FLIGHT)).await;
-    let definition = validate(CHAIN, stage.parts.registry.as_ref());
-    let definition = Arc::new(definition.unwrap_or_else(|errors| panic!("{errors:?}")));
+    let definition = chain(&stage);
     let mut stopped = stage.parts.committer.stopped();
     let mut ended = HashSet::new();
     for n in 0..WORKFLOWS + IN_FLIGHT {
@@ -90,7 +90,14 @@ async fn run_workflows(stage: Stage) {
     running.stop().await;
 }
 
-fn submission(definition: &Arc<Definition>, n: usize) -> Submission {
+/// A workflow of three steps.
+pub(crate) fn chain(stage: &Stage) -> Arc<Definition> {
+    let definition = validate(CHAIN, stage.parts.registry.as_ref());
+    Arc::new(definition.unwrap_or_else(|errors| panic!("{errors:?}")))
+}
+
+/// A new run of it; each number is an input of its own.
+pub(crate) fn submission(definition: &Arc<Definition>, n: usize) -> Submission {
     Submission {
         definition: definition.clone(),
         input: serde_json::json!({"n": n}),

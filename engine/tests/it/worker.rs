@@ -166,6 +166,7 @@ async fn stopped_at_three(home: Home) -> (Stage, RunId) {
             snapshot.steps[0]
                 .step
                 .checkpoint
+                .as_ref()
                 .is_some_and(|checkpoint| checkpoint.seq == 3)
         })
         .await;
@@ -273,6 +274,7 @@ async fn an_attempt_that_refuses_its_checkpoint_is_not_said_to_have_resumed(home
         .until(&run, |snapshot| {
             let step = &snapshot.steps[0].step;
             step.checkpoint
+                .as_ref()
                 .is_some_and(|checkpoint| checkpoint.attempt == 2 && checkpoint.seq == 6)
         })
         .await;

@@ -505,7 +505,7 @@ fn is_below(names: &BTreeSet<String>, key: &str) -> bool {
 }
 
 fn error_of(snapshot: &Snapshot) -> Option<&Failure> {
-    snapshot.steps.first()?.step.error.as_ref()
+    snapshot.steps.first()?.step.error.as_deref()
 }
 
 fn count(done: &Performance, wanted: &Seen) -> u32 {

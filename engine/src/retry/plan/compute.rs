@@ -588,9 +588,17 @@ impl<'a> Planner<'a> {
                 Reason::SkippedByOperator => self.why(&step.id, step.reason.as_deref()),
                 _ => None,
             },
-            error: step.error.clone().filter(|_| action != Action::Reuse),
+            error: step
+                .error
+                .as_deref()
+                .filter(|_| action != Action::Reuse)
+                .cloned(),
             proof: self.stands_on(&decision).then(|| self.proof(record)),
-            checkpoint: step.checkpoint.filter(|_| action == Action::Resume),
+            checkpoint: step
+                .checkpoint
+                .as_deref()
+                .filter(|_| action == Action::Resume)
+                .copied(),
             differs: match decision.reason {
                 Reason::InputChanged => self.replaced(record),
                 _ => None,
@@ -665,7 +673,7 @@ impl<'a> Planner<'a> {
 
     fn by_status(&self, record: &StepRecord, definition: &StepDef) -> Decision {
         let step = &record.step;
-        let error = step.error.as_ref();
+        let error = step.error.as_deref();
         let out = &self.given.snapshot.amendments.out;
         let (action, reason) = match step.status {
             StepStatus::Succeeded => return self.keep(record),

@@ -152,7 +152,7 @@ fn left<'a>(steps: &'a [PlannedStep], given: &Given<'_>) -> BTreeMap<&'a str, Le
         let done = records
             .get(&step.id)
             .filter(|_| step.action == Action::Resume);
-        let done = done.and_then(|record| record.step.progress?.percent);
+        let done = done.and_then(|record| record.step.progress.as_ref()?.percent);
         let share = 1.0 - done.unwrap_or(0.0).clamp(0.0, 100.0) / 100.0;
         of_node.steps += items;
         of_node.attempts += f64::from(items) * share;

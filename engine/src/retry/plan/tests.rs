@@ -33,7 +33,7 @@ fn after(class: ErrorClass, code: &str) -> RetryPlan {
     let step = Step {
         status: StepStatus::Failed,
         attempts: 1,
-        error: Some(error.clone()),
+        error: Some(Box::new(error.clone())),
         ..Step::pending(StepId::single("a"), "t.a@1".to_owned(), 1)
     };
     let snapshot = Snapshot {
@@ -229,15 +229,15 @@ fn an_estimate_is_of_the_longest_way_with_what_is_left_behind_a_checkpoint() {
     let (earlier, _) = graph(earlier.into());
     let own = |percent: Option<f64>| {
         let mut b = record("b", Failed, 0);
-        b.step.checkpoint = Some(CheckpointHead {
+        b.step.checkpoint = Some(Box::new(CheckpointHead {
             seq: 1,
             covers_s: None,
             attempt: 1,
-        });
-        b.step.progress = Some(Progress {
+        }));
+        b.step.progress = Some(Box::new(Progress {
             percent,
             ..Progress::default()
-        });
+        }));
         let rest = ["c", "d", "e"].map(|name| record(name, Blocked, 0));
         graph(
             [record("a", Succeeded, 5), b]

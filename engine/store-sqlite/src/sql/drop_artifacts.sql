@@ -1,7 +1,6 @@
--- Drops records of objects of a step that are not what was recorded.
+-- Drops records of objects of steps that are not what was recorded.
 delete from artifact
-where
-    run = $1
-    and node = $2
-    and item = $3
-    and key in (select value from json_each($4))
+where (run, node, item, key) in (
+    select s.value ->> 'run', s.value ->> 'node', s.value ->> 'item', dropped.value
+    from json_each($1) as s, json_each(s.value, '$.keys') as dropped
+)

@@ -1,5 +1,5 @@
--- Gives the steps of a run the places that their nodes have in its definition, which may be another one.
+-- Gives the steps of runs the places that their nodes have in the definition, which may be another one.
 update step
 set position = node.key
-from json_each($2) as node
-where step.run = $1 and step.node = node.value and step.position <> node.key
+from json_each($1) as r, json_each(r.value, '$.nodes') as node
+where step.run = r.value ->> 'run' and step.node = node.value and step.position <> node.key

@@ -225,7 +225,7 @@ impl Rows {
         let mut row = step.clone();
         row.attempts = row.attempts.max(made);
         if let Some(before) = self.steps.get(&key) {
-            row.progress = row.progress.or(before.progress);
+            row.progress = row.progress.or_else(|| before.progress.clone());
             row.input = row.input.or_else(|| before.input.clone());
         }
         self.steps.insert(key, row);
@@ -327,11 +327,11 @@ impl Rows {
         };
         self.checkpoints.insert(key.clone(), checkpoint);
         let step = self.owned(fence)?;
-        step.checkpoint = Some(CheckpointHead {
+        step.checkpoint = Some(Box::new(CheckpointHead {
             seq,
             covers_s: new.covers,
             attempt,
-        });
+        }));
         step.losses = 0;
         step.outages = 0;
         step.checkpoint_failures = 0;

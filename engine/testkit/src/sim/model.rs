@@ -281,12 +281,12 @@ impl Model {
     /// If there is no such step.
     pub fn save_checkpoint(&mut self, id: &StepId, fingerprint: &str, object: StoredArtifact) {
         let step = self.steps.get_mut(id).expect("a step");
-        let seq = step.checkpoint.map_or(1, |checkpoint| checkpoint.seq + 1);
-        step.checkpoint = Some(CheckpointHead {
+        let seq = step.checkpoint.as_ref().map_or(1, |it| it.seq + 1);
+        step.checkpoint = Some(Box::new(CheckpointHead {
             seq,
             covers_s: None,
             attempt: step.attempts,
-        });
+        }));
         step.losses = 0;
         step.outages = 0;
         let input = step.input.clone().unwrap_or_default();

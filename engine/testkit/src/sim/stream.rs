@@ -497,7 +497,7 @@ impl Stream {
 
     fn checkpoint(&mut self, step: &Step) -> NewCheckpoint {
         let number = self.random.below(1000);
-        let latest = step.checkpoint.map_or(0, |head| head.seq);
+        let latest = step.checkpoint.as_ref().map_or(0, |head| head.seq);
         let by = Growth::between(&json!([1]), &json!([1, number]));
         let content = match (self.random.below(3), by) {
             // It may or may not grow from a list that is there.

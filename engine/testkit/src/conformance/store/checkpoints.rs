@@ -78,7 +78,10 @@ pub async fn the_next_attempt_gets_the_latest_checkpoint(on: Bench) {
         covers_s: latest.covers,
         attempt: 1,
     };
-    assert_eq!(on.step(&job, "only").await.checkpoint, Some(head));
+    assert_eq!(
+        on.step(&job, "only").await.checkpoint.as_deref(),
+        Some(&head)
+    );
     lose(&on, &job, &first).await;
     let second = on.claim_one(&session).await;
     let offered = second.checkpoint.unwrap();

@@ -125,7 +125,7 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         status: StepStatus::Running,
         input: Some(json!({"a": 1})),
         output: Some(json!(["kept"])),
-        error: Some(failure(ErrorClass::Stalled)),
+        error: Some(Box::new(failure(ErrorClass::Stalled))),
         reason: Some("because \"so\"\n".to_owned()),
         fence: 7,
         attempts: 6,
@@ -135,11 +135,11 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         checkpoint_failures: 3,
         session: Some(session),
         deadline_at: Some(now + TimeDelta::seconds(5)),
-        progress: Some(Progress {
+        progress: Some(Box::new(Progress {
             counter: u64::MAX >> 1,
             fps: Some(0.1),
             ..Progress::default()
-        }),
+        })),
         warnings: vec!["one".to_owned(), "zwölf".to_owned()],
         round: 2,
         started_at: Some(now - TimeDelta::seconds(1)),
