@@ -25,7 +25,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 pub use canonical::InvalidDefinition;
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, nearest};
 pub use expr::{Expr, ExprError, Reference, Scope};
 pub(crate) use input::Checker;
 pub use input::{InputError, InputSchema, misfits};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use telecine_engine::activity::ActivityInfo;
+use telecine_engine::definition::nearest;
 
 use super::exit::{CliError, Exit};
 use super::output;
@@ -114,8 +115,15 @@ fn find<'a>(infos: &'a [ActivityInfo], wanted: &str) -> Result<&'a ActivityInfo,
         .iter()
         .filter(|info| info.name == wanted || title(info) == wanted);
     matching.max_by_key(|info| info.version).ok_or_else(|| {
+        let titles: Vec<_> = infos.iter().map(title).collect();
+        let names = infos.iter().map(|info| info.name);
+        let meant = match wanted.contains('@') {
+            true => nearest(wanted, titles.iter().map(String::as_str)),
+            false => nearest(wanted, names),
+        };
+        let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
         CliError::not_found(format!(
-            "there is no activity {wanted}; `{} activity list` names all",
+            "there is no activity {wanted}; {meant}`{} activity list` names all",
             again::called()
         ))
     })

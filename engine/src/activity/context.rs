@@ -672,8 +672,10 @@ fn checkpoint_value(value: &impl Serialize) -> Result<Value, ActivityError> {
     let size = value.to_string().len();
     let limit = limits::CHECKPOINT_BYTES;
     if size > limit {
-        let message =
-            format!("the checkpoint is {size} bytes; the limit CHECKPOINT_BYTES is {limit}");
+        let message = format!(
+            "the checkpoint is {size} bytes; the limit CHECKPOINT_BYTES is {limit}: store what is large in an \
+                 object, and keep its key"
+        );
         return Err(ActivityError::config("limit_exceeded", message));
     }
     Ok(value)

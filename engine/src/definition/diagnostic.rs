@@ -180,7 +180,8 @@ pub(super) fn nearest_help<'a>(
 
 /// The known name that takes the fewest typing errors to become `name`: at most one in three
 /// letters, so that nonsense gets no advice.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Comparing takes time with the product of the lengths, and nobody misspells a paragraph.
     if name.len() > 2 * limits::NAME_BYTES {
         return None;

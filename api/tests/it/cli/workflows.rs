@@ -115,8 +115,13 @@ fn what_is_installed_can_be_listed() {
         "{described:#}"
     );
     for asked in ["describe", "check"] {
-        place
-            .call(&["activity", asked, "media.prob"])
-            .assert_error(3, &["media.prob", "`telecine activity list`"]);
+        place.call(&["activity", asked, "media.prob"]).assert_error(
+            3,
+            &[
+                "there is no activity media.prob;",
+                "did you mean media.probe?",
+                "`telecine activity list`",
+            ],
+        );
     }
 }
