@@ -50,6 +50,9 @@ const BATCH_REQUESTS: usize = 256;
 /// Requests that are divided among two transactions if there are more and none is under way: the second is folded
 /// while the first is written, and so on.
 const UNDIVIDED: usize = 16;
+/// How long requests wait for others that would share their transaction, while one is under way. Most of those take a few
+/// hundredths of this.
+const HELD_BACK: Duration = Duration::from_secs(1);
 /// Runs that stopped which a listener may fall behind.
 const STOPPED_RUNS: usize = 4096;
 /// How long a transaction may take. The longest, a fan-out of 100,000 steps, takes seconds; a network
@@ -457,15 +460,27 @@ fn measure(job: Job<'_>, took: Duration, done: &Result<Vec<Answered>, StoreError
     }
 }
 
-/// Waits for requests, if none are left, and for the right to do something about them. None, when nobody can
-/// send any more.
+/// Waits for the right to do something about requests, and until there are enough of them, or some for long enough.
+/// There are none when nobody can send any more.
 async fn receive<'a>(
     (inbox, enough): (&mut mpsc::Receiver<Request>, usize),
     (requests, preparing): (&mut Vec<Request>, &'a Semaphore),
 ) -> Turn<'a> {
     // Nobody closes it.
     let turn = preparing.acquire().await.ok();
-    while requests.len() < enough && inbox.recv_many(requests, BATCH_REQUESTS).await > 0 {}
+    if requests.is_empty() {
+        inbox.recv_many(requests, BATCH_REQUESTS).await;
+    }
+    let more = async {
+        while requests.len() < enough
+            && inbox
+                .recv_many(requests, BATCH_REQUESTS - requests.len())
+                .await
+                > 0
+        {}
+    };
+    // With as many as there are then.
+    let _ = clock::timeout(HELD_BACK, more).await;
     turn
 }
 
@@ -562,7 +577,7 @@ type Ending<'w> = Pin<Box<dyn Future<Output = (Vec<RunId>, Vec<Waiter>)> + Send 
 struct UnderWay<'w> {
     transactions: FuturesUnordered<Ending<'w>>,
     runs: HashSet<RunId>,
-    /// Works of the latest two.
+    /// Requests of the latest two.
     sizes: [usize; 2],
 }
 
@@ -580,7 +595,7 @@ impl<'w> UnderWay<'w> {
     fn enough(&self) -> usize {
         match self.len() {
             0 => 1,
-            _ => (self.sizes.iter().sum::<usize>() / 3).max(1),
+            _ => (self.sizes.iter().sum::<usize>() / 3).clamp(1, BATCH_REQUESTS),
         }
     }
 
@@ -692,14 +707,20 @@ impl Writer {
                 gather(&mut inbox, &mut requests).await;
             }
             let part = match at_once > 1 && under_way.len() == 0 && can_be_divided(&requests) {
-                true => requests.len() / 2,
+                true => {
+                    // The other half is enough.
+                    under_way.sizes[0] = requests.len() / 2;
+                    requests.len() / 2
+                }
                 false => requests.len(),
             };
             let left = inbox.len() + requests.len() - part;
             gauge!(metrics::COMMIT_QUEUE.name).set(left as f64);
             let mut round = Round::of(requests.drain(..part), &mut waiting);
             let chores = std::mem::take(&mut round.chores);
-            under_way.sizes = [round.works.len(), under_way.sizes[0]];
+            if !round.replies.is_empty() {
+                under_way.sizes = [round.replies.len(), under_way.sizes[0]];
+            }
             under_way.push(round.runs(), self.go(round, turn));
             if !chores.is_empty() {
                 waiting.extend(under_way.all().await);

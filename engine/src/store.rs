@@ -504,8 +504,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         premises.save(self.begin().await?, changes).await
     }
 
-    /// How many transactions a process should have under way at once. A store that lets others write
-    /// while a commit becomes durable says 2; with one that does not, the second would only wait.
+    /// How many transactions a process should have under way at once. A store that lets others write while a commit becomes
+    /// durable, or makes ready what is to be written while another one writes, says 2; with one that does not, the
+    /// second would only wait.
     fn transactions_at_once(&self) -> usize {
         1
     }

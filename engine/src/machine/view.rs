@@ -175,7 +175,11 @@ impl View {
         let nodes = self.nodes.len() * (size_of::<Node>() + NAME_BYTES);
         let steps = self.steps.values().map(|step| {
             let values = [step.input.as_ref(), step.output.as_ref()];
-            size_of::<Step>() + NAME_BYTES + values.into_iter().flatten().map(weight).sum::<usize>()
+            let values = values.into_iter().flatten().map(weight).sum::<usize>();
+            let error = step.error.as_deref().map_or(0, size_of_val);
+            let progress = step.progress.as_deref().map_or(0, size_of_val);
+            let checkpoint = step.checkpoint.as_deref().map_or(0, size_of_val);
+            size_of::<Step>() + NAME_BYTES + values + error + progress + checkpoint
         });
         size_of::<Self>() + nodes + steps.sum::<usize>() + weight(&self.run.input)
     }

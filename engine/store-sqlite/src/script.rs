@@ -83,6 +83,12 @@ impl Script {
         self.arrays.push(statement.rows);
         let array = format!("${}", self.arrays.len() + 1);
         for (place, piece) in statement.sql.split('$').enumerate() {
+            let number = piece.bytes().take_while(u8::is_ascii_digit).count();
+            let known = number == 0 || piece.starts_with(['1', '2']) && number == 1;
+            debug_assert!(
+                place == 0 || known,
+                "neither the rows nor the time: {piece}"
+            );
             let argument = match (place, piece.as_bytes().first()) {
                 (0, _) => "",
                 (_, Some(b'1')) => array.as_str(),
