@@ -7,7 +7,8 @@
 //!   it returns, and readers never wait for the writer.
 //! * Every write is a transaction that begins with `BEGIN IMMEDIATE`, on the one writing connection
 //!   of the process; other processes wait for the same lock. What a transaction reads therefore
-//!   stays true until it commits, and the fence of a step needs no row locks.
+//!   stays true until it commits, and the fence of a step needs no row locks. What is
+//!   [written if it holds](telecine_engine::store::Store::save_if) is made ready before.
 //! * Each statement is a file below `src/sql/`, named like what it does. Many rows are written by
 //!   one statement over a JSON array, and a transaction by one script of statements; see [`script`].
 //! * A session also holds a file lock, so that the death of a process is seen at once; see

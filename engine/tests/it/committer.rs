@@ -1,11 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telecine_engine::activity::Usage;
 use telecine_engine::committer::{CommitError, Committer};
-use telecine_engine::definition::Definition;
 use telecine_engine::id::RunId;
 use telecine_engine::machine::Command;
 use telecine_engine::queue::{Free, Machine, Room};
@@ -238,60 +236,33 @@ async fn a_transaction_is_prepared_while_the_one_before_becomes_durable() {
     }
 }
 
-async fn submit_at_once(
-    (stage, definition): (&Stage, &Arc<Definition>),
-    numbers: std::ops::Range<usize>,
-) {
-    let runs = numbers.map(|n| stage.coordinator.submit(submission(definition, n)));
-    let runs = futures_util::future::try_join_all(runs).await;
-    runs.map(drop).unwrap();
-}
-
-/// Twelve are in the first; a third as many are worth another one.
+/// Twelve are in the first. One more waits for others that would share the second, and then gets it alone.
 #[tokio::test]
-async fn a_few_do_not_get_a_transaction_beside_the_one_of_many() {
+async fn one_request_waits_a_while_for_others_beside_a_transaction_of_many() {
     let stage = Stage::on(Home::postgres().await).await;
     let definition = chain(&stage);
-    let submit = |numbers| submit_at_once((&stage, &definition), numbers);
+    let submit = async |numbers: std::ops::Range<usize>| {
+        let runs = numbers.map(|n| stage.coordinator.submit(submission(&definition, n)));
+        let runs = futures_util::future::try_join_all(runs).await;
+        runs.map(drop).unwrap();
+    };
     submit(99..100).await;
     stage.home.execute(SLOW_DISK).await;
-    let looking = async {
-        assert!(are_at_commit(&stage, "1").await, "all of them at once");
-        let more = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let alone = are_at_commit(&stage, "1").await;
-            let enough = tokio::join!(submit(13..16), async {
-                let both = are_at_commit(&stage, "2").await;
-                stage.home.execute("delete from slow").await;
-                both
-            });
-            (alone, enough.1)
-        };
-        tokio::join!(submit(12..13), more).1
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let alone = are_at_commit(&stage, "1").await;
+        let both = are_at_commit(&stage, "2").await;
+        stage.home.execute("delete from slow").await;
+        (alone, both)
     };
-    let ((), (alone, enough)) = tokio::join!(submit(0..12), looking);
-    assert!(alone, "one has got a transaction of its own");
-    assert!(enough, "four have got none");
-}
-
-#[tokio::test]
-async fn one_that_waits_for_others_does_not_wait_for_long() {
-    let stage = Stage::on(Home::postgres().await).await;
-    let definition = chain(&stage);
-    let submit = |numbers| submit_at_once((&stage, &definition), numbers);
-    submit(99..100).await;
-    stage.home.execute(SLOW_DISK).await;
-    let looking = async {
-        assert!(are_at_commit(&stage, "1").await, "all of them at once");
-        let ((), both) = tokio::join!(submit(12..13), async {
-            let both = are_at_commit(&stage, "2").await;
-            stage.home.execute("delete from slow").await;
-            both
-        });
-        both
+    let one_more = async {
+        let first = are_at_commit(&stage, "1").await;
+        (first, tokio::join!(submit(12..13), later).1)
     };
-    let ((), both) = tokio::join!(submit(0..12), looking);
-    assert!(both, "one has not got a transaction");
+    let ((), (first, (alone, both))) = tokio::join!(submit(0..12), one_more);
+    assert!(first, "the twelve are more than one transaction");
+    assert!(alone, "one has got a transaction of its own at once");
+    assert!(both, "one has got none");
 }
 
 /// The committer of another process on the same database.

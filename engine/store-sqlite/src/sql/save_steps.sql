@@ -4,8 +4,8 @@
 --
 -- A step that is made anew under the name of an earlier one goes on with its numbers of attempts.
 --
--- A plain upsert is right, also for columns that the writes of attempts own (the fence): this
--- transaction has held the write lock since before it read the steps, so nothing came in between.
+-- A plain upsert is right, also for columns that the writes of attempts own (the fence): this transaction has held the
+-- write lock since before it read the steps, or has found under it that their run is as it was read.
 insert into step (
     run, node, item, position, activity, status, output, error, reason, fence, attempts,
     charged, losses, outages, checkpoint_failures, session, due_at, deadline_at, warnings, round, started_at,
