@@ -88,6 +88,7 @@ create table event (
     kind text collate "C" not null,
     step text,
     data text not null,
+    earlier text,
     constraint event_pk PRIMARY KEY (run, seq),
     constraint event_seq CHECK ((seq >= 1))
 );

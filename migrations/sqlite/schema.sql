@@ -114,7 +114,7 @@ CREATE TABLE event (
     kind text    not null,
     -- As it is written: `package` or `encode[3]`. No foreign key: the history of a step outlives it.
     step text,
-    data text    not null,
+    data text    not null, earlier text,
     constraint event_pk primary key (run, seq),
     constraint event_run foreign key (run) references run (id),
     constraint event_seq check (seq >= 1)

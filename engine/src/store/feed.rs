@@ -26,3 +26,18 @@ pub struct FeedEvent {
     /// What happened to it.
     pub recorded: RecordedEvent,
 }
+
+impl FeedEvent {
+    /// An event of a part of the feed.
+    #[must_use]
+    pub fn of(part: FeedPlace, run: &RunId, recorded: RecordedEvent) -> Self {
+        Self {
+            place: FeedPlace {
+                seq: recorded.seq,
+                ..part
+            },
+            run: run.clone(),
+            recorded,
+        }
+    }
+}

@@ -399,23 +399,80 @@ impl<R: Row> Cells<R> {
         })
     }
 
-    /// An event.
+    /// The events of an [`EventRow`], in order.
     ///
     /// # Errors
     /// Those of the type.
-    pub fn event(&self) -> Result<RecordedEvent, R::Error> {
+    pub fn events(&self) -> Result<Vec<RecordedEvent>, R::Error> {
         let step = self.0.text("step")?;
         let parse = |text: &str| text.parse().map_err(|_| unknown("step", text));
-        Ok(RecordedEvent {
-            seq: self.number("seq")?,
-            at: self.time("at")?,
-            event: Event {
-                kind: self.text("kind")?,
-                step: step.map(parse).transpose()?,
-                data: self.json("data")?,
-            },
+        let last = Event {
+            kind: self.text("kind")?,
+            step: step.map(parse).transpose()?,
+            data: self.json("data")?,
+        };
+        let earlier: Option<Vec<Event>> = self.optional_json("earlier")?;
+        let mut events = earlier.unwrap_or_default();
+        let at = self.time("at")?;
+        let seq: u64 = self.number("seq")?;
+        let first = seq.checked_sub(events.len() as u64);
+        let first = first.ok_or_else(|| unknown("seq", &seq.to_string()))?;
+        events.push(last);
+        let numbered = (first..).zip(events);
+        Ok(numbered
+            .map(|(seq, event)| RecordedEvent { seq, at, event })
+            .collect())
+    }
+}
+
+/// Events that are committed together, as one row: the last one has columns of its own, so that whoever looks
+/// for what comes behind a number finds the row by it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EventRow<'a> {
+    /// Number of the last one in the history of its run.
+    pub seq: u64,
+    /// The last one.
+    pub last: &'a Event,
+    /// Those that were committed with it and come before it: a JSON array in the column `earlier`, which is empty
+    /// if there are none.
+    pub earlier: &'a [Event],
+}
+
+impl<'a> EventRow<'a> {
+    /// Most events of a row. It bounds what is read beyond the page that was asked for.
+    pub const EVENTS: usize = 16;
+
+    /// Events of a run, of which the first has that number, as few rows as it takes.
+    pub fn of(first: u64, events: &'a [Event]) -> impl Iterator<Item = Self> + Clone + Send {
+        let numbered = events.chunks(Self::EVENTS).scan(first, |next, events| {
+            *next += events.len() as u64;
+            Some((*next - 1, events))
+        });
+        numbered.filter_map(|(seq, events)| {
+            let (last, earlier) = events.split_last()?;
+            Some(Self { seq, last, earlier })
         })
     }
+}
+
+/// The first of what rows hold, if each holds several of which only some are wanted.
+///
+/// # Errors
+/// That of the first row that has one.
+pub fn first_of<T, E>(
+    limit: usize,
+    rows: impl Iterator<Item = Result<Vec<T>, E>>,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, E> {
+    let mut first = Vec::new();
+    for row in rows {
+        first.extend(row?.into_iter().filter(&wanted));
+        if first.len() >= limit {
+            break;
+        }
+    }
+    first.truncate(limit);
+    Ok(first)
 }
 
 fn unknown(column: &str, value: &str) -> StoreError {

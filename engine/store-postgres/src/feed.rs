@@ -1,6 +1,7 @@
 //! The feed of all events.
 
 use sqlx::postgres::{PgConnection, PgRow};
+use telecine_engine::store::rows::first_of;
 use telecine_engine::store::{FeedEvent, FeedPlace};
 
 use crate::error::Error;
@@ -20,22 +21,22 @@ pub(crate) async fn read(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(event).collect()
+    first_of(limit, rows.iter().map(events), |event| event.place > after)
 }
 
-fn event(row: &PgRow) -> Result<FeedEvent, Error> {
+fn events(row: &PgRow) -> Result<Vec<FeedEvent>, Error> {
     let row = cells(row);
-    let recorded = row.event()?;
-    Ok(FeedEvent {
-        place: FeedPlace {
-            commit: row.number("after_xact")?,
-            entry: row.number("n")?,
-            part: row.number("place")?,
-            seq: recorded.seq,
-        },
-        run: row.run_id()?,
-        recorded,
-    })
+    let run = row.run_id()?;
+    let part = FeedPlace {
+        commit: row.number("after_xact")?,
+        entry: row.number("n")?,
+        part: row.number("place")?,
+        ..FeedPlace::default()
+    };
+    let events = row.events()?.into_iter();
+    Ok(events
+        .map(|event| FeedEvent::of(part, &run, event))
+        .collect())
 }
 
 /// The place behind all of them.
@@ -85,6 +86,7 @@ mod tests {
             .bind(vec!["run.submitted"])
             .bind(vec![None::<String>])
             .bind(vec!["null"])
+            .bind(vec![None::<String>])
             .bind(chrono::Utc::now())
             .execute(&mut *db)
             .await

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
+use telecine_engine::store::rows::first_of;
 use telecine_engine::store::{
     DefinitionRecord, Due, Fence, PlanHead, StepSet, StoreError, ViewRows,
 };
@@ -258,7 +259,8 @@ pub(crate) async fn events(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| cells(row).event()).collect()
+    let rows = rows.iter().map(|row| cells(row).events());
+    first_of(limit, rows, |event| event.seq > after)
 }
 
 pub(crate) async fn plan(db: &mut PgConnection, run: &RunId) -> Result<Option<RetryPlan>, Error> {

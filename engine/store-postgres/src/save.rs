@@ -20,7 +20,7 @@ use self::columns::StepColumns;
 use self::rows::Rows;
 pub(crate) use self::rows::TAKE_REQUESTS;
 use crate::error::Error;
-use crate::rows::{StepKeys, clean, count};
+use crate::rows::{StepKeys, clean};
 
 /// Steps written by one statement; bounds the memory it takes to write 100,000 with 64 KiB each.
 const STEPS_AT_ONCE: usize = 5_000;
@@ -239,7 +239,7 @@ impl Writing<'_> {
             .bind(run.as_str())
             .fetch_one(&mut *self.connection)
             .await?;
-        let rows = Rows::of_event((run, number, event))?;
+        let rows = Rows::of_event(run, (number.unsigned_abs(), event))?;
         rows.write(self.connection, self.now).await?;
         Ok(())
     }
@@ -288,16 +288,6 @@ pub(crate) fn is_plain(changes: &[(RunId, Changes)]) -> bool {
 /// Whether the step may have had attempts under its name before, of which only the store knows.
 fn is_made_anew(step: &Step) -> bool {
     step.round > 1 && step.attempts == 0
-}
-
-/// The events of all runs, each with its run and its number.
-fn numbered(changes: &[(RunId, Changes)]) -> Vec<(&RunId, i64, &Event)> {
-    let of_runs = changes.iter().flat_map(|(run, changes)| {
-        let numbers = count(changes.first_event)..;
-        let events = numbers.zip(&changes.events);
-        events.map(move |(number, event)| (run, number, event))
-    });
-    of_runs.collect()
 }
 
 /// One kind of change of all runs, each with its run.

@@ -123,6 +123,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "unproved",
         include_str!("../../../migrations/postgres/0021_unproved.sql"),
     ),
+    (
+        22,
+        "earlier_events",
+        include_str!("../../../migrations/postgres/0022_earlier_events.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

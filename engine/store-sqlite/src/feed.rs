@@ -1,6 +1,7 @@
 //! The feed of all events.
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use telecine_engine::store::rows::first_of;
 use telecine_engine::store::{FeedEvent, FeedPlace};
 
 use crate::error::Error;
@@ -18,21 +19,20 @@ pub(crate) async fn read(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(event).collect()
+    first_of(limit, rows.iter().map(events), |event| event.place > after)
 }
 
-fn event(row: &SqliteRow) -> Result<FeedEvent, Error> {
+fn events(row: &SqliteRow) -> Result<Vec<FeedEvent>, Error> {
     let row = cells(row);
-    let recorded = row.event()?;
-    Ok(FeedEvent {
-        place: FeedPlace {
-            entry: row.number("n")?,
-            seq: recorded.seq,
-            ..FeedPlace::default()
-        },
-        run: row.run_id()?,
-        recorded,
-    })
+    let run = row.run_id()?;
+    let entry = FeedPlace {
+        entry: row.number("n")?,
+        ..FeedPlace::default()
+    };
+    let events = row.events()?.into_iter();
+    Ok(events
+        .map(|event| FeedEvent::of(entry, &run, event))
+        .collect())
 }
 
 /// The place behind all of them.

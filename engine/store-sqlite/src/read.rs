@@ -9,6 +9,7 @@ use telecine_engine::id::{PlanId, RunId, StepId};
 use telecine_engine::objects::StoredArtifact;
 use telecine_engine::retry::plan::{PlanState, RetryPlan};
 use telecine_engine::run::{RecordedEvent, Run, Snapshot, Step, StepRecord};
+use telecine_engine::store::rows::first_of;
 use telecine_engine::store::{
     DefinitionRecord, Due, Fence, PlanHead, StepSet, StoreError, ViewRows,
 };
@@ -297,7 +298,8 @@ pub(crate) async fn events(
         .bind(count(limit as u64))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| cells(row).event()).collect()
+    let rows = rows.iter().map(|row| cells(row).events());
+    first_of(limit, rows, |event| event.seq > after)
 }
 
 pub(crate) async fn plan(

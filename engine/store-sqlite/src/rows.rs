@@ -11,7 +11,7 @@ use telecine_engine::activity::Progress;
 use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::StoredArtifact;
 use telecine_engine::run::{Event, Failure, Node, Run, Step};
-use telecine_engine::store::rows::{Cells, Row, SINGLE};
+use telecine_engine::store::rows::{Cells, EventRow, Row, SINGLE};
 use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
 
 use crate::clock;
@@ -360,13 +360,31 @@ pub(crate) struct ArtifactCells<'a> {
     pub(crate) artifact: &'a StoredArtifact,
 }
 
-/// An event as `save_events.sql` takes it.
+/// Events as `save_events.sql` takes them.
 #[derive(Serialize)]
 pub(crate) struct EventCells<'a> {
-    pub(crate) run: &'a str,
-    pub(crate) seq: u64,
+    run: &'a str,
+    seq: u64,
     #[serde(flatten)]
-    pub(crate) event: &'a Event,
+    last: &'a Event,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    earlier: &'a [Event],
+}
+
+impl<'a> EventCells<'a> {
+    /// Events of a run, of which the first has that number.
+    pub(crate) fn of(
+        run: &'a RunId,
+        first: u64,
+        events: &'a [Event],
+    ) -> impl Iterator<Item = Self> + Clone + Send {
+        EventRow::of(first, events).map(|row| Self {
+            run: run.as_str(),
+            seq: row.seq,
+            last: row.last,
+            earlier: row.earlier,
+        })
+    }
 }
 
 /// Which events of a run are new, as `tell_feed.sql` takes it.

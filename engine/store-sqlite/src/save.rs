@@ -129,7 +129,10 @@ impl<'a> Rows<'a> {
             let more = u64::try_from(changes.events.len().checked_sub(1)?).ok()?;
             Some(ToldCells::new(run, changes.first_event, more))
         });
-        over(include_str!("sql/save_events.sql"), numbered(self.changes))
+        let changes = self.changes.iter();
+        let events = changes
+            .flat_map(|(run, changes)| EventCells::of(run, changes.first_event, &changes.events));
+        over(include_str!("sql/save_events.sql"), events)
             .chain(over(include_str!("sql/tell_feed.sql"), told))
     }
 }
@@ -189,13 +192,9 @@ impl Writing<'_> {
             .fetch_one(&mut *self.connection)
             .await?;
         let number = number.unsigned_abs();
-        let event = EventCells {
-            run: run.as_str(),
-            seq: number,
-            event,
-        };
+        let cells = EventCells::of(run, number, std::slice::from_ref(event));
         let told = ToldCells::new(run, number, 0);
-        let events = over(include_str!("sql/save_events.sql"), std::iter::once(event));
+        let events = over(include_str!("sql/save_events.sql"), cells);
         let told = over(include_str!("sql/tell_feed.sql"), std::iter::once(told));
         self.run(events.chain(told)).await
     }
@@ -213,19 +212,6 @@ fn placed(changes: &[(RunId, Changes)]) -> Result<Vec<Placed<'_>>, StoreError> {
         }
     }
     Ok(placed)
-}
-
-/// The events of all runs with their numbers.
-fn numbered(changes: &[(RunId, Changes)]) -> impl Iterator<Item = EventCells<'_>> + Send {
-    changes.iter().flat_map(|(run, changes)| {
-        let numbers = changes.first_event..;
-        let events = numbers.zip(&changes.events);
-        events.map(|(seq, event)| EventCells {
-            run: run.as_str(),
-            seq,
-            event,
-        })
-    })
 }
 
 /// Keys of steps as rows.

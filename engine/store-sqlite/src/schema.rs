@@ -116,6 +116,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "unproved",
         include_str!("../../../migrations/sqlite/0020_unproved.sql"),
     ),
+    (
+        21,
+        "earlier_events",
+        include_str!("../../../migrations/sqlite/0021_earlier_events.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

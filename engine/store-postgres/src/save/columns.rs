@@ -9,6 +9,7 @@ use telecine_engine::machine::Changes;
 use telecine_engine::objects::StoredArtifact;
 use telecine_engine::retry::reuse::Made;
 use telecine_engine::run::{Event, Run};
+use telecine_engine::store::rows::EventRow;
 use telecine_engine::store::{Admission, AttemptEnd, AttemptStart, Premises};
 
 use super::rows::Save;
@@ -493,6 +494,7 @@ pub(super) struct Events<'a> {
     kinds: Vec<&'a str>,
     steps: Vec<Option<String>>,
     data: Vec<String>,
+    earlier: Vec<Option<String>>,
     /// What the feed is told: runs, each with the numbers of the first and the last event.
     told: Vec<&'a str>,
     first: Vec<i64>,
@@ -500,25 +502,28 @@ pub(super) struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// Those of a run come one after the other.
+    /// Events of a run, of which the first has that number.
     pub(super) fn push(
         &mut self,
-        (run, number, event): (&'a RunId, i64, &'a Event),
+        run: &'a RunId,
+        (first, events): (u64, &'a [Event]),
     ) -> Result<(), Error> {
-        match self.last.last_mut() {
-            Some(last) if self.told.last() == Some(&run.as_str()) => *last = number,
-            _ => {
-                self.told.push(run.as_str());
-                self.first.push(number);
-                self.last.push(number);
-            }
+        if events.is_empty() {
+            return Ok(());
         }
-        self.runs.push(run.as_str());
-        self.numbers.push(number);
-        self.kinds.push(event.kind.as_str());
-        self.steps
-            .push(event.step.as_ref().map(ToString::to_string));
-        self.data.push(serde_json::to_string(&event.data)?);
+        self.told.push(run.as_str());
+        self.first.push(count(first));
+        self.last.push(count(first + events.len() as u64 - 1));
+        for row in EventRow::of(first, events) {
+            self.runs.push(run.as_str());
+            self.numbers.push(count(row.seq));
+            self.kinds.push(row.last.kind.as_str());
+            self.steps
+                .push(row.last.step.as_ref().map(ToString::to_string));
+            self.data.push(serde_json::to_string(&row.last.data)?);
+            let earlier = Some(row.earlier).filter(|earlier| !earlier.is_empty());
+            self.earlier.push(json(earlier.as_ref())?);
+        }
         Ok(())
     }
 }
@@ -534,6 +539,7 @@ impl Columns for Events<'_> {
             .bind(self.kinds)
             .bind(self.steps)
             .bind(self.data)
+            .bind(self.earlier)
             .bind(now)
             .bind(self.told)
             .bind(self.first)

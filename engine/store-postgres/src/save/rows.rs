@@ -23,7 +23,7 @@ use super::columns::{
     Closed, Columns, Ended, Events, Grounds, Headers, KeyParts, NewRuns, Objects, Opened, Started,
     StepColumns,
 };
-use super::{Placed, each, numbered};
+use super::{Placed, each};
 use crate::error::Error;
 use crate::rows::count;
 
@@ -168,8 +168,9 @@ impl<'a> Rows<'a> {
         for (run, end) in each(changes, |changes| &changes.attempts) {
             rows.ended.push(run, end)?;
         }
-        for event in numbered(changes) {
-            rows.events.push(event)?;
+        for (run, changes) in changes {
+            rows.events
+                .push(run, (changes.first_event, &changes.events))?;
         }
         for (run, (step, artifacts)) in each(changes, |changes| &changes.artifacts) {
             rows.objects.push(run, (step, artifacts));
@@ -214,9 +215,13 @@ impl<'a> Rows<'a> {
     }
 
     /// An event and nothing else.
-    pub(super) fn of_event(event: (&'a RunId, i64, &'a Event)) -> Result<Self, Error> {
+    pub(super) fn of_event(
+        run: &'a RunId,
+        (number, event): (u64, &'a Event),
+    ) -> Result<Self, Error> {
         let mut rows = Self::default();
-        rows.events.push(event)?;
+        rows.events
+            .push(run, (number, std::slice::from_ref(event)))?;
         Ok(rows)
     }
 

@@ -1,11 +1,11 @@
--- Events of all runs behind a place of the feed, in its order. Of entries that others may still come before,
+-- Rows with events of all runs behind a place of the feed, in its order. Of entries that others may still come before,
 -- nothing is shown.
 select feed.after_xact, feed.n, part.place, event.*
 from feed
 cross join lateral
     unnest(feed.runs, feed.first, feed.last) with ordinality as part (run, first, last, place)
 cross join lateral (
-    select e.run, e.seq, e.at, e.kind, e.step, e.data
+    select e.run, e.seq, e.at, e.kind, e.step, e.data, e.earlier
     from event as e
     where
         e.run = part.run

@@ -1,5 +1,6 @@
--- Events of all runs behind a place of the feed, in its order.
-select feed.n, event.run, event.seq, event.at, event.kind, event.step, event.data
+-- Rows with events of all runs behind a place of the feed, in its order.
+select feed.n, event.run, event.seq, event.at, event.kind, event.step, event.data,
+    event.earlier
 from feed
 cross join event
     on

@@ -8,7 +8,7 @@ use telecine_engine::id::RunId;
 use telecine_engine::run::RecordedEvent;
 use telecine_engine::store::{Content, FeedPlace, NewCheckpoint, Store};
 
-use super::{Bench, single};
+use super::{Bench, fan_out, single};
 
 /// How long events may be held back: on a server with others, until what these are at has ended. The longest of the
 /// suite opens 100,000 steps in one transaction, which took a minute on two busy processors.
@@ -76,10 +76,13 @@ pub async fn the_feed_has_the_events_of_all_runs_and_those_of_each_in_their_orde
 
 /// See the name.
 pub async fn pages_of_the_feed_follow_each_other_and_what_comes_later_is_behind_them(on: Bench) {
-    let (first, second) = (on.submit(single()).await, on.submit(single()).await);
+    let (first, second) = (on.submit(single()).await, on.submit(fan_out(40)).await);
+    on.claim(&on.session().await, 41).await;
     let count = on.events(&first).await.len() + on.events(&second).await.len();
-    let all = whole(on.store.as_ref(), 100, count).await;
-    assert_eq!(whole(on.store.as_ref(), 1, count).await, all);
+    let all = whole(on.store.as_ref(), 1000, count).await;
+    for page in [1, 3, 17] {
+        assert_eq!(whole(on.store.as_ref(), page, count).await, all);
+    }
     let end = on.store.feed_end().await.unwrap();
     assert_eq!(on.store.feed(end, 100).await.unwrap(), []);
     let third = on.submit(single()).await;

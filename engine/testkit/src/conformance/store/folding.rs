@@ -65,18 +65,17 @@ pub async fn events_are_numbered_without_gaps(on: Bench) {
 
 /// See the name.
 pub async fn events_are_read_in_pages(on: Bench) {
-    let job = on.submit(fan_out(4)).await;
-    on.claim(&on.session().await, 4).await;
+    let job = on.submit(fan_out(40)).await;
+    on.claim(&on.session().await, 40).await;
     let all = on.events(&job).await;
-    let page = on.store.events(&job.id, 2, 3).await.unwrap();
-    assert_eq!(page, all[2..5]);
-    assert!(
-        on.store
-            .events(&job.id, all.len() as u64, 3)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(all.len() > 40, "{}", all.len());
+    for after in 0..=all.len() {
+        for limit in [1, 3, 17, 100] {
+            let page = on.store.events(&job.id, after as u64, limit).await.unwrap();
+            let rest = &all[after..];
+            assert_eq!(page, rest[..limit.min(rest.len())], "{limit} after {after}");
+        }
+    }
 }
 
 /// See the name.
