@@ -261,8 +261,8 @@ pub struct Step {
     pub outages: u32,
     /// Failures in a row that continued from, or came after, the latest checkpoint.
     pub checkpoint_failures: u32,
-    /// Who runs it.
-    pub session: Option<SessionId>,
+    /// Who runs it, and since when.
+    pub running: Option<Box<Running>>,
     /// When a step in backoff becomes ready.
     pub due_at: Option<DateTime<Utc>>,
     /// When the running attempt must have ended; any process enforces it.
@@ -281,7 +281,35 @@ pub struct Step {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
+/// What is known of an attempt while it runs. Its row is written once it has ended, with what it came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    /// The session that runs it.
+    pub session: SessionId,
+    /// When it was claimed.
+    pub claimed_at: DateTime<Utc>,
+    /// Number of the checkpoint that it goes on from.
+    pub resumed_from: Option<u64>,
+}
+
 impl Step {
+    /// The attempt that runs it.
+    #[must_use]
+    pub fn running_attempt(&self) -> Option<Attempt> {
+        let running = self.running.as_deref()?;
+        Some(Attempt {
+            n: self.attempts,
+            round: self.round,
+            outcome: None,
+            worker: running.session.clone(),
+            started_at: running.claimed_at,
+            ended_at: None,
+            usage: None,
+            resumed_from: running.resumed_from,
+            error: None,
+        })
+    }
+
     /// Whether its next attempt gets a worker for itself: if that one goes as well, nothing else has run
     /// beside it that could be the cause.
     #[must_use]
@@ -308,7 +336,7 @@ impl Step {
             losses: 0,
             outages: 0,
             checkpoint_failures: 0,
-            session: None,
+            running: None,
             due_at: None,
             deadline_at: None,
             progress: None,
@@ -493,4 +521,14 @@ pub struct StepRecord {
     pub compat: Option<String>,
     /// What its reuse key is made of, once it has succeeded with an activity that names its tools.
     pub made: Option<Made>,
+}
+
+impl StepRecord {
+    /// Adds the attempt that runs, unless a release before this one wrote its row when it began.
+    pub fn add_running(&mut self) {
+        let written = self.attempts.last().map_or(0, |last| last.n);
+        let running = self.step.running_attempt();
+        self.attempts
+            .extend(running.filter(|running| running.n > written));
+    }
 }

@@ -24,7 +24,8 @@ use crate::queue::{Capability, Free, Kind, Machine, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::retry::reuse::Made;
 use crate::run::{
-    Amendments, AttemptOutcome, Failure, Node, RecordedEvent, Run, Snapshot, Step, StoreUrls,
+    Amendments, Attempt, AttemptOutcome, Failure, Node, RecordedEvent, Run, Running, Snapshot,
+    Step, StoreUrls,
 };
 
 pub use feed::{FeedEvent, FeedPlace};
@@ -354,34 +355,59 @@ pub enum Due {
     Deadline(Fence),
 }
 
-/// An attempt that begins, for its row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttemptStart {
-    /// Its step.
-    pub step: StepId,
-    /// Its number.
-    pub n: u32,
-    /// The round it belongs to.
-    pub round: u32,
-    /// Who runs it.
-    pub session: SessionId,
-    /// Number of the checkpoint that it goes on from.
-    pub resumed_from: Option<u64>,
-}
-
-/// How a running attempt ended, for its row.
+/// An attempt that ended, for its row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEnd {
     /// Its step.
     pub step: StepId,
     /// Its number.
     pub n: u32,
+    /// The round it belongs to.
+    pub round: u32,
+    /// How it began.
+    pub began: Running,
     /// How it ended.
     pub outcome: AttemptOutcome,
     /// Why it failed.
     pub error: Option<Failure>,
     /// What it used.
     pub usage: Usage,
+}
+
+impl AttemptEnd {
+    /// The end of the attempt that runs a step, if one does.
+    #[must_use]
+    pub fn of(
+        step: &Step,
+        outcome: AttemptOutcome,
+        (error, usage): (Option<&Failure>, Usage),
+    ) -> Option<Self> {
+        Some(Self {
+            step: step.id.clone(),
+            n: step.attempts,
+            round: step.round,
+            began: step.running.as_deref()?.clone(),
+            outcome,
+            error: error.cloned(),
+            usage,
+        })
+    }
+
+    /// The attempt, which ended at that time.
+    #[must_use]
+    pub fn attempt(&self, at: DateTime<Utc>) -> Attempt {
+        Attempt {
+            n: self.n,
+            round: self.round,
+            outcome: Some(self.outcome),
+            worker: self.began.session.clone(),
+            started_at: self.began.claimed_at,
+            ended_at: Some(at),
+            usage: Some(self.usage),
+            resumed_from: self.began.resumed_from,
+            error: self.error.clone(),
+        }
+    }
 }
 
 /// What a fold starts from.

@@ -46,7 +46,7 @@ create table attempt (
     constraint attempt_pk PRIMARY KEY (run, node, item, n),
     constraint attempt_processors CHECK ((processors >= 1)) NOT VALID,
     constraint attempt_usage CHECK (((cpu_s IS NULL) = (max_rss_bytes IS NULL)))
-) with (fillfactor=80);
+);
 
 create table checkpoint (
     run text collate "C" not null,
@@ -379,6 +379,8 @@ create table step (
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
     outages integer not null default 0,
+    claimed_at timestamp with time zone,
+    resumed_from bigint,
     constraint step_deadline CHECK (((deadline_at IS NULL) OR (status = 'running'::text))),
     constraint step_due CHECK (((due_at IS NOT NULL) = (status = 'backoff'::text))),
     constraint step_fenced CHECK (((status <> 'running'::text) OR ((fence > 0) AND (attempts > 0)))),

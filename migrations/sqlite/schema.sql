@@ -329,7 +329,7 @@ CREATE TABLE "step" (
     -- the same to a worker.
     kind                text,
     -- When it is its turn among those of its kind, in milliseconds; the lowest goes first.
-    rank                integer, outages integer not null default 0,
+    rank                integer, outages integer not null default 0, claimed_at integer, resumed_from integer,
     constraint step_pk primary key (run, node, item),
     constraint step_run foreign key (run) references run (id),
     -- A session cannot go while it runs something.

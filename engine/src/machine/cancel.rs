@@ -33,7 +33,7 @@ pub(super) fn cancel(
         let step = view.step_mut(&id)?;
         let (was, row) = (step.status, step.clone());
         step.status = StepStatus::Cancelled;
-        step.session = None;
+        step.running = None;
         step.due_at = None;
         step.deadline_at = None;
         step.ended_at = Some(facts.now);

@@ -2,8 +2,7 @@ use serde_json::{Value, json};
 
 use super::{Facts, Rejected, View};
 use crate::id::{SessionId, StepId};
-use crate::run::{RunStatus, StepStatus};
-use crate::store::AttemptStart;
+use crate::run::{RunStatus, Running, StepStatus};
 
 /// A session takes a ready step: a new attempt under a new fence. The first one starts the run.
 pub(super) fn claim(
@@ -18,25 +17,21 @@ pub(super) fn claim(
         return Err(Rejected::Conflict(format!("step {id} is not ready")));
     }
     start_run(view, facts);
-    let round = view.run.round;
     let step = view.step_mut(id)?;
     step.status = StepStatus::Running;
     step.fence += 1;
     step.attempts += 1;
     step.charged += 1;
-    step.session = Some(session.clone());
     step.started_at.get_or_insert(facts.now);
-    let start = AttemptStart {
-        step: id.clone(),
-        n: step.attempts,
-        round,
+    let resumed_from = step.checkpoint.as_ref().map(|checkpoint| checkpoint.seq);
+    step.running = Some(Box::new(Running {
         session: session.clone(),
-        resumed_from: step.checkpoint.as_ref().map(|checkpoint| checkpoint.seq),
-    };
+        claimed_at: facts.now,
+        resumed_from,
+    }));
     let data = json!({
-        "attempt": start.n, "worker": session, "resumed_from": start.resumed_from,
+        "attempt": step.attempts, "worker": session, "resumed_from": resumed_from,
     });
-    view.record().started.push(start);
     view.event("step.claimed", Some(id.clone()), data);
     Ok(())
 }

@@ -27,13 +27,8 @@ pub(super) fn complete(
         step.progress = outcome.progress.map(Box::new);
     }
     let n = step.attempts;
-    view.record().attempts.push(AttemptEnd {
-        step: id.clone(),
-        n,
-        outcome: AttemptOutcome::Succeeded,
-        error: None,
-        usage: outcome.usage,
-    });
+    let end = AttemptEnd::of(step, AttemptOutcome::Succeeded, (None, outcome.usage));
+    view.record().attempts.extend(end);
     view.record()
         .artifacts
         .push((id.clone(), outcome.artifacts.clone()));

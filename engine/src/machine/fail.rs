@@ -174,7 +174,7 @@ pub(super) fn wake(view: &mut View, id: &StepId) -> Result<(), Rejected> {
 fn requeue<'a>(view: &'a mut View, id: &StepId) -> Result<&'a mut Step, Rejected> {
     let step = view.step_mut(id)?;
     step.status = StepStatus::Ready;
-    step.session = None;
+    step.running = None;
     step.due_at = None;
     step.deadline_at = None;
     Ok(step)
@@ -192,7 +192,7 @@ fn back_off(
 ) -> Result<(), Rejected> {
     let step = view.step_mut(id)?;
     step.status = StepStatus::Backoff;
-    step.session = None;
+    step.running = None;
     step.deadline_at = None;
     step.due_at = Some(facts.now + TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX));
     let mut differs = false;
@@ -286,13 +286,8 @@ pub(super) fn end_attempt(
     view: &mut View,
     step: &Step,
     outcome: AttemptOutcome,
-    (error, usage): (Option<&Failure>, Usage),
+    why: (Option<&Failure>, Usage),
 ) {
-    view.record().attempts.push(AttemptEnd {
-        step: step.id.clone(),
-        n: step.attempts,
-        outcome,
-        error: error.cloned(),
-        usage,
-    });
+    let end = AttemptEnd::of(step, outcome, why);
+    view.record().attempts.extend(end);
 }

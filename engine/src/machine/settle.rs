@@ -24,7 +24,7 @@ pub(super) fn settle_step(
     let step = view.step_mut(id)?;
     step.status = settled.status;
     step.reason.clone_from(&settled.reason);
-    step.session = None;
+    step.running = None;
     step.due_at = None;
     step.deadline_at = None;
     step.ended_at = Some(facts.now);

@@ -12,7 +12,7 @@ use crate::objects::StoredArtifact;
 use crate::queue::{Kind, Ticket, Waiting, rank};
 use crate::retry::reuse::Made;
 use crate::run::{Amendments, Event, Node, Run, Step, StepStatus};
-use crate::store::{AttemptEnd, AttemptStart, NewRun, Shared, ViewRows};
+use crate::store::{AttemptEnd, NewRun, Shared, ViewRows};
 
 /// Changed steps from which on those that wait for workers are not kept in memory twice: the store has them
 /// then. A list of 100,000 takes 120 MB.
@@ -67,8 +67,6 @@ pub struct Changes {
     /// What executed plans changed in the run, if they just did or what they wanted was done. Then the
     /// definition, the fingerprint, the queue and the priority of the run may have changed too.
     pub amendments: Option<Amendments>,
-    /// Attempts that begin.
-    pub started: Vec<AttemptStart>,
     /// Attempts that ended.
     pub attempts: Vec<AttemptEnd>,
     /// What steps left in the store.
@@ -179,7 +177,8 @@ impl View {
             let error = step.error.as_deref().map_or(0, size_of_val);
             let progress = step.progress.as_deref().map_or(0, size_of_val);
             let checkpoint = step.checkpoint.as_deref().map_or(0, size_of_val);
-            size_of::<Step>() + NAME_BYTES + values + error + progress + checkpoint
+            let running = step.running.as_deref().map_or(0, size_of_val);
+            size_of::<Step>() + NAME_BYTES + values + error + progress + checkpoint + running
         });
         size_of::<Self>() + nodes + steps.sum::<usize>() + weight(&self.run.input)
     }

@@ -10,7 +10,7 @@ use crate::objects::{Artifact, StoredArtifact};
 use crate::queue::{Kind, Queue, Ticket, Waiting};
 use crate::retry::plan::RetryPlan;
 use crate::run::{
-    Attempt, AttemptOutcome, CheckpointHead, Event, RecordedEvent, Run, RunStatus, Step,
+    Attempt, AttemptOutcome, CheckpointHead, Event, RecordedEvent, Run, RunStatus, Running, Step,
     StepStatus, StoreUrls,
 };
 
@@ -298,7 +298,7 @@ impl<R: Row> Cells<R> {
             losses: self.small("losses")?,
             outages: self.small("outages")?,
             checkpoint_failures: self.small("checkpoint_failures")?,
-            session: self.optional_text("session")?.map(Into::into),
+            running: self.running()?.map(Box::new),
             due_at: self.0.time("due_at")?,
             deadline_at: self.0.time("deadline_at")?,
             progress: self.optional_json("progress")?,
@@ -308,6 +308,20 @@ impl<R: Row> Cells<R> {
             started_at: self.0.time("started_at")?,
             ended_at: self.0.time("ended_at")?,
         })
+    }
+
+    fn running(&self) -> Result<Option<Running>, R::Error> {
+        let Some(session) = self.optional_text("session")? else {
+            return Ok(None);
+        };
+        // Of an attempt that a release before this one began, its row knows when that was.
+        let claimed_at = self.0.time("claimed_at")?;
+        let claimed_at = claimed_at.map_or_else(|| self.time("started_at"), Ok)?;
+        Ok(Some(Running {
+            session: session.into(),
+            claimed_at,
+            resumed_from: self.optional_number("resumed_from")?,
+        }))
     }
 
     fn checkpoint_head(&self) -> Result<Option<CheckpointHead>, R::Error> {
@@ -439,8 +453,15 @@ pub struct EventRow<'a> {
 }
 
 impl<'a> EventRow<'a> {
-    /// Most events of a row. It bounds what is read beyond the page that was asked for.
+    /// Most events of a row: a page reads at most so many times what it shows.
     pub const EVENTS: usize = 16;
+
+    /// Keys of the first and the last of the rows that so many events are, of which the first has that number.
+    #[must_use]
+    pub fn ends(first: u64, events: usize) -> (u64, u64) {
+        let key = |events: usize| (first + events as u64).saturating_sub(1);
+        (key(events.min(Self::EVENTS)), key(events))
+    }
 
     /// Events of a run, of which the first has that number, as few rows as it takes.
     pub fn of(first: u64, events: &'a [Event]) -> impl Iterator<Item = Self> + Clone + Send {

@@ -197,6 +197,7 @@ impl Rows {
                 record.made = Some(row.json("value")?);
             }
         }
+        records.steps.iter_mut().for_each(StepRecord::add_running);
         Ok(Snapshot {
             run: view.run,
             nodes: view.nodes,

@@ -261,7 +261,6 @@ pub(crate) fn is_plain(changes: &[(RunId, Changes)]) -> bool {
             cleared,
             dropped,
             amendments,
-            started: _,
             attempts: _,
             artifacts: _,
             made: _,

@@ -128,6 +128,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "earlier_events",
         include_str!("../../../migrations/postgres/0022_earlier_events.sql"),
     ),
+    (
+        23,
+        "attempts_once",
+        include_str!("../../../migrations/postgres/0023_attempts_once.sql"),
+    ),
 ];
 
 /// Checks the server and applies what is missing, under a lock: of two processes that open a new

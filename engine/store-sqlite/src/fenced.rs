@@ -198,7 +198,7 @@ impl Writing<'_> {
             .fetch_optional(&mut *self.connection)
             .await?;
         let Some(row) = row else { return Ok(()) };
-        let attempt: u32 = cells(&row).number("n")?;
+        let attempt: u32 = cells(&row).number("attempts")?;
         let seq = self.offered(fence).await?;
         self.forget(&fence.run, &fence.step).await?;
         sqlx::query(include_str!("sql/forget_checkpoint_failures.sql"))

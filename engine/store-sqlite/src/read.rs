@@ -215,6 +215,7 @@ impl Rows {
         for record in &mut records.steps {
             list_once(&mut record.artifacts);
         }
+        records.steps.iter_mut().for_each(StepRecord::add_running);
         Ok(Snapshot {
             run: view.run,
             nodes: view.nodes,

@@ -12,7 +12,7 @@ use telecine_engine::id::{RunId, StepId};
 use telecine_engine::objects::StoredArtifact;
 use telecine_engine::run::{Event, Failure, Node, Run, Step};
 use telecine_engine::store::rows::{Cells, EventRow, Row, SINGLE};
-use telecine_engine::store::{AttemptEnd, AttemptStart, StoreError};
+use telecine_engine::store::{AttemptEnd, StoreError};
 
 use crate::clock;
 use crate::error::Error;
@@ -203,6 +203,10 @@ pub(crate) struct StepCells<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    claimed_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed_from: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_at: Option<i64>,
@@ -219,6 +223,7 @@ pub(crate) struct StepCells<'a> {
 impl<'a> StepCells<'a> {
     /// A step with the place of its node, and kind and rank of the ticket that it waits with.
     pub(crate) fn new((run, position, step): Placed<'a>, ticket: Option<(&'a str, i64)>) -> Self {
+        let running = step.running.as_deref();
         Self {
             position,
             kind: ticket.map(|(kind, _)| kind),
@@ -235,7 +240,9 @@ impl<'a> StepCells<'a> {
             losses: step.losses,
             outages: step.outages,
             checkpoint_failures: step.checkpoint_failures,
-            session: step.session.as_ref().map(|session| session.as_str()),
+            session: running.map(|running| running.session.as_str()),
+            claimed_at: millis(running.map(|running| running.claimed_at)),
+            resumed_from: running.and_then(|running| running.resumed_from),
             due_at: millis(step.due_at),
             deadline_at: millis(step.deadline_at),
             warnings: &step.warnings,
@@ -300,35 +307,17 @@ impl<'a> FullKey<'a> {
     }
 }
 
-/// An attempt that begins as `start_attempts.sql` takes it.
-#[derive(Serialize)]
-pub(crate) struct StartCells<'a> {
-    #[serde(flatten)]
-    step: FullKey<'a>,
-    n: u32,
-    round: u32,
-    session: &'a str,
-    resumed_from: Option<u64>,
-}
-
-impl<'a> StartCells<'a> {
-    pub(crate) fn new(run: &'a RunId, start: &'a AttemptStart) -> Self {
-        Self {
-            step: FullKey::new(run, &start.step),
-            n: start.n,
-            round: start.round,
-            session: start.session.as_str(),
-            resumed_from: start.resumed_from,
-        }
-    }
-}
-
-/// The end of an attempt as `save_attempts.sql` takes it.
+/// An attempt that ended as `end_attempts.sql` takes it.
 #[derive(Serialize)]
 pub(crate) struct AttemptCells<'a> {
     #[serde(flatten)]
     step: FullKey<'a>,
     n: u32,
+    round: u32,
+    session: &'a str,
+    claimed_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed_from: Option<u64>,
     outcome: &'static str,
     cpu_s: f64,
     max_rss_bytes: u64,
@@ -342,6 +331,10 @@ impl<'a> AttemptCells<'a> {
         Self {
             step: FullKey::new(run, &end.step),
             n: end.n,
+            round: end.round,
+            session: end.began.session.as_str(),
+            claimed_at: end.began.claimed_at.timestamp_millis(),
+            resumed_from: end.began.resumed_from,
             outcome: end.outcome.as_str(),
             cpu_s: end.usage.cpu_s,
             max_rss_bytes: end.usage.max_rss_bytes,
@@ -387,7 +380,7 @@ impl<'a> EventCells<'a> {
     }
 }
 
-/// Which events of a run are new, as `tell_feed.sql` takes it.
+/// Which rows of events of a run are new, as `tell_feed.sql` takes it.
 #[derive(Serialize)]
 pub(crate) struct ToldCells<'a> {
     run: &'a str,
@@ -396,12 +389,13 @@ pub(crate) struct ToldCells<'a> {
 }
 
 impl<'a> ToldCells<'a> {
-    /// An event of a run, and how many more follow it.
-    pub(crate) fn new(run: &'a RunId, first: u64, more: u64) -> Self {
+    /// So many events of a run, of which the first has that number.
+    pub(crate) fn new(run: &'a RunId, first: u64, events: usize) -> Self {
+        let (first, last) = EventRow::ends(first, events);
         Self {
             run: run.as_str(),
             first,
-            last: first + more,
+            last,
         }
     }
 }

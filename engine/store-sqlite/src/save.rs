@@ -11,7 +11,7 @@ use telecine_engine::store::StoreError;
 use crate::error::Error;
 use crate::rows::{
     ArtifactCells, AttemptCells, EventCells, FullKey, HeaderCells, InputCells, NodeCells, NodeKey,
-    Placed, ProgressCells, RunCells, StartCells, StepCells, ToldCells,
+    Placed, ProgressCells, RunCells, StepCells, ToldCells,
 };
 use crate::script::{Script, Statement, over};
 use crate::{amend, reuse};
@@ -103,12 +103,9 @@ impl<'a> Rows<'a> {
     }
 
     fn attempts(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
-        let starts = each(self.changes, |changes| &changes.started);
-        let starts = starts.map(|(run, start)| StartCells::new(run, start));
         let ends = each(self.changes, |changes| &changes.attempts);
         let ends = ends.map(|(run, end)| AttemptCells::new(run, end));
-        over(include_str!("sql/start_attempts.sql"), starts)
-            .chain(over(include_str!("sql/save_attempts.sql"), ends))
+        over(include_str!("sql/end_attempts.sql"), ends)
     }
 
     /// Objects of the outputs of steps.
@@ -126,8 +123,8 @@ impl<'a> Rows<'a> {
     /// Events, and what the feed says of them.
     fn events(&self) -> impl Iterator<Item = Result<Statement, Error>> + Send {
         let told = self.changes.iter().filter_map(|(run, changes)| {
-            let more = u64::try_from(changes.events.len().checked_sub(1)?).ok()?;
-            Some(ToldCells::new(run, changes.first_event, more))
+            let events = Some(changes.events.len()).filter(|events| *events > 0)?;
+            Some(ToldCells::new(run, changes.first_event, events))
         });
         let changes = self.changes.iter();
         let events = changes
@@ -193,7 +190,7 @@ impl Writing<'_> {
             .await?;
         let number = number.unsigned_abs();
         let cells = EventCells::of(run, number, std::slice::from_ref(event));
-        let told = ToldCells::new(run, number, 0);
+        let told = ToldCells::new(run, number, 1);
         let events = over(include_str!("sql/save_events.sql"), cells);
         let told = over(include_str!("sql/tell_feed.sql"), std::iter::once(told));
         self.run(events.chain(told)).await

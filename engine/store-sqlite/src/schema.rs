@@ -121,6 +121,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "earlier_events",
         include_str!("../../../migrations/sqlite/0021_earlier_events.sql"),
     ),
+    (
+        22,
+        "attempts_once",
+        include_str!("../../../migrations/sqlite/0022_attempts_once.sql"),
+    ),
 ];
 
 /// Checks that a database is ours and applies what is missing. One transaction that holds the write

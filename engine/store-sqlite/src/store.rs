@@ -717,7 +717,7 @@ mod tests {
             include_str!("sql/forget_checkpoints.sql"),
             include_str!("sql/running_of.sql"),
             include_str!("sql/owned.sql"),
-            include_str!("sql/save_attempts.sql"),
+            include_str!("sql/end_attempts.sql"),
         ] {
             let plan = plan(&store, sql).await;
             let scans = |line: &&String| {

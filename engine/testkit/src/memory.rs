@@ -246,7 +246,7 @@ impl MemoryStore {
         let runs = state.runs.values();
         runs.flat_map(|rows| rows.steps.values().map(|step| (&rows.run.id, step)))
             .filter_map(|(run, step)| {
-                let session = step.session.clone()?;
+                let session = step.running.as_ref()?.session.clone();
                 let lives = self.shared.lives(&session);
                 Some((fence(run, step), session, lives))
             })

@@ -5,7 +5,7 @@ use telecine_engine::activity::ErrorClass;
 use telecine_engine::id::RunId;
 use telecine_engine::limits;
 use telecine_engine::retry::plan::{Action, Reason};
-use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
+use telecine_engine::run::{AttemptOutcome, RunStatus, Snapshot, StepStatus};
 
 use crate::stage::{Home, Stage, classes, on_every_store};
 
@@ -27,6 +27,7 @@ on_every_store! {
     a_missing_permission_costs_one_attempt_and_can_be_given
     a_rule_that_names_a_full_disk_is_followed
     a_report_that_the_database_refuses_ends_the_attempt_with_a_reason
+    an_attempt_that_an_earlier_release_began_ends_in_its_row
 }
 
 async fn a_fan_out_feeds_its_outputs_in_order_to_the_next_step(home: Home) {
@@ -440,4 +441,38 @@ async fn a_service_that_stays_away_is_given_up(home: Home) {
     assert_eq!(ended.run.status, RunStatus::Failed, "{ended:#?}");
     assert_eq!(ended.steps[0].step.attempts, limits::OUTAGES + 2);
     worker.stop().await;
+}
+
+/// Those wrote the row when an attempt began, and said nothing of it in the step.
+async fn an_attempt_that_an_earlier_release_began_ends_in_its_row(home: Home) {
+    let stage = Stage::on(home).await;
+    let worker = stage.work().await;
+    let run = stage
+        .submit("  a: {activity: test.act@1, with: {what: hang, times: 1}}")
+        .await;
+    stage
+        .until(&run, |it| it.steps[0].step.status == StepStatus::Running)
+        .await;
+    stage
+        .home
+        .execute(
+            "insert into attempt (run, node, item, n, round, worker, started_at, resumed_from) \
+             select run, node, item, attempts, round, session, started_at, 7 from step; \
+             update step set claimed_at = null, resumed_from = null",
+        )
+        .await;
+    let of = |snapshot: &Snapshot| {
+        let attempts = snapshot.steps[0].attempts.iter();
+        let told = attempts.map(|it| (it.n, it.outcome, it.resumed_from));
+        told.collect::<Vec<_>>()
+    };
+    let begun = stage.until(&run, |_| true).await;
+    assert_eq!(of(&begun), [(1, None, Some(7))]);
+    worker.kill(&stage).await;
+    let lost = stage
+        .until(&run, |it| it.steps[0].step.status == StepStatus::Ready)
+        .await;
+    assert_eq!(of(&lost), [(1, Some(AttemptOutcome::Lost), Some(7))]);
+    let (before, after) = (&begun.steps[0].attempts[0], &lost.steps[0].attempts[0]);
+    assert_eq!(before.started_at, after.started_at);
 }

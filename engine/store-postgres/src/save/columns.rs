@@ -10,7 +10,7 @@ use telecine_engine::objects::StoredArtifact;
 use telecine_engine::retry::reuse::Made;
 use telecine_engine::run::{Event, Run};
 use telecine_engine::store::rows::EventRow;
-use telecine_engine::store::{Admission, AttemptEnd, AttemptStart, Premises};
+use telecine_engine::store::{Admission, AttemptEnd, Premises};
 
 use super::rows::Save;
 use super::{Placed, json};
@@ -317,6 +317,8 @@ pub(super) struct StepColumns<'a> {
     started: Vec<Option<DateTime<Utc>>>,
     ended: Vec<Option<DateTime<Utc>>>,
     outages: Vec<i32>,
+    claimed: Vec<Option<DateTime<Utc>>>,
+    resumed: Vec<Option<i64>>,
 }
 
 impl<'a> StepColumns<'a> {
@@ -358,8 +360,9 @@ impl<'a> StepColumns<'a> {
         self.losses.push(narrow_count(step.losses));
         self.checkpoint_failures
             .push(narrow_count(step.checkpoint_failures));
+        let running = step.running.as_deref();
         self.sessions
-            .push(step.session.as_ref().map(|session| session.as_str()));
+            .push(running.map(|running| running.session.as_str()));
         self.due.push(step.due_at);
         self.deadlines.push(step.deadline_at);
         self.progress.push(json(step.progress.as_ref())?);
@@ -368,6 +371,9 @@ impl<'a> StepColumns<'a> {
         self.started.push(step.started_at);
         self.ended.push(step.ended_at);
         self.outages.push(narrow_count(step.outages));
+        self.claimed.push(running.map(|running| running.claimed_at));
+        let resumed = running.and_then(|running| running.resumed_from);
+        self.resumed.push(resumed.map(count));
         Ok(())
     }
 }
@@ -402,43 +408,8 @@ impl Columns for StepColumns<'_> {
             .bind(self.started)
             .bind(self.ended)
             .bind(self.outages)
-    }
-}
-
-/// Attempts as `start_attempts.sql` takes them.
-#[derive(Default)]
-pub(super) struct Started<'a> {
-    keys: StepKeys<'a>,
-    numbers: Vec<i32>,
-    rounds: Vec<i32>,
-    sessions: Vec<&'a str>,
-    resumed: Vec<Option<i64>>,
-}
-
-impl<'a> Started<'a> {
-    pub(super) fn push(&mut self, run: &'a RunId, start: &'a AttemptStart) {
-        self.keys.push(run, &start.step);
-        self.numbers.push(narrow_count(start.n));
-        self.rounds.push(narrow_count(start.round));
-        self.sessions.push(start.session.as_str());
-        self.resumed.push(start.resumed_from.map(count));
-    }
-}
-
-impl Columns for Started<'_> {
-    fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
-    fn bind(self: Box<Self>, save: Save, now: DateTime<Utc>) -> Save {
-        save.bind(self.keys.runs)
-            .bind(self.keys.nodes)
-            .bind(self.keys.items)
-            .bind(self.numbers)
-            .bind(self.rounds)
-            .bind(self.sessions)
+            .bind(self.claimed)
             .bind(self.resumed)
-            .bind(now)
     }
 }
 
@@ -447,6 +418,10 @@ impl Columns for Started<'_> {
 pub(super) struct Ended<'a> {
     keys: StepKeys<'a>,
     numbers: Vec<i32>,
+    rounds: Vec<i32>,
+    sessions: Vec<&'a str>,
+    claimed: Vec<DateTime<Utc>>,
+    resumed: Vec<Option<i64>>,
     outcomes: Vec<&'static str>,
     seconds: Vec<f64>,
     bytes: Vec<i64>,
@@ -458,6 +433,10 @@ impl<'a> Ended<'a> {
     pub(super) fn push(&mut self, run: &'a RunId, end: &'a AttemptEnd) -> Result<(), Error> {
         self.keys.push(run, &end.step);
         self.numbers.push(narrow_count(end.n));
+        self.rounds.push(narrow_count(end.round));
+        self.sessions.push(end.began.session.as_str());
+        self.claimed.push(end.began.claimed_at);
+        self.resumed.push(end.began.resumed_from.map(count));
         self.outcomes.push(end.outcome.as_str());
         self.seconds.push(end.usage.cpu_s);
         self.bytes.push(count(end.usage.max_rss_bytes));
@@ -477,6 +456,10 @@ impl Columns for Ended<'_> {
             .bind(self.keys.nodes)
             .bind(self.keys.items)
             .bind(self.numbers)
+            .bind(self.rounds)
+            .bind(self.sessions)
+            .bind(self.claimed)
+            .bind(self.resumed)
             .bind(self.outcomes)
             .bind(self.seconds)
             .bind(self.bytes)
@@ -495,7 +478,7 @@ pub(super) struct Events<'a> {
     steps: Vec<Option<String>>,
     data: Vec<String>,
     earlier: Vec<Option<String>>,
-    /// What the feed is told: runs, each with the numbers of the first and the last event.
+    /// What the feed is told: runs, each with the keys of the first and the last row.
     told: Vec<&'a str>,
     first: Vec<i64>,
     last: Vec<i64>,
@@ -511,9 +494,10 @@ impl<'a> Events<'a> {
         if events.is_empty() {
             return Ok(());
         }
+        let (first_row, last) = EventRow::ends(first, events.len());
         self.told.push(run.as_str());
-        self.first.push(count(first));
-        self.last.push(count(first + events.len() as u64 - 1));
+        self.first.push(count(first_row));
+        self.last.push(count(last));
         for row in EventRow::of(first, events) {
             self.runs.push(run.as_str());
             self.numbers.push(count(row.seq));

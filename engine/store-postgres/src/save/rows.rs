@@ -20,7 +20,7 @@ use telecine_engine::run::{Event, StepStatus};
 use telecine_engine::store::{Premises, StoreError};
 
 use super::columns::{
-    Closed, Columns, Ended, Events, Grounds, Headers, KeyParts, NewRuns, Objects, Opened, Started,
+    Closed, Columns, Ended, Events, Grounds, Headers, KeyParts, NewRuns, Objects, Opened,
     StepColumns,
 };
 use super::{Placed, each};
@@ -37,7 +37,7 @@ const PREMISES: usize = 0;
 const OLD_STEPS: usize = 3;
 
 /// The parts, in the order in which they are bound: what was prepared on must be so, and then [`Rows`].
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 11] = [
     &[
         ("live", include_str!("../sql/live_sessions.sql")),
         REMEMBERED,
@@ -52,7 +52,6 @@ const GROUPS: [Group; 12] = [
     &[("new_steps", include_str!("../sql/save_steps.sql"))],
     &[("closed", include_str!("../sql/close_steps.sql"))],
     &[("opened", include_str!("../sql/open_steps.sql"))],
-    &[("started", include_str!("../sql/start_attempts.sql"))],
     &[("ended", include_str!("../sql/end_attempts.sql"))],
     &[
         ("events", include_str!("../sql/save_events.sql")),
@@ -143,7 +142,6 @@ pub(super) struct Rows<'a> {
     pub(super) new_steps: StepColumns<'a>,
     closed: Closed<'a>,
     opened: Opened<'a>,
-    started: Started<'a>,
     ended: Ended<'a>,
     events: Events<'a>,
     objects: Objects<'a>,
@@ -161,9 +159,6 @@ impl<'a> Rows<'a> {
                 true => rows.new_runs.push(run, changes)?,
                 false => rows.old_runs.push(run, changes)?,
             }
-        }
-        for (run, start) in each(changes, |changes| &changes.started) {
-            rows.started.push(run, start);
         }
         for (run, end) in each(changes, |changes| &changes.attempts) {
             rows.ended.push(run, end)?;
@@ -263,7 +258,6 @@ impl<'a> Rows<'a> {
             Box::new(self.new_steps),
             Box::new(self.closed),
             Box::new(self.opened),
-            Box::new(self.started),
             Box::new(self.ended),
             Box::new(self.events),
             Box::new(self.objects),

@@ -4,7 +4,7 @@
 insert into step (
     run, node, item, position, activity, status, input, output, error, reason, fence, attempts,
     charged, losses, checkpoint_failures, session, due_at, deadline_at, progress, warnings, round,
-    started_at, ended_at, outages
+    started_at, ended_at, outages, claimed_at, resumed_from
 )
 select *
 from unnest(
@@ -12,7 +12,7 @@ from unnest(
     $8::text[], $9::text[], $10::text[], $11::bigint[], $12::integer[], $13::integer[],
     $14::integer[], $15::integer[], $16::text[], $17::timestamptz[], $18::timestamptz[],
     $19::text[], $20::text[], $21::integer[], $22::timestamptz[], $23::timestamptz[],
-    $24::integer[]
+    $24::integer[], $25::timestamptz[], $26::bigint[]
 )
 where (select hold from premises)
 on conflict (run, node, item) do update set
@@ -34,4 +34,6 @@ on conflict (run, node, item) do update set
     round = excluded.round,
     started_at = excluded.started_at,
     ended_at = excluded.ended_at,
-    outages = excluded.outages
+    outages = excluded.outages,
+    claimed_at = excluded.claimed_at,
+    resumed_from = excluded.resumed_from

@@ -1,4 +1,4 @@
--- Drops those of the oldest entries of the feed whose last event is so old, or forgotten. The newest one stays.
+-- Drops those of the oldest entries of the feed whose first event is so old, or forgotten. The newest one stays.
 delete from feed
 where (after_xact, n) in (
     select oldest.after_xact, oldest.n
@@ -12,6 +12,6 @@ where (after_xact, n) in (
         order by after_xact, n
         limit $2
     ) as oldest
-    left join event on event.run = oldest.runs[1] and event.seq = oldest.last[1]
+    left join event on event.run = oldest.runs[1] and event.seq = oldest.first[1]
     where event.at is null or event.at <= now() - make_interval(secs => $1)
 )

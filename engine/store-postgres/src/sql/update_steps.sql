@@ -19,17 +19,19 @@ set
     round = s.round,
     started_at = s.started_at,
     ended_at = s.ended_at,
-    outages = s.outages
+    outages = s.outages,
+    claimed_at = s.claimed_at,
+    resumed_from = s.resumed_from
 from unnest(
     $1::text[], $2::text[], $3::integer[], $4::integer[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::text[], $11::bigint[], $12::integer[], $13::integer[],
     $14::integer[], $15::integer[], $16::text[], $17::timestamptz[], $18::timestamptz[],
     $19::text[], $20::text[], $21::integer[], $22::timestamptz[], $23::timestamptz[],
-    $24::integer[]
+    $24::integer[], $25::timestamptz[], $26::bigint[]
 ) as s (
     run, node, item, position, activity, status, input, output, error, reason, fence, attempts,
     charged, losses, checkpoint_failures, session, due_at, deadline_at, progress, warnings, round,
-    started_at, ended_at, outages
+    started_at, ended_at, outages, claimed_at, resumed_from
 )
 where
     step.run = s.run and step.node = s.node and step.item = s.item

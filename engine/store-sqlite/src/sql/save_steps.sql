@@ -8,7 +8,7 @@
 -- write lock since before it read the steps, or has found under it that their run is as it was read.
 insert into step (
     run, node, item, position, activity, status, output, error, reason, fence, attempts,
-    charged, losses, outages, checkpoint_failures, session, due_at, deadline_at, warnings, round, started_at,
+    charged, losses, outages, checkpoint_failures, session, claimed_at, resumed_from, due_at, deadline_at, warnings, round, started_at,
     ended_at, kind, rank
 )
 select
@@ -38,6 +38,8 @@ select
     s.value ->> 'outages',
     s.value ->> 'checkpoint_failures',
     s.value ->> 'session',
+    s.value ->> 'claimed_at',
+    s.value ->> 'resumed_from',
     s.value ->> 'due_at',
     s.value ->> 'deadline_at',
     s.value -> 'warnings',
@@ -60,6 +62,8 @@ on conflict (run, node, item) do update set
     outages = excluded.outages,
     checkpoint_failures = excluded.checkpoint_failures,
     session = excluded.session,
+    claimed_at = excluded.claimed_at,
+    resumed_from = excluded.resumed_from,
     due_at = excluded.due_at,
     deadline_at = excluded.deadline_at,
     warnings = excluded.warnings,

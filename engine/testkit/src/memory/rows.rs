@@ -258,28 +258,9 @@ impl Rows {
     }
 
     fn apply_attempts(&mut self, changes: &Changes, now: DateTime<Utc>) {
-        for start in &changes.started {
-            let key = self.key(&start.step);
-            self.attempts.entry(key).or_default().push(Attempt {
-                n: start.n,
-                round: start.round,
-                outcome: None,
-                worker: start.session.clone(),
-                started_at: now,
-                ended_at: None,
-                usage: None,
-                resumed_from: start.resumed_from,
-                error: None,
-            });
-        }
         for end in &changes.attempts {
             let attempts = self.attempts.entry(self.key(&end.step)).or_default();
-            if let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.n == end.n) {
-                attempt.outcome = Some(end.outcome);
-                attempt.error.clone_from(&end.error);
-                attempt.usage = Some(end.usage);
-                attempt.ended_at = Some(now);
-            }
+            attempts.push(end.attempt(now));
         }
         for (step, artifacts) in &changes.artifacts {
             let key = self.key(step);
@@ -371,7 +352,7 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let attempt = self.owned(fence)?.attempts;
         let key = self.key(&fence.step);
-        let running = self.attempts.entry(key.clone()).or_default().last_mut();
+        let running = self.owned(fence)?.running.as_deref_mut();
         if running
             .and_then(|running| running.resumed_from.take())
             .is_none()
@@ -410,15 +391,17 @@ impl Rows {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let record = |(key, step): (&Key, &Step)| StepRecord {
-            step: step.clone(),
-            attempts: self.attempts.get(key).cloned().unwrap_or_default(),
-            artifacts: {
-                let kept = self.artifacts.get(key).into_iter().flatten();
-                kept.map(|(artifact, _)| artifact.clone()).collect()
-            },
-            compat: self.checkpoints.get(key).map(|it| it.compat.clone()),
-            made: self.made.get(key).cloned(),
+        let record = |(key, step): (&Key, &Step)| {
+            let artifacts = self.artifacts.get(key).into_iter().flatten();
+            let mut record = StepRecord {
+                step: step.clone(),
+                attempts: self.attempts.get(key).cloned().unwrap_or_default(),
+                artifacts: artifacts.map(|(artifact, _)| artifact.clone()).collect(),
+                compat: self.checkpoints.get(key).map(|it| it.compat.clone()),
+                made: self.made.get(key).cloned(),
+            };
+            record.add_running();
+            record
         };
         let gone = self.attempts.iter();
         let gone = gone.filter(|(key, _)| !self.steps.contains_key(key));
@@ -461,7 +444,11 @@ impl Rows {
     /// Running attempts of a session.
     pub(super) fn running_of(&self, session: &telecine_engine::id::SessionId) -> Vec<Fence> {
         let running = self.steps.values();
-        let running = running.filter(|step| step.session.as_ref() == Some(session));
+        let running = running.filter(|step| {
+            step.running
+                .as_ref()
+                .is_some_and(|it| it.session == *session)
+        });
         running.map(|step| fence(&self.run.id, step)).collect()
     }
 }

@@ -202,30 +202,9 @@ impl Model {
             kept.retain(|known| made.iter().all(|new| new.key != known.key));
             kept.extend(made.iter().cloned());
         }
-        for start in &changes.started {
-            let attempt = Attempt {
-                n: start.n,
-                round: start.round,
-                outcome: None,
-                worker: start.session.clone(),
-                started_at: self.now,
-                ended_at: None,
-                usage: None,
-                resumed_from: start.resumed_from,
-                error: None,
-            };
-            self.attempts
-                .entry(start.step.clone())
-                .or_default()
-                .push(attempt);
-        }
         for end in &changes.attempts {
             let attempts = self.attempts.entry(end.step.clone()).or_default();
-            if let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.n == end.n) {
-                attempt.outcome = Some(end.outcome);
-                attempt.error.clone_from(&end.error);
-                attempt.ended_at = Some(self.now);
-            }
+            attempts.push(end.attempt(self.now));
         }
         self.events.extend(changes.events.iter().cloned());
     }
@@ -314,12 +293,16 @@ impl Model {
         let place = |step: &&Step| self.nodes.iter().position(|node| node.name == step.id.node);
         let mut steps: Vec<&Step> = self.steps.values().collect();
         steps.sort_by_key(place);
-        let steps = steps.into_iter().map(|step| StepRecord {
-            step: step.clone(),
-            attempts: self.attempts.get(&step.id).cloned().unwrap_or_default(),
-            artifacts: self.artifacts.get(&step.id).cloned().unwrap_or_default(),
-            compat: self.compats.get(&step.id).cloned(),
-            made: None,
+        let steps = steps.into_iter().map(|step| {
+            let mut record = StepRecord {
+                step: step.clone(),
+                attempts: self.attempts.get(&step.id).cloned().unwrap_or_default(),
+                artifacts: self.artifacts.get(&step.id).cloned().unwrap_or_default(),
+                compat: self.compats.get(&step.id).cloned(),
+                made: None,
+            };
+            record.add_running();
+            record
         });
         Snapshot {
             run: self.run.clone(),

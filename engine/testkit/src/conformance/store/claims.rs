@@ -61,7 +61,7 @@ pub async fn the_first_claim_starts_the_run(on: Bench) {
     assert_eq!(*claimed, expected);
     let step = on.step(&job, &first[0].fence.step.to_string()).await;
     assert_eq!(step.status, StepStatus::Running);
-    assert_eq!(step.session, Some(session));
+    assert_eq!(step.running.as_ref().unwrap().session, session);
     assert_eq!(step.started_at, started.started_at);
 }
 

@@ -6,7 +6,7 @@ use telecine_engine::activity::{ErrorClass, Progress};
 use telecine_engine::definition::{OnFailure, StepDef};
 use telecine_engine::id::StepId;
 use telecine_engine::machine::{Command, Rejected};
-use telecine_engine::run::{AttemptOutcome, RunStatus, Step, StepStatus};
+use telecine_engine::run::{AttemptOutcome, RunStatus, Running, Step, StepStatus};
 use telecine_engine::store::{Outcome, StepSet};
 
 use super::{
@@ -132,7 +132,11 @@ pub async fn a_step_keeps_every_field(on: Bench) {
         losses: 4,
         outages: 9,
         checkpoint_failures: 3,
-        session: Some(session),
+        running: Some(Box::new(Running {
+            session,
+            claimed_at: now - TimeDelta::milliseconds(500),
+            resumed_from: Some(2),
+        })),
         deadline_at: Some(now + TimeDelta::seconds(5)),
         progress: Some(Box::new(Progress {
             counter: u64::MAX >> 1,
@@ -147,7 +151,7 @@ pub async fn a_step_keeps_every_field(on: Bench) {
     };
     let waiting = Step {
         status: StepStatus::Backoff,
-        session: None,
+        running: None,
         deadline_at: None,
         due_at: Some(now + TimeDelta::milliseconds(1)),
         ..full.clone()

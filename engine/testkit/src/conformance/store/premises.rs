@@ -76,7 +76,7 @@ pub async fn what_holds_is_saved_by_one_call(on: Bench) {
     let revision = prepared.premises.runs[&job.id];
     assert_eq!(after.run.revision, revision + 1);
     assert_eq!(after.steps[0].step.status, StepStatus::Running);
-    assert_eq!(after.steps[0].step.session.as_ref(), Some(&session));
+    assert_eq!(after.steps[0].attempts[0].worker, session);
     assert!(events > before);
     assert_eq!(on.store.waiting(None, 9).await.unwrap(), []);
     let new = &prepared.new.run;

@@ -1,0 +1,3 @@
+-- An attempt is written when it has ended. Until then its step says since when it runs and what it goes on from.
+alter table step add column claimed_at integer;
+alter table step add column resumed_from integer;
