@@ -286,8 +286,8 @@ pub(super) fn end_attempt(
     view: &mut View,
     step: &Step,
     outcome: AttemptOutcome,
-    why: (Option<&Failure>, Usage),
+    (error, usage): (Option<&Failure>, Usage),
 ) {
-    let end = AttemptEnd::of(step, outcome, why);
+    let end = AttemptEnd::of(step, outcome, (error, usage));
     view.record().attempts.extend(end);
 }

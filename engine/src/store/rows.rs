@@ -314,7 +314,7 @@ impl<R: Row> Cells<R> {
         let Some(session) = self.optional_text("session")? else {
             return Ok(None);
         };
-        // Of an attempt that a release before this one began, its row knows when that was.
+        // A release before this one left no time: it wrote a row when an attempt began, which is read in place of this.
         let claimed_at = self.0.time("claimed_at")?;
         let claimed_at = claimed_at.map_or_else(|| self.time("started_at"), Ok)?;
         Ok(Some(Running {

@@ -4,7 +4,7 @@
 --
 -- A step that is made anew under the name of an earlier one goes on with its numbers of attempts.
 --
--- A plain upsert is right, also for columns that the writes of attempts own (the fence): this transaction has held the
+-- A plain upsert is right, also for columns that the writes of attempts own (the fence, what it resumed from): this transaction has held the
 -- write lock since before it read the steps, or has found under it that their run is as it was read.
 insert into step (
     run, node, item, position, activity, status, output, error, reason, fence, attempts,
