@@ -38,7 +38,9 @@ use telecine_engine::id::{RunId, SessionId, StepId};
 use telecine_engine::machine::{self, Changes, Command, Facts, Rejected, View};
 use telecine_engine::objects::{Artifact, StoredArtifact};
 use telecine_engine::queue::{Free, Kind, Machine, Queue, Ticket, Turns};
-use telecine_engine::run::{Failure, RecordedEvent, Run, RunStatus, Step, StepStatus, StoreUrls};
+use telecine_engine::run::{
+    Attempt, Failure, RecordedEvent, Run, RunStatus, Step, StepStatus, StoreUrls,
+};
 use telecine_engine::store::{
     Admission, Claim, ClaimRequest, Created, DefinitionRecord, Fence, NewRun, Outcome, StepSet,
     Store, Transaction, ViewRows,
@@ -564,6 +566,19 @@ fn artifact(key: &str) -> StoredArtifact {
     }
 }
 
+/// Asserts that an attempt which has ended began as it did while it ran.
+fn assert_began_alike(ended: &Attempt, running: &Attempt) {
+    assert!(ended.outcome.is_some() && running.outcome.is_none());
+    let began = Attempt {
+        outcome: None,
+        ended_at: None,
+        usage: None,
+        error: None,
+        ..ended.clone()
+    };
+    assert_eq!(&began, running);
+}
+
 fn ids(claims: &[Claim]) -> Vec<String> {
     claims
         .iter()
@@ -629,6 +644,7 @@ macro_rules! store_conformance {
                 a_checkpoint_outlives_failures_of_its_surroundings
                 a_checkpoint_event_names_its_objects
                 a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume
+                an_attempt_that_resumed_says_so_while_it_runs_and_when_it_has_ended
                 a_checkpoint_that_grew_is_read_as_a_whole
                 a_checkpoint_grows_from_the_latest_only
                 a_refused_checkpoint_is_forgotten_with_what_it_grew_by

@@ -7,7 +7,7 @@ use telecine_engine::machine::Command;
 use telecine_engine::run::CheckpointHead;
 use telecine_engine::store::{Claim, Content, NewCheckpoint, Outcome, StoreError};
 
-use super::{Bench, Job, artifact, single};
+use super::{Bench, Job, artifact, assert_began_alike, single};
 
 fn checkpoint(value: Value, keys: &[&str]) -> NewCheckpoint {
     NewCheckpoint {
@@ -301,6 +301,28 @@ pub async fn a_refused_checkpoint_is_forgotten_and_the_attempt_did_not_resume(on
     let stale = on.store.refuse_checkpoint(&first.fence).await;
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
     assert!(on.step(&job, "only").await.checkpoint.is_some());
+    on.complete(&job, &second, json!(1)).await;
+    let ended = on.store.snapshot(&job.id).await.unwrap();
+    assert_began_alike(&ended.steps[0].attempts[1], &snapshot.steps[0].attempts[1]);
+}
+
+/// See the name.
+pub async fn an_attempt_that_resumed_says_so_while_it_runs_and_when_it_has_ended(on: Bench) {
+    let job = on.submit(single()).await;
+    let session = on.session().await;
+    let first = on.claim_one(&session).await;
+    on.store
+        .save_checkpoint(&first.fence, &checkpoint(json!(1), &[]))
+        .await
+        .unwrap();
+    on.fail(&job, &first).await;
+    wake(&on, &job, &first).await;
+    let second = on.claim_one(&on.session().await).await;
+    let running = on.store.snapshot(&job.id).await.unwrap();
+    assert_eq!(running.steps[0].attempts[1].resumed_from, Some(1));
+    on.complete(&job, &second, json!(1)).await;
+    let ended = on.store.snapshot(&job.id).await.unwrap();
+    assert_began_alike(&ended.steps[0].attempts[1], &running.steps[0].attempts[1]);
 }
 
 /// Saves a list that grows twice; answers its claim and what it came to.

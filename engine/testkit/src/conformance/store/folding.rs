@@ -6,11 +6,12 @@ use telecine_engine::activity::{ErrorClass, Progress};
 use telecine_engine::definition::{OnFailure, StepDef};
 use telecine_engine::id::StepId;
 use telecine_engine::machine::{Command, Rejected};
-use telecine_engine::run::{AttemptOutcome, RunStatus, Running, Step, StepStatus};
+use telecine_engine::run::{AttemptOutcome, Run, RunStatus, Running, Step, StepStatus};
 use telecine_engine::store::{Outcome, StepSet};
 
 use super::{
-    Bench, changes_of_steps, expr, failed, failure, fan_out, queued, single, step, workflow,
+    Bench, assert_began_alike, changes_of_steps, expr, failed, failure, fan_out, queued, single,
+    step, workflow,
 };
 
 /// See the name.
@@ -257,9 +258,12 @@ pub async fn attempts_outlive_the_list_that_they_were_made_for(on: Bench) {
         ..Step::pending(StepId::item("each", 1), "test.step@1".to_owned(), 2)
     };
     let mut tx = on.store.begin().await.unwrap();
+    let changes = changes_of_steps(tx.as_mut(), &job.id, vec![anew]).await;
+    let run = changes.run.clone().unwrap();
     let changes = telecine_engine::machine::Changes {
+        run: Some(Run { round: 2, ..run }),
         collapsed: vec!["each".to_owned()],
-        ..changes_of_steps(tx.as_mut(), &job.id, vec![anew]).await
+        ..changes
     };
     super::save(tx.as_mut(), &job.id, changes).await;
     tx.commit().await.unwrap();
@@ -282,6 +286,10 @@ pub async fn attempts_outlive_the_list_that_they_were_made_for(on: Bench) {
         snapshot.former[0].1.outcome,
         Some(AttemptOutcome::Succeeded)
     );
+    assert_eq!(step.attempts[1].round, 2);
+    on.complete(&job, &claim, json!(2)).await;
+    let ended = on.store.snapshot(&job.id).await.unwrap();
+    assert_began_alike(&ended.steps[0].attempts[1], &step.attempts[1]);
 }
 
 /// See the name.
