@@ -8,11 +8,14 @@
 //! * tasks that are not acknowledged stay in flight for ever and come back in one command that is too
 //!   long when their worker is gone: results are persisted, which is how apalis acknowledges, and
 //!   cleared away by [`tidy`];
+//! * every task is put to those that are due later, by the clock of whoever sends it, and nobody is told:
+//!   [`RELEASE`] makes it due at once and tells one worker;
 //! * delayed tasks, too many of which break its fetching: there are none, delays are in our database;
 //! * colons in names of queues, which it takes apart: ours have none;
 //! * no limit on what waits: nothing is sent while [`BACKLOG`] hints wait.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use apalis_core::backend::Vacuum as _;
 use apalis_redis::{Config, ConnectionManager, RedisStorage};
 use futures_util::future::BoxFuture;
 use futures_util::stream;
+use redis::Script;
 use redis::aio::ConnectionManagerConfig;
 use serde::{Deserialize, Serialize};
 use telecine_engine::dispatch::{Dispatcher as _, Hint};
@@ -41,8 +45,19 @@ const AGAIN: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(5);
 /// Beats it may miss.
 const MISSED: usize = 3;
-/// Hints of one queue that may wait in Redis: more would wake nobody who is not awake.
-const BACKLOG: usize = 1000;
+/// Hints of one queue that may wait in Redis. If more would, those who could hear them are busy, or know of no
+/// Redis: the other doorbell rings.
+const BACKLOG: usize = 100;
+/// Makes what was pushed due, whatever the clocks say, and leaves a signal for each, which one worker takes.
+const RELEASE: &str = "
+    local ids = redis.call('zrange', KEYS[1], 0, 99)
+    if #ids > 0 then
+        redis.call('zrem', KEYS[1], unpack(ids))
+        redis.call('rpush', KEYS[2], unpack(ids))
+        for _ = 1, #ids do redis.call('lpush', KEYS[3], 1) end
+    end";
+/// The oldest version whose commands apalis uses: `ZADD` with `GT`.
+const OLDEST: (u32, u32) = (6, 2);
 /// How often what is done is cleared away.
 const TIDY: Duration = Duration::from_secs(10);
 
@@ -91,12 +106,38 @@ impl Link {
             .set_number_of_retries(1)
             .set_connection_timeout(Some(ANSWER))
             .set_response_timeout(Some(ANSWER));
-        self.client.get_connection_manager_with_config(config).await
+        let mut connection = self
+            .client
+            .get_connection_manager_with_config(config)
+            .await?;
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut connection)
+            .await?;
+        match too_old(&info) {
+            None => Ok(connection),
+            Some(why) => Err(redis::RedisError::from(io::Error::other(why))),
+        }
     }
 
     fn storage(&self, connection: ConnectionManager, queue: Queue) -> RedisStorage<WireHint> {
         RedisStorage::new(connection).with_config(self.config(queue))
     }
+}
+
+/// Why hints cannot go through a server, by what it says of itself, if they cannot.
+fn too_old(info: &str) -> Option<String> {
+    let version = info
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))?;
+    let mut parts = version.trim().split('.').map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else {
+        return None;
+    };
+    let (oldest, of_it) = OLDEST;
+    ((major, minor) < OLDEST).then(|| {
+        format!("it is version {version}, and {oldest}.{of_it} is the oldest that can be used")
+    })
 }
 
 /// Sends hints, and says whether that goes well.
@@ -108,7 +149,7 @@ pub(crate) async fn send(
     loop {
         let why = match link.connect().await {
             Ok(connection) => {
-                let sending = send_by(&link, connection, &mut hints, &health);
+                let sending = send_by(&link, connection, &mut hints, (&health, &inside));
                 match sending.await {
                     Ok(()) => return,
                     Err(error) => error.to_string(),
@@ -132,15 +173,15 @@ async fn send_by(
     link: &Link,
     connection: ConnectionManager,
     hints: &mut mpsc::Receiver<(Queue, WireHint)>,
-    health: &watch::Sender<Option<String>>,
+    (health, inside): (&watch::Sender<Option<String>>, &Inside),
 ) -> Result<(), BoxDynError> {
     let mut connection = connection;
+    let release = Script::new(RELEASE);
     loop {
         let next = tokio::time::timeout(AGAIN, hints.recv()).await;
         match next {
             Ok(None) => return Ok(()),
             Ok(Some((queue, hint))) => {
-                // Apalis puts every task to those that are due later, and a worker moves it on.
                 let config = link.config(queue);
                 let (due, later): (usize, usize) = redis::pipe()
                     .llen(config.active_jobs_list())
@@ -149,7 +190,16 @@ async fn send_by(
                     .await?;
                 if due + later < BACKLOG {
                     link.storage(connection.clone(), queue).push(hint).await?;
+                    release
+                        .key(config.scheduled_jobs_set())
+                        .key(config.active_jobs_list())
+                        .key(config.signal_list())
+                        .invoke_async::<()>(&mut connection)
+                        .await?;
                     counter!(HINTS.name, "result" => "sent").increment(1);
+                } else {
+                    counter!(HINTS.name, "result" => "failed").increment(1);
+                    inside.unwanted.notify_one();
                 }
             }
             Err(_idle) => {
@@ -229,4 +279,22 @@ async fn clear(link: &Link) -> Result<(), BoxDynError> {
             .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_named_with_what_is_needed() {
+        let info = |version: &str| format!("# Server\r\nredis_version:{version}\r\nos:Linux\r\n");
+        for version in ["5.0.14", "6.0.16"] {
+            let why = too_old(&info(version)).unwrap_or_default();
+            assert!(why.contains(version) && why.contains("6.2"), "{why}");
+        }
+        for version in ["6.2.0", "7.0.15", "10.1.0", "unstable"] {
+            assert_eq!(too_old(&info(version)), None, "{version}");
+        }
+        assert_eq!(too_old("# Server\r\n"), None, "one that does not say");
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn beat(
     }
 }
 
-/// Waits for the signal that apalis leaves with each hint.
+/// Waits for the signal that is left with each hint.
 async fn wait(
     client: &redis::Client,
     signal: &str,
