@@ -195,7 +195,10 @@ impl Batch {
             }
             if created == Created::New {
                 let definition = self.definitions.get(&new.run.definition).await?;
-                let mut folding = Folding::new(View::created(new.clone(), definition));
+                let mut view = View::created(new.clone(), definition);
+                // Jobs wait by it, and those who accept them may have clocks that differ.
+                view.run.created_at = self.now;
+                let mut folding = Folding::new(view);
                 folding.waiting.push_back((None, Command::Start));
                 self.runs.insert(new.run.id.clone(), folding);
             }

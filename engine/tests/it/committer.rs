@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{TimeDelta, Utc};
 use telecine_engine::activity::Usage;
 use telecine_engine::committer::{CommitError, Committer};
 use telecine_engine::id::RunId;
-use telecine_engine::machine::Command;
+use telecine_engine::machine::{self, Command};
 use telecine_engine::queue::{Free, Machine, Room};
-use telecine_engine::run::{RunStatus, StepRecord, StepStatus};
+use telecine_engine::run::{Run, RunStatus, StepRecord, StepStatus};
 use telecine_engine::store::{Claim, ClaimRequest, Outcome};
 use telecine_engine::worker::Session;
 
@@ -22,6 +23,7 @@ on_every_store! {
     a_step_that_succeeds_in_the_commit_that_cancels_its_job_has_succeeded
     nothing_is_refused_by_what_only_this_process_believes
     steps_of_others_are_found_without_a_ring
+    a_job_was_accepted_when_the_database_says_so
 }
 
 const STEP: &str = "  only: {activity: test.act@1, with: {what: succeed, value: 1}}";
@@ -352,4 +354,33 @@ async fn steps_of_others_are_found_without_a_ring(home: Home) {
         }
     }
     here.end_session(session.id()).await.unwrap();
+}
+
+/// Whatever the clock says of the process that took it: jobs wait by when they were accepted.
+async fn a_job_was_accepted_when_the_database_says_so(home: Home) {
+    let stage = Stage::on(home).await;
+    let first = stage.submit(STEP).await;
+    let accepted = stage.coordinator.store.load_run(&first).await;
+    let accepted = accepted.unwrap().unwrap();
+    let definition = stage.coordinator.definitions.get(&accepted.definition);
+    let definition = definition.await.unwrap();
+    for hours in [-1, 1] {
+        let id = RunId::generate();
+        let run = Run {
+            fingerprint: id.to_string(),
+            id: id.clone(),
+            status: RunStatus::Queued,
+            events: 0,
+            revision: 0,
+            ..accepted.clone()
+        };
+        let skewed = Utc::now() + TimeDelta::hours(hours);
+        let new = machine::plan_run(run, &definition, skewed);
+        stage.parts.committer.create(new, false).await.unwrap();
+        let store = &stage.coordinator.store;
+        let accepted = store.load_run(&id).await.unwrap().unwrap().created_at;
+        let events = store.events(&id, 0, 1).await.unwrap();
+        let apart = (accepted - events[0].at).abs();
+        assert!(apart < TimeDelta::minutes(1), "{apart} apart");
+    }
 }
