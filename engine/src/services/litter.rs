@@ -1,5 +1,5 @@
 //! Removes what killed attempts have left in the object stores: objects under a name that belongs to an attempt, in a
-//! generation whose run ended a day ago, that no step of the run has recorded.
+//! generation whose run ended a day ago, that no step of the run has recorded, and uploads that never ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,11 +46,14 @@ pub(super) async fn sweep(
 ) -> Result<Vec<String>, StoreError> {
     let (mut removed, mut last) = (Vec::new(), None);
     // Of a store that is away, one warning is enough.
-    let mut away = BTreeSet::new();
+    let (mut away, mut tidied) = (BTreeSet::new(), BTreeSet::new());
     loop {
         let due = coordinator.store.unswept(grace, last.as_ref(), BATCH);
         let due = due.await?;
         for generation in &due {
+            if tidied.insert(generation.store.clone()) {
+                removed.extend(abandon_uploads(coordinator, &generation.store, grace).await);
+            }
             if !away.contains(&generation.store) {
                 removed.extend(sweep_one(coordinator, generation, &mut away).await?);
             }
@@ -59,6 +62,28 @@ pub(super) async fn sweep(
             return Ok(removed);
         }
         last = due.into_iter().next_back();
+    }
+}
+
+/// Removes uploads of a store that began so long ago and never ended: nobody lists them, and whoever keeps them is paid
+/// for them. Answers their keys; of a store that cannot do it now, none.
+async fn abandon_uploads(coordinator: &Coordinator, store: &str, grace: Duration) -> Vec<String> {
+    let removed = async {
+        coordinator
+            .objects
+            .open(store)?
+            .remove_unfinished(grace)
+            .await
+    };
+    match removed.await {
+        Ok(removed) => {
+            counter!(metrics::LITTER.name).increment(removed.len() as u64);
+            removed
+        }
+        Err(error) => {
+            tracing::warn!(%error, store, "uploads that never ended were not looked for");
+            Vec::new()
+        }
     }
 }
 

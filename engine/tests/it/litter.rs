@@ -42,9 +42,13 @@ async fn what_a_killed_attempt_left_is_removed_and_nothing_else(home: Home) {
     ];
     others.iter().for_each(|key| put(&stage, key));
     put(&stage, lost);
+    let unfinished = ".telecine-partial/upload";
+    put(&stage, unfinished);
     let remove = async |grace| remove_litter(&stage.coordinator, grace).await.unwrap();
     assert_eq!(remove(HOUR).await, [""; 0], "the run stopped just now");
+    assert!(stage.directory().join(unfinished).exists(), "it may go on");
     assert_eq!(remove(Duration::ZERO).await, [lost]);
+    assert!(!stage.directory().join(unfinished).exists());
     for key in others.iter().chain([&"film/g1/made_00000001.txt"]) {
         assert!(stage.directory().join(key).exists(), "{key}");
     }
