@@ -44,6 +44,14 @@ pub(crate) fn machine(config: &Config, pools: Pools) -> Machine {
     })
 }
 
+/// The same with the disk that is free for scratch now.
+pub(crate) fn with_free_disk(machine: Machine, scratch: &Path) -> Machine {
+    Machine::new(Room {
+        disk_bytes: bytes(free_disk(scratch)),
+        ..machine.room()
+    })
+}
+
 /// As much as is known; without knowledge there is no limit.
 fn bytes(known: Option<u64>) -> i64 {
     known.map_or(i64::MAX, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))

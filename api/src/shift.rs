@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telecine_engine::activity::Registry;
-use telecine_engine::worker::{Worker, WorkerError, WorkerOptions};
+use telecine_engine::worker::{Neighbours, Worker, WorkerError, WorkerOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::machine;
 
 /// How long to wait before a session is opened after one that failed.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -54,7 +55,13 @@ impl Shift {
 
 impl Workplace {
     async fn open(&self) -> Result<Worker, WorkerError> {
-        let options = self.options.clone();
+        // What a process left that was here before takes room that steps may have.
+        let committer = self.app.coordinator.committer.clone();
+        Neighbours::of(&self.scratch, committer).bury().await;
+        let options = WorkerOptions {
+            machine: machine::with_free_disk(self.options.machine, &self.scratch),
+            ..self.options.clone()
+        };
         self.app
             .open_worker_in(&self.scratch, &self.registry, options)
             .await
