@@ -65,7 +65,7 @@ pub(crate) struct Site {
     /// That the steps were counted which wait.
     counted: Fresh<()>,
     /// What the process needs and does not get.
-    failing: Fresh<Vec<String>>,
+    condition: Fresh<health::Condition>,
     description: OnceLock<String>,
     reference: OnceLock<String>,
 }
@@ -101,7 +101,7 @@ impl Site {
             closing,
             measured: parts.measured,
             counted: Fresh::default(),
-            failing: Fresh::default(),
+            condition: Fresh::default(),
             description: OnceLock::new(),
             reference: OnceLock::new(),
         }

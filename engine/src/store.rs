@@ -725,6 +725,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// A number that differs whenever another connection or process has committed since: as long as
     /// it stays the same, nothing needs to be read again. It may differ for less than that.
     async fn change_counter(&self) -> Result<i64, StoreError>;
+
+    /// The number of the schema, if a newer release than this has brought the database up to date meanwhile. This one
+    /// goes on, as the releases next to each other can; it could not start again.
+    async fn newer_schema(&self) -> Result<Option<i64>, StoreError>;
 }
 
 /// One transaction over a few runs. Dropped without [`Transaction::commit`], nothing has happened.

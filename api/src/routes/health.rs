@@ -38,8 +38,9 @@ pub(crate) async fn healthz() -> Json<Health> {
     })
 }
 
-/// Whether the process can do its work: the database and the stores answer within two seconds. What
-/// only makes it slower, as a Redis that is away does, is listed in `degraded`.
+/// Whether the process can do its work: the database and the stores answer within two seconds. What does not keep it
+/// from that, as a Redis that is away or a database that a newer version has brought up to date, is listed in
+/// `degraded`.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -54,23 +55,39 @@ pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> Result<Json<Health>
         let detail = "the server is about to stop";
         return Err(Problem::new(Code::ShuttingDown, detail));
     }
-    let failing = site.failing.get(failing(&site)).await;
+    let Condition { failing, degraded } = site.condition.get(condition(&site)).await;
     if failing.is_empty() {
-        let degraded = site.app.doorbell_trouble();
         return Ok(Json(Health {
             status: "ready",
-            degraded: degraded.into_iter().collect(),
+            degraded,
         }));
     }
     Err(Problem::new(Code::NotReady, failing.join("; ")))
 }
 
-/// What does not answer, in sentences.
-async fn failing(site: &Site) -> Vec<String> {
+/// What is wrong, in sentences.
+#[derive(Debug, Clone)]
+pub(super) struct Condition {
+    /// What keeps the process from its work.
+    failing: Vec<String>,
+    /// What does not.
+    degraded: Vec<String>,
+}
+
+async fn condition(site: &Site) -> Condition {
     let stores = site.stores.as_ref();
     let objects = &site.app.coordinator.objects;
+    let mut newer = None;
     let (database, source, media) = tokio::join!(
-        answers("the database", database(site)),
+        answers("the database", async {
+            newer = site
+                .app
+                .store()
+                .newer_schema()
+                .await
+                .map_err(|e| e.to_string())?;
+            Ok(())
+        }),
         answers(
             "the source store",
             store(stores.map(|urls| objects.open_source(&urls.source)))
@@ -80,7 +97,19 @@ async fn failing(site: &Site) -> Vec<String> {
             store(stores.map(|urls| objects.open(&urls.media)))
         ),
     );
-    [database, source, media].into_iter().flatten().collect()
+    let newer = newer.map(|schema| {
+        format!(
+            "the database was brought up to date by a newer version of telecine (schema {schema}): update this process, \
+             which could not start again"
+        )
+    });
+    Condition {
+        failing: [database, source, media].into_iter().flatten().collect(),
+        degraded: [site.app.doorbell_trouble(), newer]
+            .into_iter()
+            .flatten()
+            .collect(),
+    }
 }
 
 /// What is wrong with a dependency, in a sentence that names it.
@@ -96,11 +125,6 @@ async fn answers(name: &str, asking: impl Future<Output = Result<(), String>>) -
             ANSWER.as_secs()
         )),
     }
-}
-
-async fn database(site: &Site) -> Result<(), String> {
-    let counter = site.app.store().change_counter().await;
-    counter.map(drop).map_err(|error| error.to_string())
 }
 
 async fn store(opened: Option<Result<Arc<dyn ObjectStore>, ObjectError>>) -> Result<(), String> {

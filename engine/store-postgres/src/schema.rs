@@ -144,7 +144,9 @@ pub(crate) async fn bring_up_to_date(options: &PgConnectOptions) -> Result<(), E
         return Ok(());
     }
     connection.lock().await.map_err(refused)?;
-    let done = migrator().run_direct(None, &mut connection, false).await;
+    let done = migrator(MIGRATIONS)
+        .run_direct(None, &mut connection, false)
+        .await;
     connection.unlock().await.map_err(refused)?;
     done.map_err(refused)
 }
@@ -156,12 +158,13 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
         .clone()
         .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(&unlimited)).await;
-    match connecting {
-        Ok(connected) => Ok(connected?),
-        Err(_) => {
-            Err(StoreError::Unreachable(format!("{} does not answer", options.get_host())).into())
-        }
-    }
+    let trouble = match connecting {
+        Ok(Err(sqlx::Error::Io(error))) => error.to_string(),
+        Ok(connected) => return Ok(connected?),
+        Err(_) => "no answer".to_owned(),
+    };
+    let (host, port) = (options.get_host(), options.get_port());
+    Err(StoreError::Unreachable(format!("{host}:{port}: {trouble}")).into())
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), Error> {
@@ -195,8 +198,18 @@ async fn is_up_to_date(connection: &mut PgConnection) -> Result<bool, Error> {
         .eq(MIGRATIONS.iter().map(|(number, ..)| number)))
 }
 
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+/// The number of the schema, if it is one that only a newer release knows.
+pub(crate) async fn newer(connection: &mut PgConnection) -> Result<Option<i64>, Error> {
+    let known = MIGRATIONS.last().map_or(0, |(number, ..)| *number);
+    let newest: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+            .fetch_one(connection)
+            .await?;
+    Ok(newest.filter(|newest| *newest > known))
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations.iter().map(|(version, name, sql)| {
         Migration::new(
             *version,
             (*name).into(),
@@ -229,10 +242,15 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use telecine_engine::id::RunId;
+    use telecine_engine::queue::Queue;
+    use telecine_engine::run::{AttemptOutcome, RunStatus, StepStatus};
+    use telecine_engine::store::{FeedPlace, RunFilter, Store as _};
     use telecine_testkit::servers::PostgresSchema;
 
     use super::*;
     use crate::connect::options;
+    use crate::{PostgresStore, claim};
 
     /// Every table with its columns, constraints and settings, every index and every trigger, as
     /// statements.
@@ -331,5 +349,125 @@ mod tests {
             std::fs::write(&path, &made).unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), made);
+    }
+
+    /// What was there before the fourth migration: a job at work, with a step that runs, one that waits and
+    /// what both left, and one that failed.
+    const BEFORE_QUEUES: &str = r#"
+        insert into definition values ('d', 'n', 1, '{}', now());
+        insert into run (id, workflow, version, definition, status, round, revision, events, nodes, input,
+            fingerprint, source_store, media_store, labels, created_at, ended_at)
+        values ('job_1', 'n', 1, 'd', 'running', 1, 1, 2, '[{"name":"a","status":"ready","total":2,
+            "settled":0,"failed":0,"held":0,"reason":null}]', '{"hash":"blake3:1"}', 'f', 's', 'm',
+            '{"team":"news"}', to_timestamp(600), null),
+            ('job_2', 'n', 1, 'd', 'failed', 1, 1, 1, '[]', '{}', 'g', 's', 'm', '{}', now(), now());
+        insert into event values ('job_1', 1, now(), 'run.submitted', null, 'null'),
+            ('job_1', 2, now(), 'step.claimed', 'a[0]', 'null'),
+            ('job_2', 1, now(), 'run.submitted', null, 'null');
+        insert into session values ('w', 'host', now(), now() + interval '1 hour');
+        insert into step (run, node, item, position, activity, status, input, fence, attempts, charged,
+            losses, checkpoints, checkpoint_failures, session, warnings, round, progress, started_at)
+        values ('job_1', 'a', 0, 0, 'x.y@1', 'running', '{"in":1}', 3, 2, 2, 1, 7, 0, 'w', '[]', 1, null, now()),
+            ('job_1', 'a', 1, 0, 'x.y@1', 'ready', '{}', 0, 0, 0, 0, 0, 0, null, '[]', 1, null, null);
+        insert into ready values ('job_1', 0, 1, 'a', 'x.y@1');
+        insert into attempt (run, node, item, n, round, outcome, worker, started_at, ended_at)
+        values ('job_1', 'a', 0, 1, 1, 'lost', 'v', now(), now()),
+            ('job_1', 'a', 0, 2, 1, null, 'w', now(), null);
+        insert into checkpoint values ('job_1', 'a', 0, 7, 2, '[1]', 0, 6, 'c', now());
+        insert into checkpoint_growth values ('job_1', 'a', 0, 8, '[2]');
+        insert into artifact (run, node, item, key, size, sha256, media_type, from_checkpoint)
+        values ('job_1', 'a', 0, 'k', 10, 'sha', 'video/mp4', false),
+            ('job_1', 'a', 0, 'c', 10, 'sha', 'video/mp4', true)"#;
+
+    /// A database with that in it, brought up to date.
+    async fn of_an_older_release() -> (PostgresSchema, PostgresStore) {
+        let place = PostgresSchema::create().await;
+        let mut connection = connect(&options(place.url()).unwrap()).await.unwrap();
+        migrator(&MIGRATIONS[..3])
+            .run_direct(None, &mut connection, false)
+            .await
+            .unwrap();
+        sqlx::raw_sql(BEFORE_QUEUES)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let store = PostgresStore::open(place.url()).await.unwrap();
+        (place, store)
+    }
+
+    #[tokio::test]
+    async fn a_database_of_an_older_schema_keeps_its_jobs_and_what_belongs_to_them() {
+        let (_place, store) = of_an_older_release().await;
+        let job = RunId::from("job_1".to_owned());
+        let snapshot = store.snapshot(&job).await.unwrap();
+        let [running, ready] = snapshot.steps.as_slice() else {
+            panic!("two steps: {snapshot:#?}")
+        };
+        let step = &running.step;
+        assert_eq!((step.status, step.fence), (StepStatus::Running, 3));
+        let session = step
+            .running
+            .as_ref()
+            .map(|running| running.session.as_str());
+        assert_eq!(session, Some("w"));
+        let attempts = running.attempts.iter().map(|it| (it.n, it.outcome));
+        let lost = Some(AttemptOutcome::Lost);
+        assert_eq!(attempts.collect::<Vec<_>>(), [(1, lost), (2, None)]);
+        let keys: Vec<_> = running.artifacts.iter().map(|it| &*it.key).collect();
+        assert_eq!(keys, ["k", "c"]);
+        assert_eq!(ready.step.status, StepStatus::Ready);
+    }
+
+    #[tokio::test]
+    async fn jobs_of_an_older_schema_are_found_told_of_and_claimed() {
+        let (place, store) = of_an_older_release().await;
+        let job = RunId::from("job_1".to_owned());
+        let label = Some(("team".to_owned(), "news".to_owned()));
+        let hash = Some("blake3:1".to_owned());
+        let failed = Some(RunStatus::Failed);
+        for (filter, found) in [
+            (
+                RunFilter {
+                    label,
+                    limit: 9,
+                    ..RunFilter::default()
+                },
+                "job_1",
+            ),
+            (
+                RunFilter {
+                    hash,
+                    limit: 9,
+                    ..RunFilter::default()
+                },
+                "job_1",
+            ),
+            (
+                RunFilter {
+                    status: failed,
+                    limit: 9,
+                    ..RunFilter::default()
+                },
+                "job_2",
+            ),
+        ] {
+            let page = store.list_runs(&filter).await.unwrap();
+            let ids: Vec<_> = page.runs.iter().map(|run| run.id.as_str()).collect();
+            assert_eq!(ids, [found], "{filter:?}");
+        }
+        let told = store.feed(FeedPlace::default(), 9).await.unwrap();
+        let told: Vec<_> = told
+            .iter()
+            .map(|it| (it.run.as_str(), it.recorded.seq))
+            .collect();
+        assert_eq!(told, [("job_1", 1), ("job_1", 2), ("job_2", 1)]);
+        let mut connection = connect(&options(place.url()).unwrap()).await.unwrap();
+        let waiting = claim::waiting(&mut connection, None, 9).await.unwrap();
+        let [waits] = waiting.as_slice() else {
+            panic!("one step: {waiting:?}")
+        };
+        assert_eq!((&waits.run, waits.step.item), (&job, Some(1)));
+        let ticket = &waits.ticket;
+        assert_eq!((ticket.kind.queue, ticket.rank), (Queue::Default, 600_000));
     }
 }

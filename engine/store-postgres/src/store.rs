@@ -488,6 +488,10 @@ impl Store for PostgresStore {
         let counter = async |db: &mut PgConnection| Ok(counter.fetch_one(db).await?);
         self.read(counter).await
     }
+
+    async fn newer_schema(&self) -> Result<Option<i64>, StoreError> {
+        self.read(schema::newer).await
+    }
 }
 
 #[cfg(test)]

@@ -144,6 +144,16 @@ pub(crate) async fn bring_up_to_date(database: &SqlitePool) -> Result<(), Error>
     Ok(transaction.commit().await?)
 }
 
+/// The number of the schema, if it is one that only a newer release knows.
+pub(crate) async fn newer(connection: &mut SqliteConnection) -> Result<Option<i64>, Error> {
+    let known = MIGRATIONS.last().map_or(0, |(number, ..)| *number);
+    let newest: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+            .fetch_one(connection)
+            .await?;
+    Ok(newest.filter(|newest| *newest > known))
+}
+
 /// Lets steps be found that a process of an older release has made ready since the schema was brought up
 /// to date.
 pub(crate) async fn give_tickets(connection: &mut SqliteConnection) -> Result<(), Error> {

@@ -582,6 +582,10 @@ impl Store for SqliteStore {
             .map_err(Error::from)?;
         Ok(cells(&row).number("data_version")?)
     }
+
+    async fn newer_schema(&self) -> Result<Option<i64>, StoreError> {
+        Ok(schema::newer(&mut *self.reader().await?).await?)
+    }
 }
 
 #[cfg(test)]

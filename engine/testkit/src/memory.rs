@@ -920,6 +920,10 @@ impl Store for MemoryStore {
     async fn change_counter(&self) -> Result<i64, StoreError> {
         self.read(|state| state.commits).await
     }
+
+    async fn newer_schema(&self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
 }
 
 fn fits(run: &Run, filter: &RunFilter) -> bool {

@@ -171,6 +171,8 @@ struct Encoding {
     events: Stream,
     /// The step that has saved a checkpoint.
     step: String,
+    /// The session of the victim.
+    session: String,
 }
 
 impl Encoding {
@@ -205,7 +207,42 @@ impl Encoding {
             job,
             events,
             step,
+            session,
         }
+    }
+
+    /// Lets the tools of the victim stand still. Answers a step that is in the middle of one, which need not be
+    /// the one that has saved a checkpoint: that may have ended since.
+    fn stand_still(&self) -> String {
+        let deadline = Instant::now() + STOP;
+        loop {
+            let tools: Vec<Pid> = children_of(self.victim.pid());
+            let stops = |tool: &Pid| kill_process(*tool, Signal::STOP).is_ok();
+            let stopped: Vec<Pid> = tools.into_iter().filter(stops).collect();
+            // What needs no tool any more ends meanwhile.
+            std::thread::sleep(Duration::from_millis(300));
+            let document = Request::get(&self.job).send(self.servers[0].address).json();
+            let steps = document["steps"].as_array().expect("steps");
+            let mut encoded = steps.iter().filter(|step| self.is_encoded(step));
+            if let Some(step) = encoded.next().filter(|_| !stopped.is_empty()) {
+                return step["id"].as_str().expect("a name").to_owned();
+            }
+            assert!(Instant::now() < deadline, "nothing to stop: {document:#}");
+            for tool in stopped {
+                kill_process(tool, Signal::CONT).expect("it goes on");
+            }
+        }
+    }
+
+    /// Whether the victim is at work on that step of an encoding.
+    fn is_encoded(&self, step: &Value) -> bool {
+        let attempts = step["attempts"].as_array();
+        let last = attempts.and_then(|attempts| attempts.last());
+        let is_its = last.is_some_and(|last| last["worker"] == *self.session);
+        let is_encoding = step["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("encode"));
+        is_its && is_encoding && step["status"] == "running"
     }
 }
 
@@ -234,9 +271,9 @@ fn taken_over(events: &mut Stream, step: &str, since: DateTime<Utc>) -> Duration
     let mut begun = None;
     let end = loop {
         let event = events.next().expect("it goes on to its end");
-        let again = event["kind"] == "step.claimed" && event["step"] == step;
-        if again && begun.is_none() {
-            begun = Some(time(&event));
+        let claimed = event["kind"] == "step.claimed" && event["step"] == step;
+        if claimed && begun.is_none() {
+            begun = Some(time(&event)).filter(|at| *at > since);
         }
         let kind = event["kind"].as_str().unwrap_or_default();
         if kind.starts_with("run.") {
@@ -288,6 +325,7 @@ fn lost_attempts(process: &Server) -> usize {
 #[test]
 fn a_worker_that_is_told_to_stop_in_the_middle_of_a_segment_hands_its_step_over() {
     let encoding = Encoding::begin(|place| clip(place, ("sources", "film.mp4"), 45));
+    let step = encoding.stand_still();
     let Encoding {
         victim,
         other,
@@ -295,12 +333,8 @@ fn a_worker_that_is_told_to_stop_in_the_middle_of_a_segment_hands_its_step_over(
         place,
         job,
         mut events,
-        step,
         ..
     } = encoding;
-    for tool in children_of(victim.pid()) {
-        kill_process(tool, Signal::STOP).expect("the tool can be stopped");
-    }
     let told_at = Utc::now();
     victim.signal(Signal::TERM);
     let took = taken_over(&mut events, &step, told_at);

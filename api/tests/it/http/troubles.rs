@@ -2,15 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use telecine_testkit::servers::{PostgresProxy, PostgresSchema};
 
 use super::client::{Answer, Request};
 use super::process::{Server, clip};
-use crate::product::Workplace;
+use crate::product::{self, Workplace};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,6 +48,89 @@ fn a_directory_that_is_gone_is_noticed() {
         std::fs::rename(&away, &directory).expect("a directory");
         until("it is back", || ready(&server).status == 200);
     }
+}
+
+/// What a command says that cannot start, and the code that it ends with.
+fn refused(command: Command) -> (String, Option<i32>) {
+    let output = product::output(command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.lines().count(), 1, "one sentence: {said}");
+    (said, output.status.code())
+}
+
+/// What a newer version leaves once it has brought a database up to date.
+const OF_TOMORROW: &str = "
+    insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+    values (9999, 'of tomorrow', true, '', 0)";
+
+#[test]
+fn a_database_that_is_away_or_of_a_newer_version_is_named_at_the_start() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let database = runtime.block_on(PostgresSchema::create());
+    let place = Workplace::new();
+    for mode in ["all", "server", "worker"] {
+        let mut command = Server::command(&place, mode);
+        command.env(
+            "TELECINE_DATABASE_URL",
+            "postgres://nobody@127.0.0.1:1/none",
+        );
+        let (said, code) = refused(command);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(
+            said.contains("database cannot be reached: 127.0.0.1:1: "),
+            "{said}"
+        );
+    }
+    let command = || {
+        let mut command = Server::command(&place, "server");
+        command.env("TELECINE_DATABASE_URL", database.url());
+        command
+    };
+    let server = Server::start(command());
+    assert_eq!(ready(&server).json()["degraded"], Value::Null);
+    runtime.block_on(database.execute(OF_TOMORROW));
+    until("it is told", || {
+        ready(&server).json()["degraded"] != Value::Null
+    });
+    let told = ready(&server).json();
+    assert_eq!(told["status"], "ready", "it goes on: {told}");
+    let sentence = told["degraded"][0].as_str().expect("a sentence");
+    assert!(
+        sentence.contains("newer version of telecine (schema 9999)"),
+        "{sentence}"
+    );
+    drop(server);
+    let (said, code) = refused(command());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("newer version of telecine (schema 9999)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_redis_or_a_store_that_is_away_is_told_at_the_start_and_waited_for() {
+    let place = Workplace::new();
+    let mut command = Server::command(&place, "server");
+    command
+        .env("TELECINE_REDIS_URL", "redis://127.0.0.1:1")
+        .env("TELECINE_MEDIA_URL", "s3://media/all")
+        .env("TELECINE_MEDIA_S3_ENDPOINT", "http://127.0.0.1:1")
+        .env("TELECINE_MEDIA_S3_ACCESS_KEY", "somebody")
+        .env("TELECINE_MEDIA_S3_SECRET_KEY", "hidden-from-view");
+    let server = Server::start(command);
+    let said = server.said();
+    let told = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("redis cannot be used: "), 1, "{said}");
+    assert_eq!(told("http://127.0.0.1:1 cannot be reached"), 1, "{said}");
+    assert_eq!(said.lines().count(), 2, "nothing else: {said}");
+    assert!(!said.contains("hidden-from-view"), "{said}");
+    let problem = ready(&server).assert_problem(503, "not_ready");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("the media store"))
+    );
 }
 
 /// Gives up a lock, also when a test fails: its schema could not be removed, and as long as its transaction

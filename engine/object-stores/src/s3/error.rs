@@ -1,7 +1,7 @@
 use std::error::Error as StdError;
 
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::objects::ObjectError;
 
@@ -36,6 +36,19 @@ struct Answer<'a> {
     message: &'a str,
     /// Where the bucket is, if it said so.
     region: Option<&'a str>,
+}
+
+/// What an error says and what the errors behind it say, each once.
+fn causes(error: &dyn StdError) -> String {
+    let (mut said, mut next) = (Vec::<String>::new(), Some(error));
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !said.iter().any(|earlier| earlier.ends_with(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    said.join(": ")
 }
 
 /// The status of the answer, if there was one.
@@ -86,7 +99,7 @@ impl Doing<'_> {
 
     /// The body of an answer broke off, over and over.
     pub(super) fn broke_off(self, error: impl StdError + Send + Sync + 'static) -> ObjectError {
-        let said = quoted(&DisplayErrorContext(&error).to_string());
+        let said = quoted(&causes(&error));
         let why = format!("{} breaks off in the middle of it: {said}", self.place());
         let meaning = Meaning::new(ErrorClass::Dependency, "store_broke_off", why);
         self.service(meaning, Some(Box::new(error)))
@@ -118,7 +131,7 @@ impl Doing<'_> {
         self,
         error: &SdkError<E, HttpResponse>,
     ) -> Meaning {
-        let said = quoted(&DisplayErrorContext(error).to_string());
+        let said = quoted(&causes(error));
         let place = self.place();
         match error {
             SdkError::TimeoutError(_) => {
