@@ -6,8 +6,15 @@
 //! figures they have: a lease is three beats; nobody is ended because it is over by a process that has not been in contact for
 //! three, nor before that but by one whose own connection was there when the other was closed.
 //!
+//! Processes of one machine need no lease for that: each holds a lock in the scratch directory for as long as it
+//! lives, and whoever finds it free ends its session, whatever its lease says (`worker/scratch.rs`,
+//! `worker/neighbours.rs`). Machines share the directory here and not its locks: to each, those of the others look
+//! free.
+//!
 //! Left out: beats of different processes fall together; the step has one slot in each process; pauses end,
-//! and the last process is never killed.
+//! and the last process is never killed; no process goes on without its lock (its attempts would fail); nobody copies
+//! the scratch directory, and on one machine a lock holds for everybody who finds it; what a machine removes of
+//! another's besides its lock. The lock files of the embedded store are not those: they are there before the row is.
 
 use stateright::{Model, Property};
 
@@ -19,9 +26,11 @@ const LEASE: u8 = 3;
 /// The model, with its bounds.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Processes on the database.
+    /// Processes on the database: the first is there, the others begin some time.
     pub processes: usize,
-    /// How often a process is killed or stands still.
+    /// Machines that they begin on.
+    pub machines: usize,
+    /// How often a process is killed or stands still, or a machine starts anew.
     pub stops: u8,
     /// How often the database is away for a while.
     pub outages: u8,
@@ -58,6 +67,10 @@ pub enum Rule {
     ClosedIsDead,
     /// One that was closed after the last beat does, whatever became of the judge's own.
     OwnConnectionIgnored,
+    /// A free lock proves death wherever it was held (`scratch::boot`).
+    BootIgnored,
+    /// A lock says where it is held before it is taken (`Room::hold`).
+    WrittenFirst,
 }
 
 /// Everything there is.
@@ -65,6 +78,8 @@ pub enum Rule {
 pub struct State {
     step: Step,
     processes: Vec<Process>,
+    /// How often each machine has started anew.
+    starts: Vec<u8>,
     /// Whether nobody reaches the database.
     away: bool,
     /// What may still go wrong.
@@ -99,10 +114,18 @@ enum Status {
 /// A process, and which of its sessions, from 0.
 type SessionId = (usize, u8);
 
+/// A machine, and which of its starts, from 0: the kernel's boot id.
+type Boot = (usize, u8);
+
 /// A process, and what the database holds of its session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Process {
     phase: Phase,
+    /// Where it is.
+    boot: Boot,
+    lock: Lock,
+    /// The process whose lock it has found free, and holds until it has ended its session (`scratch::Dead`).
+    found: Option<usize>,
     /// Its session, as far as it knows.
     session: u8,
     /// Whether the database has that session.
@@ -130,10 +153,23 @@ struct Process {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
+    /// It has yet to begin.
+    Absent,
     Up,
     /// It stands still, with everything it has in hand.
     Paused,
     Dead,
+}
+
+/// The lock of a session in the scratch directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lock {
+    /// Its file is there and empty. Nobody holds it: whoever looks removes it, and it is made anew.
+    Made,
+    /// It is held for as long as its process lives, and its file says where.
+    Taken,
+    /// It is held as long, and its file is not there any more.
+    Removed,
 }
 
 /// What must never happen, once it has.
@@ -143,6 +179,7 @@ struct Wrong {
     ended_alive: bool,
     ended_in_time: bool,
     outage_cost: bool,
+    buried_alive: bool,
 }
 
 /// What can happen.
@@ -167,8 +204,20 @@ pub enum Action {
     Pause(usize),
     /// And its end.
     Resume(usize),
-    /// SIGKILL, power.
+    /// SIGKILL: the kernel closes its connection and releases its lock.
     Kill(usize),
+    /// A machine loses its power and starts anew, with another boot id: locks are released, connections not closed.
+    Reboot(usize),
+    /// The process begins on that machine: `Session::open`.
+    Begin(usize, usize),
+    /// It takes its lock: `Room::hold`.
+    Lock(usize),
+    /// The first process takes the lock of the second, which seems to be free: `scratch::dead`. One that proves
+    /// nothing it removes.
+    Find(usize, usize),
+    /// It ends the session of that lock, and then removes it; while the database is away, it lets go of it
+    /// (`Neighbours::bury`).
+    Bury(usize),
     /// The server or the network closes the connection of a session: the next beat makes another.
     Cut(usize),
     /// The database goes away, and with it all connections.
@@ -184,9 +233,22 @@ pub enum Action {
 }
 
 impl Process {
-    fn new() -> Self {
+    fn absent() -> Self {
+        Self {
+            phase: Phase::Absent,
+            row: false,
+            connection: None,
+            ..Self::on((0, 0))
+        }
+    }
+
+    /// One that begins there.
+    fn on(boot: Boot) -> Self {
         Self {
             phase: Phase::Up,
+            boot,
+            lock: Lock::Made,
+            found: None,
             session: 0,
             row: true,
             lease: LEASE,
@@ -203,6 +265,9 @@ impl Process {
 
     /// One beat later.
     fn tick(&mut self, away: bool) {
+        if self.phase == Phase::Absent {
+            return;
+        }
         let reaches = self.phase == Phase::Up && !away;
         self.connection = self.connection.map(|beats| LEASE.min(beats + 1));
         if !reaches {
@@ -222,8 +287,25 @@ impl Process {
         *self = Self {
             session: self.session + 1,
             report: self.report,
-            ..Self::new()
+            ..Self::on(self.boot)
         };
+    }
+
+    /// What is left of it, to others.
+    fn die(&mut self) {
+        *self = Self {
+            phase: Phase::Dead,
+            lock: self.lock,
+            session: self.session,
+            row: self.row,
+            lease: self.lease,
+            connection: self.connection,
+            ..Self::on(self.boot)
+        };
+    }
+
+    fn lives(&self) -> bool {
+        matches!(self.phase, Phase::Up | Phase::Paused)
     }
 
     fn is_idle(&self) -> bool {
@@ -250,6 +332,48 @@ impl State {
             }
     }
 
+    /// Whether a lock can be taken, says the first process: others of its machine may have it.
+    fn is_free(&self, (at, other): (usize, usize)) -> bool {
+        let (machine, _) = self.processes[at].boot;
+        let here = |process: &&Process| process.boot.0 == machine;
+        let owner = &self.processes[other];
+        let is_held = owner.lives() && owner.lock != Lock::Made && here(&owner);
+        let mut others = self.processes.iter().filter(here);
+        !is_held && others.all(|process| process.found != Some(other))
+    }
+
+    /// Whether a free lock proves that its process is gone, says the first process.
+    fn is_proof(&self, (at, other): (usize, usize), rule: Rule) -> bool {
+        let owner = &self.processes[other];
+        let says_where = match owner.lock {
+            Lock::Made => rule == Rule::WrittenFirst,
+            Lock::Taken => true,
+            Lock::Removed => false,
+        };
+        says_where && (self.processes[at].boot == owner.boot || rule == Rule::BootIgnored)
+    }
+
+    fn find(&mut self, (at, other): (usize, usize), rule: Rule) {
+        match self.is_proof((at, other), rule) {
+            true => self.processes[at].found = Some(other),
+            false => self.processes[other].lock = Lock::Removed,
+        }
+    }
+
+    fn reboot(&mut self, machine: usize) {
+        self.stops -= 1;
+        self.starts[machine] += 1;
+        let processes = self.processes.iter_mut();
+        let there = processes.filter(|process| process.lives() && process.boot.0 == machine);
+        there.for_each(Process::die);
+    }
+
+    fn tick(&mut self) {
+        let away = self.away;
+        let processes = self.processes.iter_mut();
+        processes.for_each(|process| process.tick(away));
+    }
+
     fn go_away(&mut self) {
         self.outages -= 1;
         self.away = true;
@@ -265,6 +389,14 @@ impl State {
         let owner = (process, self.processes[process].session);
         self.step.status = Status::Running(owner);
         self.step.fence += 1;
+    }
+
+    fn give_back(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        process.doubt = false;
+        if self.step.status == Status::Running((at, process.session)) {
+            self.step.status = Status::Ready;
+        }
     }
 
     /// The attempt of that fence has succeeded, says whoever sends it.
@@ -305,6 +437,7 @@ impl Lease {
         let process = &state.processes[at];
         let is_live = process.row && process.lease > 0;
         let may_claim = is_live || self.rule == Rule::SessionIgnored;
+        let may_claim = may_claim && process.lock != Lock::Made;
         if state.step.status == Status::Ready && process.is_idle() && may_claim {
             actions.push(Action::Claim(at));
             if state.lost_answers > 0 {
@@ -347,6 +480,35 @@ impl Lease {
         }
     }
 
+    /// What a process that is up does in the scratch directory.
+    fn looks(&self, state: &State, at: usize, actions: &mut Vec<Action>) {
+        let process = &state.processes[at];
+        if process.lock == Lock::Made {
+            actions.push(Action::Lock(at));
+        }
+        if process.found.is_some() && process.releasing.is_none() {
+            actions.push(Action::Bury(at));
+        }
+        for other in (0..self.processes).filter(|other| *other != at) {
+            let is_there = state.processes[other].phase != Phase::Absent;
+            let tells = state.processes[other].lock == Lock::Taken
+                || state.is_proof((at, other), self.rule);
+            if process.found.is_none() && is_there && tells && state.is_free((at, other)) {
+                actions.push(Action::Find(at, other));
+            }
+        }
+    }
+
+    fn reboots(&self, state: &State, machine: usize, actions: &mut Vec<Action>) {
+        let is_there = |process: &&Process| process.lives() && process.boot.0 == machine;
+        let mut there = state.processes.iter().filter(is_there);
+        let mut processes = state.processes.iter();
+        let stays = |it: &Process| it.phase != Phase::Dead && !is_there(&it);
+        if state.stops > 0 && there.next().is_some() && processes.any(stays) {
+            actions.push(Action::Reboot(machine));
+        }
+    }
+
     fn troubles(&self, state: &State, at: usize, actions: &mut Vec<Action>) {
         let others = (0..self.processes).filter(|other| *other != at);
         let mut others = others.map(|other| state.processes[other].phase);
@@ -358,6 +520,10 @@ impl Lease {
                 }
             }
             Phase::Paused => actions.push(Action::Resume(at)),
+            Phase::Absent => {
+                let machines = 0..self.machines;
+                actions.extend(machines.map(|machine| Action::Begin(at, machine)));
+            }
             _ => {}
         }
         if state.cuts > 0 && state.processes[at].connection.is_some() {
@@ -377,6 +543,18 @@ impl Lease {
             _ => state.lose(session, self.losses),
         }
     }
+
+    fn bury(&self, state: &mut State, at: usize) {
+        let found = state.processes[at].found.take();
+        if let Some(other) = found
+            && !state.away
+        {
+            let buried = &mut state.processes[other];
+            buried.lock = Lock::Removed;
+            state.wrong.buried_alive |= buried.row && buried.lives();
+            self.end(state, (at, other));
+        }
+    }
 }
 
 impl Model for Lease {
@@ -384,6 +562,8 @@ impl Model for Lease {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
+        let mut processes = vec![Process::absent(); self.processes];
+        processes[0] = Process::on((0, 0));
         vec![State {
             step: Step {
                 status: Status::Ready,
@@ -391,7 +571,8 @@ impl Model for Lease {
                 losses: 0,
                 completions: 0,
             },
-            processes: vec![Process::new(); self.processes],
+            processes,
+            starts: vec![0; self.machines],
             away: false,
             stops: self.stops,
             outages: self.outages,
@@ -416,18 +597,20 @@ impl Model for Lease {
             if process.phase == Phase::Up && process.attempt.is_some() {
                 actions.push(Action::Finish(at));
             }
+            if process.phase == Phase::Up {
+                self.looks(state, at, actions);
+            }
             self.troubles(state, at, actions);
+        }
+        for machine in 0..self.machines {
+            self.reboots(state, machine, actions);
         }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Tick => {
-                let away = state.away;
-                let processes = state.processes.iter_mut();
-                processes.for_each(|process| process.tick(away));
-            }
+            Action::Tick => state.tick(),
             Action::Claim(at) => {
                 state.claim(at);
                 state.processes[at].attempt = Some(state.step.fence);
@@ -437,13 +620,7 @@ impl Model for Lease {
                 state.lost_answers -= 1;
                 state.processes[at].doubt = true;
             }
-            Action::GiveBack(at) => {
-                let process = &mut state.processes[at];
-                process.doubt = false;
-                if state.step.status == Status::Running((at, process.session)) {
-                    state.step.status = Status::Ready;
-                }
-            }
+            Action::GiveBack(at) => state.give_back(at),
             Action::Finish(at) => {
                 let process = &mut state.processes[at];
                 process.report = process.attempt.take();
@@ -464,16 +641,16 @@ impl Model for Lease {
             Action::Resume(at) => state.processes[at].phase = Phase::Up,
             Action::Kill(at) => {
                 state.stops -= 1;
-                let process = &mut state.processes[at];
-                *process = Process {
-                    phase: Phase::Dead,
-                    session: process.session,
-                    row: process.row,
-                    lease: process.lease,
-                    connection: None,
-                    ..Process::new()
-                };
+                state.processes[at].die();
+                state.processes[at].connection = None;
             }
+            Action::Reboot(machine) => state.reboot(machine),
+            Action::Begin(at, machine) => {
+                state.processes[at] = Process::on((machine, state.starts[machine]));
+            }
+            Action::Lock(at) => state.processes[at].lock = Lock::Taken,
+            Action::Find(at, other) => state.find((at, other), self.rule),
+            Action::Bury(at) => self.bury(&mut state, at),
             Action::Cut(at) => {
                 state.cuts -= 1;
                 state.processes[at].connection = None;
@@ -509,6 +686,9 @@ impl Model for Lease {
             Property::always("an outage costs nobody a session", |_, state: &State| {
                 !state.wrong.outage_cost
             }),
+            Property::always("nobody is buried alive", |_, state: &State| {
+                !state.wrong.buried_alive
+            }),
             Property::always(
                 "a running step belongs to a session that is there",
                 |_, state: &State| match state.step.status {
@@ -529,6 +709,14 @@ impl Model for Lease {
                 let early = |it: &Process| it.phase == Phase::Dead && !it.row && it.lease > 0;
                 state.processes.iter().any(early)
             }),
+            Property::sometimes(
+                "a killed process is ended before it misses a beat",
+                |_, state: &State| {
+                    let at_once =
+                        |it: &Process| it.phase == Phase::Dead && !it.row && it.lease == LEASE;
+                    state.processes.iter().any(at_once)
+                },
+            ),
             Property::sometimes("a step is held", |_, state: &State| {
                 state.step.status == Status::Held
             }),

@@ -13,6 +13,7 @@ use telecine_models::publication::{self, Publications};
 fn lease(rule: lease::Rule) -> Lease {
     Lease {
         processes: if is_large() { 3 } else { 2 },
+        machines: 1,
         stops: 2,
         outages: 1,
         cuts: 1,
@@ -25,6 +26,35 @@ fn lease(rule: lease::Rule) -> Lease {
 #[test]
 fn a_worker_that_was_given_up_does_no_harm_and_takes_nothing_with_it() {
     holds(lease(lease::Rule::Sound));
+}
+
+/// Two machines that share a scratch directory.
+fn machines(rule: lease::Rule) -> Lease {
+    Lease {
+        machines: 2,
+        cuts: 0,
+        lost_answers: 0,
+        ..lease(rule)
+    }
+}
+
+#[test]
+fn a_lock_that_another_machine_finds_free_costs_nobody_a_session() {
+    holds(machines(lease::Rule::Sound));
+}
+
+#[test]
+fn if_a_lock_of_another_machine_proved_death_it_would_kill() {
+    let model = machines(lease::Rule::BootIgnored);
+    breaks(model.clone(), "nobody is buried alive");
+    breaks(model, "a process that beats in time is not ended");
+}
+
+#[test]
+fn a_lock_that_says_where_it_is_held_before_it_is_taken_kills() {
+    let model = lease(lease::Rule::WrittenFirst);
+    breaks(model.clone(), "nobody is buried alive");
+    breaks(model, "a process that beats in time is not ended");
 }
 
 #[test]
