@@ -9,6 +9,8 @@
 mod plan;
 mod room;
 mod site;
+mod size;
+mod stops;
 mod verdict;
 
 use std::time::{Duration, Instant};
@@ -37,7 +39,7 @@ fn nothing_is_lost_or_done_twice_while_everything_fails() {
             "{} jobs do not end",
             site.unfinished()
         );
-        verdict.look(&site);
+        verdict.look((&plan, &site));
         std::thread::sleep(LOOK);
     }
     verdict.judge(&site);
@@ -56,11 +58,10 @@ fn fail(plan: &Plan, site: &mut Site, verdict: &mut Verdict) {
         if plan.is_all(site.accepted()) && unfinished == 0 {
             return;
         }
-        verdict.look(site);
+        verdict.look((plan, site));
         if began.elapsed() >= next {
             next += plan.every;
-            for _ in 0..plan.at_once {
-                let trouble = *dice.pick(&plan.troubles);
+            for trouble in plan.troubles_at_once(&mut dice) {
                 eprintln!("{:6.1} s: {trouble:?}", began.elapsed().as_secs_f64());
                 if trouble == Trouble::RestartPostgres {
                     verdict.excuse();

@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+
+use crate::sim::Random;
 
 /// The longest head of a request.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -60,6 +62,8 @@ pub struct FaultProxy {
 struct State {
     rules: Vec<Rule>,
     requests: Vec<String>,
+    /// Chooses among the rules that fit a request; without it the one that was made first wins.
+    chance: Option<Random>,
 }
 
 #[derive(Debug)]
@@ -67,6 +71,14 @@ struct Rule {
     part: String,
     fault: Fault,
     left: usize,
+    /// When it is over, whatever is left of it.
+    until: Option<Instant>,
+}
+
+impl Rule {
+    fn is_over(&self) -> bool {
+        self.left == 0 || self.until.is_some_and(|until| until <= Instant::now())
+    }
 }
 
 impl FaultProxy {
@@ -109,12 +121,30 @@ impl FaultProxy {
     }
 
     /// Lets the fault happen to the next `times` requests whose first line contains `part`. The rule that
-    /// was made first wins.
+    /// was made first wins, unless they are [mixed](Self::mix).
     pub fn next(&self, times: usize, part: &str, fault: Fault) {
-        self.lock().rules.push(Rule {
+        self.add((part, fault), (times, None));
+    }
+
+    /// The same to requests that begin within a time, and to none later: where few come, faults do not pile up.
+    pub fn next_within(&self, (times, time): (usize, Duration), part: &str, fault: Fault) {
+        self.add((part, fault), (times, Some(Instant::now() + time)));
+    }
+
+    /// From now on chance decides which of the rules that a request fits is met: faults of several kinds come
+    /// between each other, instead of one kind after the other.
+    pub fn mix(&self, seed: u64) {
+        self.lock().chance = Some(Random::new(seed));
+    }
+
+    fn add(&self, (part, fault): (&str, Fault), (left, until): (usize, Option<Instant>)) {
+        let mut state = self.lock();
+        state.rules.retain(|rule| !rule.is_over());
+        state.rules.push(Rule {
             part: part.to_owned(),
             fault,
-            left: times,
+            left,
+            until,
         });
     }
 
@@ -186,8 +216,17 @@ fn meet(head: &str, state: &Mutex<State>) -> Option<Fault> {
     let line = head.lines().next().unwrap_or_default();
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push(line.to_owned());
-    let mut rules = state.rules.iter_mut();
-    let rule = rules.find(|rule| rule.left > 0 && line.contains(&rule.part))?;
+    let State { rules, chance, .. } = &mut *state;
+    let fits = |rule: &&mut Rule| !rule.is_over() && line.contains(&rule.part);
+    let mut fitting: Vec<&mut Rule> = rules.iter_mut().filter(fits).collect();
+    if fitting.is_empty() {
+        return None;
+    }
+    let choice = match chance {
+        Some(chance) => chance.below(fitting.len()),
+        None => 0,
+    };
+    let rule = fitting.swap_remove(choice);
     rule.left -= 1;
     Some(rule.fault.clone())
 }
@@ -256,4 +295,62 @@ async fn pass(
         }
     }
     to.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rules of which each is met twenty times.
+    fn rules(faults: [Fault; 2], until: Option<Instant>) -> Vec<Rule> {
+        let rule = |fault| Rule {
+            part: "GET".to_owned(),
+            fault,
+            left: 20,
+            until,
+        };
+        faults.map(rule).into()
+    }
+
+    fn met(state: &Mutex<State>, times: usize) -> Vec<Option<Fault>> {
+        let meet = |_| meet("GET /bucket/key HTTP/1.1\r\nHost: s3", state);
+        (0..times).map(meet).collect()
+    }
+
+    #[test]
+    fn the_rule_that_was_made_first_is_met_first() {
+        let state = Mutex::new(State {
+            rules: rules([Fault::HangUp, Fault::Silence], None),
+            ..State::default()
+        });
+        assert_eq!(met(&state, 20), vec![Some(Fault::HangUp); 20]);
+        assert_eq!(met(&state, 20), vec![Some(Fault::Silence); 20]);
+        assert_eq!(met(&state, 1), [None]);
+    }
+
+    #[test]
+    fn rules_that_are_mixed_are_met_between_each_other() {
+        let state = Mutex::new(State {
+            rules: rules([Fault::HangUp, Fault::Silence], None),
+            chance: Some(Random::new(1)),
+            ..State::default()
+        });
+        let met_before = met(&state, 20);
+        for fault in [Fault::HangUp, Fault::Silence] {
+            assert!(met_before.contains(&Some(fault)), "{met_before:?}");
+        }
+        let rest = met(&state, 20);
+        let all = met_before.iter().chain(&rest);
+        assert_eq!(all.filter(|it| **it == Some(Fault::HangUp)).count(), 20);
+        assert_eq!(met(&state, 1), [None]);
+    }
+
+    #[test]
+    fn a_rule_whose_time_is_over_is_not_met() {
+        let state = Mutex::new(State {
+            rules: rules([Fault::HangUp, Fault::Silence], Some(Instant::now())),
+            ..State::default()
+        });
+        assert_eq!(met(&state, 1), [None]);
+    }
 }

@@ -55,8 +55,26 @@ impl FromStr for Trouble {
     }
 }
 
+impl Trouble {
+    /// Which turn it has among those of one moment. What has to be waited for comes last, while the rest is in
+    /// force.
+    pub(super) fn turn(self) -> u8 {
+        match self {
+            Self::Stop => 2,
+            Self::RestartPostgres => 1,
+            _ => 0,
+        }
+    }
+}
+
 /// Those that need no database and no Redis of their own.
 const TROUBLES: &str = "kill,replace,stop,kill-server,pause,busy-store,slow-store,lost-store";
+
+/// How often the size of the database is looked at in the time of a plan, at least: some are missed while
+/// something is waited for.
+const SAMPLES: u32 = 12;
+/// The longest time from one of them to the next.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Each member is set by a variable.
 #[derive(Debug)]
@@ -69,7 +87,7 @@ pub(super) struct Plan {
     pub(super) every: Duration,
     /// `TELECINE_SOAK_TROUBLES`: names with commas in between.
     pub(super) troubles: Vec<Trouble>,
-    /// `TELECINE_SOAK_AT_ONCE`: troubles at the same time.
+    /// `TELECINE_SOAK_AT_ONCE`: troubles at the same time, each another one as far as there are so many.
     pub(super) at_once: usize,
     /// `TELECINE_SOAK_WITHOUT_REDIS`: if it is `yes`, Redis is stopped before anything is done, and stays so.
     pub(super) without_redis: bool,
@@ -108,6 +126,18 @@ impl Plan {
         }
     }
 
+    /// How often the size of the database is looked at.
+    pub(super) fn sample_every(&self) -> Duration {
+        (self.time / SAMPLES).min(LONGEST_PAUSE)
+    }
+
+    /// What fails at the same time, in turn.
+    pub(super) fn troubles_at_once(&self, dice: &mut Dice) -> Vec<Trouble> {
+        let mut troubles = dice.some(&self.troubles, self.at_once);
+        troubles.sort_by_key(|trouble| trouble.turn());
+        troubles
+    }
+
     /// Whether no more jobs are to be submitted.
     pub(super) fn is_all(&self, accepted: usize) -> bool {
         self.jobs.is_some_and(|jobs| accepted >= jobs)
@@ -140,7 +170,13 @@ impl Dice {
         usize::try_from((mixed ^ (mixed >> 31)) % end as u64).expect("an index")
     }
 
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
+    /// So many of them, or all if there are fewer.
+    pub(super) fn some<T: Copy>(&mut self, of: &[T], count: usize) -> Vec<T> {
+        let mut left = of.to_vec();
+        let mut some = Vec::new();
+        while some.len() < count && !left.is_empty() {
+            some.push(left.swap_remove(self.below(left.len())));
+        }
+        some
     }
 }

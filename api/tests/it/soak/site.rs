@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use telecine_engine::id::RunId;
+use telecine_engine::id::{PlanId, RunId};
 use telecine_engine::objects::ObjectStore as _;
-use telecine_engine::run::{RecordedEvent, Snapshot};
+use telecine_engine::retry::plan::RetryPlan;
+use telecine_engine::run::{RecordedEvent, RunStatus, Snapshot};
 use telecine_engine::store::Store as _;
 use telecine_object_stores::{S3Credentials, S3Options, S3Store};
 use telecine_store_postgres::PostgresStore;
@@ -21,6 +22,7 @@ use telecine_testkit::servers::{PostgresSchema, S3Place};
 use tokio::runtime::Runtime;
 
 use super::plan::{Dice, Plan, Trouble};
+use super::stops::Stop;
 use crate::ffmpeg;
 use crate::http::client::Request;
 use crate::http::process::Server;
@@ -30,18 +32,21 @@ use crate::product::Workplace;
 const RESTART_POSTGRES: &str = "TELECINE_SOAK_RESTART_POSTGRES";
 /// The socket of the Redis of a soak. Without it there is none.
 const REDIS: &str = "TELECINE_SOAK_REDIS";
-/// Says how it is started again.
-const START_REDIS: &str = "TELECINE_SOAK_START_REDIS";
+/// Says how it is killed and started again.
+const RESTART_REDIS: &str = "TELECINE_SOAK_RESTART_REDIS";
 /// Jobs under way while no number of them is set.
 const UNDER_WAY: usize = 4;
 /// Longer than a lease, the sweep that finds it over, and whatever a busy machine adds.
 const PAUSE: Duration = Duration::from_secs(12);
-/// Requests that a fault of the object store hits.
-const FAULTY_REQUESTS: usize = 20;
+/// Requests that a fault of an object store hits, and for how long it hits any.
+const FAULTY_REQUESTS: (usize, Duration) = (20, Duration::from_secs(30));
+/// How long the session of one that is gone is there at most: a lease, an outage of the database before it can be
+/// found over, and whatever a busy machine adds.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// More than any of these jobs has.
 const EVENTS: usize = 100_000;
 /// A job that has to be retried more often than this never ends.
-const MOST_RETRIES: u32 = 20;
+const MOST_RETRIES: usize = 20;
 /// A worker that was told to stop has reached a checkpoint by then.
 const STOP: Duration = Duration::from_secs(120);
 
@@ -68,7 +73,8 @@ pub(super) struct Site {
     pub(super) database: PostgresSchema,
     source: S3Place,
     media: S3Place,
-    proxy: FaultProxy,
+    /// Before both stores, in that order.
+    proxies: [FaultProxy; 2],
     servers: Vec<Server>,
     workers: Vec<Worker>,
     paused: Vec<(Instant, Worker)>,
@@ -77,7 +83,8 @@ pub(super) struct Site {
     /// Address of each job that was accepted, by the key of its request.
     pub(super) jobs: BTreeMap<String, String>,
     ended: BTreeMap<String, Value>,
-    retries: BTreeMap<String, u32>,
+    /// Where each job stopped short before it was retried by hand.
+    stops: BTreeMap<String, Vec<Stop>>,
     pub(super) losses: Vec<Loss>,
 }
 
@@ -97,7 +104,7 @@ impl Site {
         });
         let mut site = Self {
             place: Workplace::new(),
-            proxy: FaultProxy::start(&media.endpoint()),
+            proxies: [&source, &media].map(|place| FaultProxy::start(&place.endpoint())),
             runtime,
             database,
             source,
@@ -109,9 +116,12 @@ impl Site {
             clips: Vec::new(),
             jobs: BTreeMap::new(),
             ended: BTreeMap::new(),
-            retries: BTreeMap::new(),
+            stops: BTreeMap::new(),
             losses: Vec::new(),
         };
+        for (proxy, n) in site.proxies.iter().zip(0..) {
+            proxy.mix(plan.seed + n);
+        }
         site.clips = site.upload(plan);
         for _ in 0..2 {
             let server = Server::start(site.command("server"));
@@ -190,14 +200,11 @@ impl Site {
         if let Ok(socket) = std::env::var(REDIS) {
             command.env("TELECINE_REDIS_URL", format!("redis+unix://{socket}"));
         }
-        let endpoints = [
-            ("SOURCE", &self.source, self.source.endpoint()),
-            ("MEDIA", &self.media, self.proxy.url()),
-        ];
-        for (role, place, endpoint) in endpoints {
+        let endpoints = [("SOURCE", &self.source), ("MEDIA", &self.media)];
+        for ((role, place), proxy) in endpoints.into_iter().zip(&self.proxies) {
             let set = [
                 ("URL", place.url()),
-                ("S3_ENDPOINT", endpoint),
+                ("S3_ENDPOINT", proxy.url()),
                 ("S3_ACCESS_KEY", place.access_key()),
                 ("S3_SECRET_KEY", place.secret_key()),
             ];
@@ -263,23 +270,28 @@ impl Site {
             let Some(document) = answer else { continue };
             match document["status"].as_str().unwrap_or_default() {
                 "queued" | "running" | "waiting" => {}
-                "failed" | "held" => self.retry(&job, &document),
+                "failed" | "held" => self.retry(&job),
                 _ => drop(self.ended.insert(job, document)),
             }
         }
         self.jobs.len() - self.ended.len()
     }
 
-    /// Does what whoever runs the service would do: a store or a database that failed too often is
-    /// tried again, and so is a step whose workers were killed too often. Anything else is a fault
-    /// of ours.
-    fn retry(&mut self, job: &str, document: &Value) {
-        let class = document["error"]["class"].as_str().unwrap_or_default();
-        let excused = ["dependency", "transient", "lost"].contains(&class);
-        assert!(excused || document["status"] == "held", "{document:#}");
-        let retries = self.retries.entry(job.to_owned()).or_default();
-        *retries += 1;
-        assert!(*retries <= MOST_RETRIES, "{document:#}");
+    /// Does what whoever runs the service would do, if what fails here explains why the job stopped.
+    fn retry(&mut self, job: &str) {
+        let Some(snapshot) = self.snapshot(job) else {
+            return;
+        };
+        if ![RunStatus::Failed, RunStatus::Held].contains(&snapshot.run.status) {
+            return;
+        }
+        let stop = Stop::explained(&snapshot).unwrap_or_else(|why| panic!("{why}"));
+        let stops = self.stops.entry(job.to_owned()).or_default();
+        if stops.last() != Some(&stop) {
+            eprintln!("{job} is retried by hand: {}", stop.why);
+            stops.push(stop);
+        }
+        assert!(stops.len() <= MOST_RETRIES, "{job}: {stops:#?}");
         let retry = Request::post(&format!("/api/jobs/{job}/retry"), &json!({}));
         let answer = retry.send(self.servers[0].address);
         // It may be on its way already.
@@ -290,9 +302,17 @@ impl Site {
         );
     }
 
-    /// Whether a job was retried by hand.
-    pub(super) fn was_retried(&self, job: &str) -> bool {
-        self.retries.contains_key(job)
+    /// Where a job stopped short, the first first.
+    pub(super) fn stops(&self, job: &str) -> &[Stop] {
+        self.stops.get(job).map_or(&[], Vec::as_slice)
+    }
+
+    /// A job as it is stored, if the database can be reached.
+    fn snapshot(&self, job: &str) -> Option<Snapshot> {
+        self.runtime.block_on(async {
+            let store = PostgresStore::open(self.database.url()).await.ok()?;
+            store.snapshot(&RunId::from(job.to_owned())).await.ok()
+        })
     }
 
     /// A job as it is stored, and all that happened to it.
@@ -306,9 +326,27 @@ impl Site {
         })
     }
 
+    /// What a job was reopened with, says the event of that.
+    pub(super) fn plan(&self, reopened: &Value) -> RetryPlan {
+        let id = reopened["plan"].as_str().expect("the id of a plan");
+        self.runtime.block_on(async {
+            let store = PostgresStore::open(self.database.url()).await;
+            let store = store.expect("the store opens");
+            let plan = store.find_plan(&PlanId::from(id.to_owned())).await;
+            plan.expect("plans can be read").expect("the plan is there")
+        })
+    }
+
+    /// Processes that the database may know a session of.
+    pub(super) fn known_workers(&self) -> usize {
+        let since = Utc::now() - REMEMBERED;
+        let just_lost = self.losses.iter().filter(|loss| loss.at > since);
+        self.workers.len() + self.paused.len() + just_lost.count()
+    }
+
     /// How often jobs were retried by hand.
-    pub(super) fn retries(&self) -> u32 {
-        self.retries.values().sum()
+    pub(super) fn retries(&self) -> usize {
+        self.stops.values().map(Vec::len).sum()
     }
 
     /// Jobs as they ended.
@@ -366,16 +404,21 @@ impl Site {
                     self.start_worker();
                 }
             }
-            Trouble::BusyStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::slow_down()),
-            Trouble::SlowStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::Slow(200_000)),
-            Trouble::LostStore => self.proxy.next(FAULTY_REQUESTS, "", Fault::HangUp),
+            Trouble::BusyStore => self.spoil(&Fault::slow_down()),
+            Trouble::SlowStore => self.spoil(&Fault::Slow(200_000)),
+            Trouble::LostStore => self.spoil(&Fault::HangUp),
             Trouble::RestartPostgres => shell(RESTART_POSTGRES),
             Trouble::FlushRedis => redis("FLUSHALL"),
             Trouble::PauseRedis => redis("CLIENT PAUSE 30000 ALL"),
-            Trouble::RestartRedis => {
-                redis("SHUTDOWN NOSAVE");
-                shell(START_REDIS);
-            }
+            // One that is paused hears nothing, so it cannot be told to stop.
+            Trouble::RestartRedis => shell(RESTART_REDIS),
+        }
+    }
+
+    /// Lets a fault happen to both stores, beside those that happen already.
+    fn spoil(&self, fault: &Fault) {
+        for proxy in &self.proxies {
+            proxy.next_within(FAULTY_REQUESTS, "", fault.clone());
         }
     }
 
@@ -403,7 +446,9 @@ impl Site {
 
     /// Nothing fails from now on.
     pub(super) fn calm(&mut self) {
-        self.proxy.clear();
+        for proxy in &self.proxies {
+            proxy.clear();
+        }
         while !self.paused.is_empty() {
             std::thread::sleep(Duration::from_millis(100));
             self.wake();

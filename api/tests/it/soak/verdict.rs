@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use telecine_engine::run::{RecordedEvent, Snapshot};
-use telecine_testkit::sim::States;
 
 use super::plan::{Plan, Trouble};
 use super::room::{Workers, time};
 use super::site::{Loss, Site};
+use super::size::Sizes;
+use super::stops::check_told;
 
 /// Steps that run though the lease of their session has been over for five seconds.
 const OVERDUE: &str = "select count(*)::text from step left join session on session.id = step.session \
@@ -25,7 +25,10 @@ pub(super) struct Verdict {
     looks: usize,
     excused_until: Option<Instant>,
     jobs: usize,
-    retries: u32,
+    retries: usize,
+    sizes: Sizes,
+    /// What they come to.
+    size: String,
     attempts: BTreeMap<String, usize>,
     workers: Workers,
     /// By trouble.
@@ -73,7 +76,8 @@ impl Verdict {
     }
 
     /// Looks whether anything runs for nobody.
-    pub(super) fn look(&mut self, site: &Site) {
+    pub(super) fn look(&mut self, (plan, site): (&Plan, &Site)) {
+        self.sizes.look(site, plan.sample_every());
         if self
             .excused_until
             .is_some_and(|until| Instant::now() < until)
@@ -89,6 +93,9 @@ impl Verdict {
 
     pub(super) fn judge(&mut self, site: &Site) {
         assert!(self.looks > 0, "nobody has looked");
+        self.sizes.sample(site);
+        let size = self.sizes.judge();
+        self.size = size.unwrap_or_else(|why| panic!("{why}"));
         let documents: Vec<&Value> = site.ended().collect();
         assert_eq!(documents.len(), site.jobs.len());
         self.jobs = documents.len();
@@ -98,10 +105,7 @@ impl Verdict {
             assert_eq!(document["status"], "succeeded", "{document:#}");
             let id = document["id"].as_str().expect("an id");
             check_history(id, &history(site, id));
-            // What a reopened job was reopened with is not asked for here.
-            if !site.was_retried(id) {
-                check_told(id, site.stored(id));
-            }
+            check_told(site, id);
             for step in document["steps"].as_array().expect("steps") {
                 self.count(site, step);
             }
@@ -208,15 +212,6 @@ fn history(site: &Site, job: &str) -> Vec<Value> {
     }
 }
 
-/// Every change has its event.
-fn check_told(job: &str, (snapshot, events): (Snapshot, Vec<RecordedEvent>)) {
-    let steps = snapshot.steps.iter().map(|record| &record.step);
-    let states = States::of(&snapshot.run, &snapshot.nodes, steps);
-    let told: Vec<_> = events.iter().map(|event| &event.event).collect();
-    let audited = States::default().audit(&told, (&states, None));
-    audited.unwrap_or_else(|why| panic!("{job}: {why}"));
-}
-
 /// Numbers without gaps, an end that is the last, and each step completed once.
 fn check_history(job: &str, events: &[Value]) {
     let mut completed = BTreeMap::new();
@@ -259,6 +254,7 @@ impl fmt::Display for Verdict {
                 p99.whose
             )?;
         }
-        write!(f, "{} looks found nothing that runs for nobody", self.looks)
+        writeln!(f, "{} looks found nothing that runs for nobody", self.looks)?;
+        write!(f, "the database: {}", self.size)
     }
 }
