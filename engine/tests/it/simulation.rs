@@ -1,5 +1,6 @@
 //! Random graphs, driven by seeded chance through failures, losses, cancels and retry plans.
-//! `TELECINE_SEEDS` runs more of them; `TELECINE_SEED` runs one again.
+//! `TELECINE_SEEDS` and `TELECINE_FLEETS` run more of them, the latter within `TELECINE_FLEET_SECONDS` if that is
+//! set; `TELECINE_SEED` runs one again.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -109,8 +110,18 @@ fn processes_that_die_and_stand_still_break_no_rule() {
     let count = seeds.end - seeds.start;
     let began = Instant::now();
     let told = fleets(seeds);
-    eprintln!("{count} histories in {:?}: {told:?}", began.elapsed());
-    let everything = [told.lost, told.held, told.unanswered, told.killed];
+    let took = began.elapsed();
+    eprintln!("{count} histories in {took:?}: {told:?}");
+    if let Some(due) = number("TELECINE_FLEET_SECONDS") {
+        assert!(took.as_secs() < due, "they are due within {due} s");
+    }
+    let everything = [
+        told.lost,
+        told.held,
+        told.unanswered,
+        told.killed,
+        told.crowds,
+    ];
     assert!(
         count == 1 || everything.iter().all(|times| *times > 0),
         "the histories are too tame: {told:?}"

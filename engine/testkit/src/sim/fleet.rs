@@ -33,6 +33,14 @@ const CALM: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_secs(1);
 /// Rounds of a run.
 const ROUNDS: u32 = 3;
+/// Of so many histories, one has a crowd of clients who come at once: more requests than one transaction takes.
+const CROWDS: u64 = 100;
+/// How many they are at least.
+const CROWD: usize = 24;
+/// How long a part of an attempt takes at most, in milliseconds.
+const PACE: usize = 3000;
+/// The same in a crowd, which has to get done.
+const QUICK: usize = 60;
 
 /// What a history went through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +57,8 @@ pub struct Told {
     pub unanswered: u32,
     /// Processes that were killed.
     pub killed: u32,
+    /// Crowds of clients who came at once.
+    pub crowds: u32,
     /// A number that two histories share only if the same happened in both.
     pub digest: u64,
 }
@@ -62,6 +72,7 @@ impl Told {
         self.held += other.held;
         self.unanswered += other.unanswered;
         self.killed += other.killed;
+        self.crowds += other.crowds;
         self.digest ^= other.digest;
     }
 }
@@ -75,6 +86,8 @@ struct Shared {
     judge: Arc<Judge>,
     processes: Mutex<Vec<Process>>,
     told: Mutex<Told>,
+    /// How long a part of an attempt takes at most, in milliseconds.
+    pace: usize,
 }
 
 impl Shared {
@@ -127,9 +140,13 @@ impl Fleet {
 
     async fn happen(self) -> Result<Told, String> {
         let mut random = Random::new(self.seed);
-        let definitions: Vec<Arc<Definition>> = (0..=random.below(2))
-            .map(|_| Arc::new(super::definition(&mut random)))
-            .collect();
+        let is_crowd = self.seed % CROWDS == 7;
+        let definitions: Vec<Arc<Definition>> = match is_crowd {
+            true => vec![Arc::new(super::definition(&mut random)); CROWD + random.below(CROWD)],
+            false => (0..=random.below(2))
+                .map(|_| Arc::new(super::definition(&mut random)))
+                .collect(),
+        };
         let count = 2 + random.below(2);
         let judge = Arc::<Judge>::default();
         let shared = Arc::new(Shared {
@@ -138,7 +155,11 @@ impl Fleet {
             weather: Weather::new(self.deadly),
             judge,
             processes: Mutex::default(),
-            told: Mutex::default(),
+            told: Mutex::new(Told {
+                crowds: u32::from(is_crowd),
+                ..Told::default()
+            }),
+            pace: if is_crowd { QUICK } else { PACE },
         });
         for number in 0..count {
             let process = Process::start(&shared, number);
@@ -150,6 +171,7 @@ impl Fleet {
                 shared: shared.clone(),
                 definition,
                 run: RunId::from(format!("job_{number:04}")),
+                is_one_of_a_crowd: is_crowd,
             };
             clients.push(tokio::spawn(client.live()));
         }
@@ -206,11 +228,14 @@ struct Client {
     shared: Arc<Shared>,
     definition: Arc<Definition>,
     run: RunId,
+    is_one_of_a_crowd: bool,
 }
 
 impl Client {
     async fn live(self) {
-        clock::sleep(self.shared.up_to(8000)).await;
+        if !self.is_one_of_a_crowd {
+            clock::sleep(self.shared.up_to(8000)).await;
+        }
         self.submit().await;
         lock(&self.shared.told).runs += 1;
         self.shared.judge.accepted(&self.run);
@@ -230,7 +255,10 @@ impl Client {
 
     fn committer(&self) -> Committer {
         let processes = lock(&self.shared.processes);
-        let chosen = self.shared.random().below(processes.len());
+        let chosen = match self.is_one_of_a_crowd {
+            true => 0,
+            false => self.shared.random().below(processes.len()),
+        };
         processes[chosen].committer.clone()
     }
 

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::select_all;
 use serde_json::json;
 use telecine_engine::activity::{ErrorClass, Usage};
 use telecine_engine::clock;
@@ -32,6 +33,8 @@ const SLOTS: usize = 2;
 const BEAT: Duration = Duration::from_millis(2500);
 /// How soon again, after it could not be.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long a process that is told to stop lets its attempts go on, in milliseconds: for long enough or not.
+const GRACE: usize = 5000;
 
 /// A process, as the others see it.
 #[derive(Debug)]
@@ -208,12 +211,15 @@ impl Drop for Seat {
 type Report = Result<Option<Vec<Claim>>, CommitError>;
 type Attempts = JoinSet<Report>;
 
-/// What was waited for; never, if nothing is.
-async fn claims(waiting: &mut Option<Awaited>) -> Result<Vec<Claim>, CommitError> {
-    match waiting {
-        Some(waiting) => waiting.claims().await,
-        None => std::future::pending().await,
+/// The first that is answered of what is waited for, which then is not any more; never, if nothing is.
+async fn claims(waiting: &mut Vec<Awaited>) -> Result<Vec<Claim>, CommitError> {
+    if waiting.is_empty() {
+        return std::future::pending().await;
     }
+    let answers = waiting.iter_mut().map(|awaited| Box::pin(awaited.claims()));
+    let (claims, answered, _) = select_all(answers).await;
+    waiting.swap_remove(answered);
+    claims
 }
 
 impl Working {
@@ -249,11 +255,14 @@ impl Working {
     async fn work(&self, shift: &Shift) {
         let mut bell = self.bell.listen();
         let mut attempts = Attempts::new();
-        let mut waiting: Option<Awaited> = None;
+        let mut waiting = Vec::new();
         let (mut look, mut away) = (true, false);
         loop {
-            if waiting.is_none() {
-                waiting = self.committer.wait(shift.request.clone()).await.ok();
+            while waiting.len() < self.store.transactions_at_once() {
+                match self.committer.wait(shift.request.clone()).await {
+                    Ok(awaited) => waiting.push(awaited),
+                    Err(_) => break,
+                }
             }
             if std::mem::take(&mut look) {
                 away = self.look(shift).await.is_err();
@@ -272,7 +281,6 @@ impl Working {
                 }
                 claimed = claims(&mut waiting) => {
                     shift.held.note(&claimed);
-                    waiting = None;
                     away |= claimed.is_err();
                     claimed.unwrap_or_default()
                 }
@@ -287,7 +295,7 @@ impl Working {
                 }
             }
         }
-        self.leave(shift, waiting).await;
+        self.leave(shift, (waiting, attempts)).await;
     }
 
     /// Claims what is ready already: most looks end without a transaction.
@@ -299,23 +307,32 @@ impl Working {
         Ok(())
     }
 
-    /// Waits no more, gives back what was claimed in the last moment, and ends the session with what
-    /// it runs.
-    async fn leave(&self, shift: &Shift, waiting: Option<Awaited>) {
+    /// Waits no more, gives back what was claimed in the last moment, lets attempts come to a part's end for a
+    /// while, and ends the session with what it runs then.
+    async fn leave(&self, shift: &Shift, (waiting, mut attempts): (Vec<Awaited>, Attempts)) {
         self.committer.withdraw(&shift.id).await;
-        let last = match waiting {
-            Some(mut waiting) => waiting.claims().await.unwrap_or_default(),
-            None => Vec::new(),
+        for mut awaited in waiting {
+            self.give_back(awaited.claims().await.unwrap_or_default())
+                .await;
+        }
+        let drained = async {
+            while let Some(ended) = attempts.join_next().await {
+                let claims = ended.ok().and_then(Result::ok).flatten();
+                self.give_back(claims.unwrap_or_default()).await;
+            }
         };
-        for claim in last {
-            let (step, fence) = (claim.fence.step, claim.fence.fence);
-            let usage = Usage::default();
-            let release = Command::Release { step, fence, usage };
+        let _ = clock::timeout(self.shared.up_to(GRACE), drained).await;
+        attempts.shutdown().await;
+        // One that cannot be ended now is found dead later.
+        let _ = self.committer.end_session(&shift.id).await;
+    }
+
+    async fn give_back(&self, claims: Vec<Claim>) {
+        for claim in claims {
+            let release = release(&claim);
             // It goes back with the session otherwise.
             let _ = self.committer.fold(&claim.fence.run, release).await;
         }
-        // One that cannot be ended now is found dead later.
-        let _ = self.committer.end_session(&shift.id).await;
     }
 
     async fn attempt(self, seat: Seat) -> Report {
@@ -323,7 +340,7 @@ impl Working {
         let (claim, shift) = (seat.claim.clone(), seat.shift.clone());
         let fence = &claim.fence;
         self.shared.judge.runs(&shift.id, fence);
-        let ended = self.execute(&claim).await;
+        let ended = self.execute((&claim, &shift)).await;
         let Some(command) = ended else {
             self.shared.judge.rests(&shift.id, fence);
             shift.held.remove(fence);
@@ -351,7 +368,7 @@ impl Working {
     }
 
     /// Does what an attempt does; answers how it ended, or nothing if the step is somebody else's.
-    async fn execute(&self, claim: &Claim) -> Option<Command> {
+    async fn execute(&self, (claim, shift): (&Claim, &Shift)) -> Option<Command> {
         let fence = &claim.fence;
         let limited = self.shared.random().chance(20);
         if limited {
@@ -361,7 +378,7 @@ impl Working {
         }
         let parts = self.shared.random().below(4);
         for _ in 0..parts {
-            clock::sleep(self.shared.up_to(3000)).await;
+            clock::sleep(self.shared.up_to(self.shared.pace)).await;
             self.way.up().await;
             let saves = self.shared.random().chance(40);
             if saves {
@@ -376,6 +393,9 @@ impl Working {
                     return None;
                 }
             }
+            if shift.stop.is_cancelled() {
+                return Some(release(claim));
+            }
         }
         Some(self.ending(claim))
     }
@@ -385,7 +405,7 @@ impl Working {
         let mut random = self.shared.random();
         let usage = Usage::default();
         match random.below(20) {
-            0 => Command::Release { step, fence, usage },
+            0 => release(claim),
             luck @ 1..=4 => Command::Fail {
                 step,
                 fence,
@@ -411,6 +431,15 @@ impl Working {
                 },
             },
         }
+    }
+}
+
+/// Gives a step back as it is.
+fn release(claim: &Claim) -> Command {
+    Command::Release {
+        step: claim.fence.step.clone(),
+        fence: claim.fence.fence,
+        usage: Usage::default(),
     }
 }
 
