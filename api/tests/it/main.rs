@@ -9,6 +9,7 @@ mod crash;
 mod docs;
 mod ffmpeg;
 mod full;
+mod history;
 mod http;
 mod kill;
 mod plans;

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,7 @@ use telecine_testkit::sim::States;
 
 use super::points::{self, Point};
 use crate::ffmpeg;
+use crate::history::check_nothing_twice;
 use crate::product::{self, Workplace};
 
 /// What is run: a workflow on a source, in a store that holds what an earlier job has published of it.
@@ -306,22 +307,6 @@ fn leads_to(key: &str, text: &str) -> Vec<String> {
             None => format!("{directory}/{address}"),
         })
         .collect()
-}
-
-/// The events name every object that a checkpoint made durable: none of them is made durable by a
-/// second attempt.
-fn check_nothing_twice(events: &[RecordedEvent]) {
-    let mut made = BTreeSet::new();
-    let checkpoints = events.iter().map(|event| &event.event);
-    for event in checkpoints.filter(|event| event.kind == "step.checkpoint") {
-        let keys = event.data["artifacts"]
-            .as_array()
-            .expect("a checkpoint names objects");
-        for key in keys.iter().filter_map(|key| key.as_str()) {
-            let (name, _tag) = key.rsplit_once('_').expect("an attempt's own name");
-            assert!(made.insert(name.to_owned()), "{name} was encoded twice");
-        }
-    }
 }
 
 /// Files below a directory, which need not be there.

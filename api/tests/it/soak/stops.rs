@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use telecine_engine::run::{Event, Failure, Snapshot, StepStatus};
+use telecine_engine::run::{Event, Failure, RecordedEvent, Snapshot, StepStatus};
 use telecine_testkit::sim::States;
 
 use super::site::Site;
+use crate::history::check_nothing_twice;
 
 /// Codes of what a step may give up for: its workers were killed too often, or its store or database failed too
 /// often. Anything else is a fault of ours, and so is what a store has lost.
@@ -82,9 +83,14 @@ fn explain(errors: &[Option<&Failure>]) -> Result<String, String> {
     Ok(Vec::from_iter(codes).join(", "))
 }
 
-/// Every change of a job has its event. What it did after a stop began with a plan that was executed.
+/// Every change of a job has its event. What it did after a stop began with a plan that was executed. What a
+/// checkpoint has made durable is not made again.
 pub(super) fn check_told(site: &Site, job: &str) {
     let (snapshot, events) = site.stored(job);
+    let is_dropped = |event: &RecordedEvent| event.event.kind == "step.checkpoint_dropped";
+    if site.stops(job).is_empty() && !events.iter().any(is_dropped) {
+        check_nothing_twice(&events);
+    }
     let end = Stop::of(&snapshot, String::new());
     let begin = States::default();
     let (mut before, mut rest) = (&begin, events.as_slice());

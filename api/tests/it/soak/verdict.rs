@@ -48,6 +48,10 @@ enum Took {
     ButForRoom,
     /// From the loss to the end of the process, with what that has let run to its end.
     Gone,
+    /// From the beginning of an attempt that has saved no checkpoint to the loss: that is done once more.
+    Repeated,
+    /// From the last checkpoint of one that has: a part of a segment.
+    RepeatedSegment,
 }
 
 impl fmt::Display for Took {
@@ -58,6 +62,8 @@ impl fmt::Display for Took {
             Self::NoRoom => "of that without room",
             Self::ButForRoom => "taken over where there was room",
             Self::Gone => "process gone",
+            Self::Repeated => "work repeated",
+            Self::RepeatedSegment => "work repeated after a checkpoint",
         })
     }
 }
@@ -104,10 +110,11 @@ impl Verdict {
         for document in documents {
             assert_eq!(document["status"], "succeeded", "{document:#}");
             let id = document["id"].as_str().expect("an id");
-            check_history(id, &history(site, id));
+            let events = history(site, id);
+            check_history(id, &events);
             check_told(site, id);
             for step in document["steps"].as_array().expect("steps") {
-                self.count(site, step);
+                self.count(site, (step, &events));
             }
         }
         for loss in &site.losses {
@@ -149,7 +156,7 @@ impl Verdict {
         delays.push(Delay { seconds, whose });
     }
 
-    fn count(&mut self, site: &Site, step: &Value) {
+    fn count(&mut self, site: &Site, (step, events): (&Value, &[Value])) {
         let attempts = step["attempts"].as_array().expect("attempts");
         let of = |outcome| {
             attempts
@@ -174,7 +181,15 @@ impl Verdict {
             };
             let since = |at: DateTime<Utc>| (at - loss.at).as_seconds_f64();
             let without_room = self.workers.without_room(step, (ended, next));
+            let began = time(&pair[0]["started_at"]);
+            let checkpoint = checkpoint(events, (&step["id"], began, loss.at));
+            let repeated = (loss.at - checkpoint.unwrap_or(began)).as_seconds_f64();
+            let kind = match checkpoint {
+                Some(_) => Took::RepeatedSegment,
+                None => Took::Repeated,
+            };
             let measured = [
+                (kind, repeated),
                 (Took::Noticed, since(ended)),
                 (Took::TakenOver, since(next)),
                 (Took::NoRoom, without_room),
@@ -193,6 +208,18 @@ fn percentile(of: &[Delay], share: f64) -> Delay {
     let mut sorted = of.to_vec();
     sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
     sorted[((sorted.len() - 1) as f64 * share).round() as usize].clone()
+}
+
+/// The last checkpoint of a step between two moments.
+fn checkpoint(
+    events: &[Value],
+    (step, from, until): (&Value, DateTime<Utc>, DateTime<Utc>),
+) -> Option<DateTime<Utc>> {
+    let saved = events
+        .iter()
+        .filter(|event| event["kind"] == "step.checkpoint" && event["step"] == *step);
+    let times = saved.map(|event| time(&event["at"]));
+    times.filter(|at| (from..=until).contains(at)).max()
 }
 
 fn is_gone(attempt: &Value) -> bool {
