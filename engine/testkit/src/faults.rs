@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::sim::Random;
+use crate::writes::{Moment, Watch};
 
 /// The longest head of a request.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -64,6 +65,7 @@ struct State {
     requests: Vec<String>,
     /// Chooses among the rules that fit a request; without it the one that was made first wins.
     chance: Option<Random>,
+    watch: Option<Watch>,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,11 @@ impl FaultProxy {
         self.lock().chance = Some(Random::new(seed));
     }
 
+    /// Has somebody told of every request that changes something (`PUT`, `POST`, `DELETE`) from now on.
+    pub fn watch(&self, watch: Watch) {
+        self.lock().watch = Some(watch);
+    }
+
     fn add(&self, (part, fault): (&str, Fault), (left, until): (usize, Option<Instant>)) {
         let mut state = self.lock();
         state.rules.retain(|rule| !rule.is_over());
@@ -191,9 +198,32 @@ async fn serve(mut client: TcpStream, upstream: &str, state: &Mutex<State>) -> s
         Some(Fault::Silence) => drain(&mut client).await,
         Some(Fault::Answer(status, body)) => answer(&mut client, status, &body).await,
         _ => {
+            let write = Write::of(&head, state);
+            if !write.goes_on(Moment::Before) {
+                return Ok(());
+            }
             let server = TcpStream::connect(upstream).await?;
-            forward(client, server, (head, rest), fault).await
+            forward((client, server), (head, rest), (fault, write)).await
         }
+    }
+}
+
+/// A request that changes something, if it does and somebody wants to know.
+struct Write(Option<(Watch, u32)>);
+
+impl Write {
+    fn of(head: &str, state: &Mutex<State>) -> Self {
+        let changes = ["PUT ", "POST ", "DELETE "]
+            .iter()
+            .any(|it| head.starts_with(it));
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = state.watch.clone().filter(|_| changes);
+        Self(watch.map(|watch| (watch.clone(), watch.begin())))
+    }
+
+    fn goes_on(&self, moment: Moment) -> bool {
+        let watched = self.0.as_ref();
+        watched.is_none_or(|(watch, number)| watch.goes_on(*number, moment))
     }
 }
 
@@ -251,14 +281,12 @@ async fn drain(client: &mut TcpStream) -> std::io::Result<()> {
 }
 
 async fn forward(
-    mut client: TcpStream,
-    mut server: TcpStream,
+    (mut client, mut server): (TcpStream, TcpStream),
     (head, rest): (String, Vec<u8>),
-    fault: Option<Fault>,
+    (fault, write): (Option<Fault>, Write),
 ) -> std::io::Result<()> {
+    let half = content_length(&head) / 2;
     let head = format!("{head}\r\nConnection: close\r\n\r\n");
-    server.write_all(head.as_bytes()).await?;
-    server.write_all(&rest).await?;
     let (pace, limit) = match fault {
         Some(Fault::Slow(bytes_per_s)) => (Some(bytes_per_s), u64::MAX),
         Some(Fault::CutAnswer(after)) => (None, after),
@@ -266,10 +294,39 @@ async fn forward(
     };
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
+    let up = async {
+        to_server.write_all(head.as_bytes()).await?;
+        to_server.write_all(&rest).await?;
+        if write.0.is_some() {
+            let more = half.saturating_sub(rest.len() as u64);
+            pass(&mut from_client, &mut to_server, pace, more).await?;
+            if !write.goes_on(Moment::During) {
+                return Ok(());
+            }
+        }
+        pass(&mut from_client, &mut to_server, pace, u64::MAX).await
+    };
+    let down = async {
+        from_server.peek(&mut [0]).await?;
+        match write.goes_on(Moment::After) {
+            true => pass(&mut from_server, &mut to_client, pace, limit).await,
+            false => Ok(()),
+        }
+    };
     tokio::select! {
-        up = pass(&mut from_client, &mut to_server, pace, u64::MAX) => up,
-        down = pass(&mut from_server, &mut to_client, pace, limit) => down,
+        up = up => up,
+        down = down => down,
     }
+}
+
+/// How long the body of a request is, if its head says so.
+fn content_length(head: &str) -> u64 {
+    let mut lengths = head.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse().ok()).flatten()
+    });
+    lengths.next().unwrap_or_default()
 }
 
 /// Passes on until there is no more, or so many bytes have passed.

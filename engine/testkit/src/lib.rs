@@ -8,3 +8,4 @@ pub mod memory;
 pub mod program;
 pub mod servers;
 pub mod sim;
+pub mod writes;

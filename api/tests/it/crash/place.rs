@@ -4,113 +4,85 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use telecine_engine::id::SessionId;
-use telecine_engine::objects::ObjectStore as _;
+use telecine_engine::objects::ObjectStore;
 use telecine_engine::run::{AttemptOutcome, RecordedEvent, RunStatus, Snapshot};
-use telecine_engine::store::{RunFilter, Store as _};
+use telecine_engine::store::{RunFilter, Store};
 use telecine_object_stores::FsStore;
 use telecine_store_sqlite::SqliteStore;
 use telecine_testkit::sim::States;
+use tokio::runtime::Runtime;
 
 use super::points::{self, Point};
-use crate::ffmpeg;
+use super::scenario::Scenario;
+use super::served::Served;
 use crate::history::check_nothing_twice;
 use crate::product::{self, Workplace};
 
-/// What is run: a workflow on a source, in a store that holds what an earlier job has published of it.
-#[derive(Debug)]
-pub(crate) struct Scenario {
-    workflow: &'static str,
-    /// What the job asks for that the earlier one did not.
-    asks: [&'static str; 2],
-    place: Workplace,
-    source: PathBuf,
-}
+/// More than any object here has.
+const LARGEST: usize = 64 << 20;
 
-impl Scenario {
-    /// Three segments of picture and sound, small enough to be encoded in no time.
-    pub(crate) fn film() -> Self {
-        let clip = [
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=s=192x108:r=12:d=14",
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=f=440:d=14",
-            "-c:v",
-            "libx264",
-            "-preset",
-            "ultrafast",
-            "-g",
-            "24",
-            "-c:a",
-            "aac",
-        ];
-        Self::new(
-            "video:full",
-            (&clip, "clip.mp4"),
-            ["--set", "preview.width=160"],
-        )
-    }
-
-    /// A picture in two sizes.
-    pub(crate) fn pictures() -> Self {
-        let picture = ["-f", "lavfi", "-i", "testsrc2=s=640x360", "-frames:v", "1"];
-        Self::new(
-            "image:thumbnail",
-            (&picture, "picture.png"),
-            ["--priority", "1"],
-        )
-    }
-
-    fn new(
-        workflow: &'static str,
-        (recipe, name): (&[&str], &str),
-        asks: [&'static str; 2],
-    ) -> Self {
-        let place = Workplace::new();
-        let source = place.path().join(name);
-        let mut arguments = recipe.to_vec();
-        arguments.push(source.to_str().expect("a path in UTF-8"));
-        let made = ffmpeg::ffmpeg(&arguments);
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        product::succeed(place.run(workflow, &source));
-        Self {
-            workflow,
-            asks,
-            place,
-            source,
-        }
-    }
-}
-
-/// Where a job is killed and finished: a data directory of its own, and a copy of the store.
+/// Where a job is killed and finished: a data directory of its own, and a copy of the store, or servers of its
+/// own.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     scenario: &'a Scenario,
     place: Workplace,
+    runtime: Runtime,
+    served: Option<Served>,
 }
 
 /// What a reader of the store found, by key: SHA-256 of everything that can be reached.
 pub(crate) type Seen = BTreeMap<String, String>;
 
+/// Where a job is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Where {
+    /// On SQLite and directories.
+    Here,
+    /// On Postgres and S3.
+    Served,
+}
+
 impl<'a> Place<'a> {
-    pub(crate) fn new(scenario: &'a Scenario) -> Self {
+    pub(crate) fn new(scenario: &'a Scenario, at: Where) -> Self {
+        match at {
+            Where::Here => Self::here(scenario),
+            Where::Served => Self::served(scenario),
+        }
+    }
+
+    /// With a copy of what was published before.
+    fn here(scenario: &'a Scenario) -> Self {
         let place = Workplace::new();
-        // Objects are replaced and never written into, so a second name is a copy.
-        let copied = Command::new("cp")
-            .arg("-al")
-            .args([scenario.place.out(), place.out()])
-            .status();
-        assert!(copied.expect("cp runs").success());
-        Self { scenario, place }
+        if scenario.has_published() {
+            // Objects are replaced and never written into, so a second name is a copy.
+            let copied = Command::new("cp")
+                .arg("-al")
+                .args([scenario.place.out(), place.out()])
+                .status();
+            assert!(copied.expect("cp runs").success());
+        }
+        Self {
+            scenario,
+            place,
+            runtime: Runtime::new().expect("a runtime"),
+            served: None,
+        }
+    }
+
+    /// Where nothing was published before.
+    fn served(scenario: &'a Scenario) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let served = Some(Served::new(&runtime));
+        Self {
+            scenario,
+            place: Workplace::new(),
+            runtime,
+            served,
+        }
     }
 
     fn command(&self) -> Command {
@@ -120,19 +92,30 @@ impl<'a> Place<'a> {
             asks,
             ..
         } = self.scenario;
-        let mut command = self.place.run(workflow, source);
+        let mut command = match &self.served {
+            None => self.place.run(workflow, source),
+            Some(served) => {
+                let source = source.to_str().expect("a path in UTF-8");
+                let arguments = ["run", workflow, source, "-o", "json"];
+                let mut command = self.place.telecine(&arguments);
+                served.reach(&mut command);
+                command
+            }
+        };
         command.args(asks);
         command
     }
 
-    /// The same with the library that knows of every write.
+    /// The same where every write is known of.
     fn watched(&self) -> Command {
         let mut command = self.command();
-        command
-            .env("LD_PRELOAD", points::library())
-            .env("KILL_AT_OBJECTS", self.place.out())
-            .env("KILL_AT_DATABASE", self.place.data().join("telecine.db"))
-            .env("KILL_AT_LOG", self.log());
+        if self.served.is_none() {
+            command
+                .env("LD_PRELOAD", points::library())
+                .env("KILL_AT_OBJECTS", self.place.out())
+                .env("KILL_AT_DATABASE", self.place.data().join("telecine.db"))
+                .env("KILL_AT_LOG", self.log());
+        }
         command
     }
 
@@ -142,9 +125,14 @@ impl<'a> Place<'a> {
 
     /// An undisturbed run: the points that it has.
     pub(crate) fn record(&self) -> Vec<Point> {
-        product::succeed(self.watched());
-        let log = std::fs::read_to_string(self.log()).expect("points were told");
-        let points = points::of_log(&log);
+        self.end(self.watched());
+        let points = match &self.served {
+            Some(served) => served.points(),
+            None => {
+                let log = std::fs::read_to_string(self.log());
+                points::of_log(&log.expect("points were told"))
+            }
+        };
         assert!(!points.is_empty(), "a run makes something durable");
         points
     }
@@ -152,13 +140,23 @@ impl<'a> Place<'a> {
     /// Kills the job at a point; answers whether it got there.
     pub(crate) fn die(&self, point: &Point) -> bool {
         let mut command = self.watched();
-        command.env("KILL_AT", point.to_string());
-        let output = product::output(command);
+        match &self.served {
+            None => drop(command.env("KILL_AT", point.to_string())),
+            Some(served) => served.kill_at(point),
+        }
+        let child = product::spawn(command);
+        if let Some(served) = &self.served {
+            served.started(child.id());
+        }
+        let output = product::finish(child);
+        if let Some(served) = &self.served {
+            served.calm();
+        }
         self.place.assert_no_survivors();
         let killed = output.status.signal() == Some(9);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            killed || output.status.success(),
+            killed || output.status.success() != self.scenario.fails.is_some(),
             "{}: {stderr}",
             output.status
         );
@@ -167,47 +165,87 @@ impl<'a> Place<'a> {
 
     /// The same command again.
     pub(crate) fn finish(&self) {
-        let document = product::succeed(self.command());
-        assert_eq!(document["status"], "succeeded");
+        self.end(self.command());
+    }
+
+    /// Runs a command to the end that the job is to have.
+    fn end(&self, command: Command) {
+        let Some(code) = self.scenario.fails else {
+            let document = product::succeed(command);
+            assert_eq!(document["status"], "succeeded");
+            return;
+        };
+        let output = product::output(command);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let is_told = document["error"]["code"] == code || said.contains(code);
+        assert!(is_told, "{document:#}: {said}");
+    }
+
+    fn objects(&self) -> Box<dyn ObjectStore> {
+        match &self.served {
+            None => Box::new(FsStore::new(self.place.out())),
+            Some(served) => Box::new(served.objects()),
+        }
     }
 
     /// What a reader of the store can reach now. Whatever leads somewhere leads to something.
     pub(crate) fn read(&self) -> Seen {
-        let mut seen = Seen::new();
-        let mut queue = entries(&self.place.out());
-        while let Some(key) = queue.pop() {
-            if seen.contains_key(&key) {
-                continue;
+        let store = self.objects();
+        self.runtime.block_on(async {
+            let listed = store.list("").await.expect("the results are listed");
+            let keys = listed.into_iter().map(|(key, _)| key);
+            let mut queue: Vec<String> = keys.filter(|key| is_entry(key)).collect();
+            let mut seen = Seen::new();
+            while let Some(key) = queue.pop() {
+                if seen.contains_key(&key) {
+                    continue;
+                }
+                let bytes = store.read_range(&key, 0, LARGEST).await;
+                let bytes = bytes.unwrap_or_else(|e| panic!("{key} is led to: {e}"));
+                assert!(!bytes.is_empty(), "{key} is led to and empty");
+                if key.ends_with(".m3u8") || key.ends_with(".vtt") {
+                    queue.extend(leads_to(&key, &String::from_utf8_lossy(&bytes)));
+                }
+                seen.insert(key, sha256(&bytes));
             }
-            let bytes = std::fs::read(self.place.out().join(&key));
-            let bytes = bytes.unwrap_or_else(|e| panic!("{key} is led to: {e}"));
-            assert!(!bytes.is_empty(), "{key} is led to and empty");
-            if key.ends_with(".m3u8") || key.ends_with(".vtt") {
-                queue.extend(leads_to(&key, &String::from_utf8_lossy(&bytes)));
-            }
-            seen.insert(key, sha256(&bytes));
-        }
-        assert!(!seen.is_empty(), "what was published before is there");
-        seen
+            seen
+        })
     }
 
-    /// What was in a generation when somebody could read it is there for good.
+    /// What was in a generation when somebody could read it is there for good, and so is what was published
+    /// before.
     pub(crate) fn check_kept(&self, seen: &Seen) {
+        let now = self.read();
         for (key, digest) in seen.iter().filter(|(key, _)| key.contains("/g")) {
-            let bytes = std::fs::read(self.place.out().join(key));
-            let bytes = bytes.unwrap_or_else(|e| panic!("{key} could be read: {e}"));
-            assert_eq!(*digest, sha256(&bytes), "{key} is not what it was");
+            let is = self.sha256_of(key);
+            assert_eq!(*digest, is, "{key} is not what it was");
         }
+        let had = self.served.is_none() && self.scenario.has_published();
         assert!(
-            self.read().len() >= seen.len(),
-            "readers find less than before"
+            !had || !seen.is_empty(),
+            "what was published before is gone"
         );
+        let has = self.scenario.fails.is_none();
+        assert!(!has || !now.is_empty(), "nothing is published");
+        assert!(now.len() >= seen.len(), "readers find less than before");
+    }
+
+    fn sha256_of(&self, key: &str) -> String {
+        let store = self.objects();
+        let bytes = self.runtime.block_on(store.read_range(key, 0, LARGEST));
+        sha256(&bytes.unwrap_or_else(|e| panic!("{key} could be read: {e}")))
     }
 
     /// One run, every change of it told once, every step done once, nothing that was durable twice.
     pub(crate) fn check_history(&self) {
-        let (snapshot, events) = self.history();
-        assert_eq!(snapshot.run.status, RunStatus::Succeeded);
+        let (snapshot, events) = self.runtime.block_on(self.history());
+        let end = match self.scenario.fails {
+            None => RunStatus::Succeeded,
+            Some(_) => RunStatus::Failed,
+        };
+        assert_eq!(snapshot.run.status, end);
         let numbers = events.iter().map(|event| event.seq);
         assert!(numbers.eq(1..=events.len() as u64), "the events have a gap");
         let steps = || snapshot.steps.iter().map(|record| &record.step);
@@ -224,39 +262,43 @@ impl<'a> Place<'a> {
         check_nothing_twice(&events);
     }
 
-    fn history(&self) -> (Snapshot, Vec<RecordedEvent>) {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(async {
-            let store = SqliteStore::open(&self.place.data()).await;
-            let store = store.expect("the store opens");
-            let all = RunFilter {
-                limit: 10,
-                ..RunFilter::default()
-            };
-            let runs = store.list_runs(&all).await.expect("runs can be listed");
-            let [run] = runs.runs.as_slice() else {
-                panic!("the same command is the same job: {runs:?}");
-            };
-            let nobody = SessionId::generate();
-            let others = store.other_sessions(&nobody).await;
-            assert_eq!(
-                others.expect("sessions can be listed"),
-                [],
-                "no session is left"
-            );
-            let snapshot = store.snapshot(&run.id).await.expect("a run can be read");
-            let events = store.events(&run.id, 0, 100_000).await;
-            (snapshot, events.expect("events can be read"))
-        })
+    async fn history(&self) -> (Snapshot, Vec<RecordedEvent>) {
+        let store: Box<dyn Store> = match &self.served {
+            Some(served) => Box::new(served.store().await),
+            None => {
+                let store = SqliteStore::open(&self.place.data()).await;
+                Box::new(store.expect("the store opens"))
+            }
+        };
+        let all = RunFilter {
+            limit: 10,
+            ..RunFilter::default()
+        };
+        let runs = store.list_runs(&all).await.expect("runs can be listed");
+        let [run] = runs.runs.as_slice() else {
+            panic!("the same command is the same job: {runs:?}");
+        };
+        let nobody = SessionId::generate();
+        let others = store.other_sessions(&nobody).await;
+        let others = others.expect("sessions can be listed");
+        assert_eq!(others, [], "no session is left");
+        let snapshot = store.snapshot(&run.id).await.expect("a run can be read");
+        let events = store.events(&run.id, 0, 100_000).await;
+        (snapshot, events.expect("events can be read"))
     }
 
     /// After the sweep there is nothing half made in the store, and no scratch. What an attempt that was
     /// killed has stored and nothing names carries its name, which nobody else uses.
     pub(crate) fn check_leftovers(&self) {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let store = FsStore::new(self.place.out());
-        let swept = runtime.block_on(store.remove_unfinished(Duration::ZERO));
-        swept.expect("the store can be swept");
+        let store = self.objects();
+        let sweep = || {
+            let swept = self
+                .runtime
+                .block_on(store.remove_unfinished(Duration::ZERO));
+            swept.expect("the store can be swept")
+        };
+        sweep();
+        assert_eq!(sweep(), [""; 0], "the first sweep has found all of it");
         let partial = self.place.out().join(".telecine-partial");
         assert_eq!(count(&partial), 0, "{} is empty", partial.display());
         let scratch = self.place.data().join("scratch/attempts");
@@ -269,26 +311,15 @@ fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The keys that readers know: the files of `videos/hh/hash` and `images/hh/hash` that are of no
+/// Whether a key is one that readers know: the files of `videos/hh/hash` and `images/hh/hash` that are of no
 /// attempt, and the sprites' index.
-fn entries(out: &Path) -> Vec<String> {
-    let places = ["videos", "images"].map(|kind| out.join(kind));
-    let below = |directory: &PathBuf| -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
-    };
-    let sets: Vec<PathBuf> = places.iter().flat_map(below).collect();
-    let sets: Vec<PathBuf> = sets.iter().flat_map(below).collect();
-    let files = sets.iter().flat_map(below);
-    let files = files.chain(sets.iter().map(|set| set.join("sprites/sprites.vtt")));
-    let known = files.filter(|file| file.is_file() && !file.to_string_lossy().contains(".g"));
-    let keys = known.map(|file| {
-        file.strip_prefix(out)
-            .expect("an object")
-            .display()
-            .to_string()
-    });
-    keys.collect()
+fn is_entry(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    match parts.as_slice() {
+        ["videos" | "images", _, _, file] => !file.contains(".g"),
+        ["videos", _, _, "sprites", "sprites.vtt"] => true,
+        _ => false,
+    }
 }
 
 /// The keys that a playlist or an index names.

@@ -4,21 +4,27 @@ use std::process::Command;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use telecine_testkit::writes::Moment;
+
 /// Something that a run makes durable, and when the process is killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Point {
-    kind: String,
-    number: u32,
-    moment: Moment,
+    pub(crate) kind: String,
+    pub(crate) number: u32,
+    pub(crate) moment: Moment,
     /// How far into it: frames of a commit.
-    frame: u32,
+    pub(crate) frame: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    Before,
-    During,
-    After,
+impl Point {
+    /// The one before it of the same kind, if there is one.
+    pub(crate) fn earlier(&self) -> Option<Self> {
+        let number = self.number.checked_sub(1).filter(|number| *number > 0)?;
+        Some(Self {
+            number,
+            ..self.clone()
+        })
+    }
 }
 
 impl fmt::Display for Point {

@@ -143,6 +143,20 @@ async fn a_redis_that_is_not_there_is_told_and_harms_nobody() {
     assert!(dispatcher.patience() <= PATIENCE);
 }
 
+/// Services forbid what tells of themselves.
+#[tokio::test]
+async fn who_may_not_ask_for_the_version_hears_hints_all_the_same() {
+    let server = Server::start();
+    let may: String = server
+        .ask("ACL SETUSER telecine on >secret ~* &* +@all -info")
+        .await;
+    assert_eq!(may, "OK");
+    let url = format!("{}?user=telecine&pass=secret", server.url());
+    let (here, there) = (start(&url, "jobs"), start(&url, "jobs"));
+    working(&here).await;
+    reaches(&here, there.listen().as_mut()).await;
+}
+
 #[tokio::test]
 async fn an_address_that_is_none_is_refused() {
     let here = Arc::new(InProcessDispatcher::default());

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{oneshot, watch};
 
+use crate::writes::{Moment, Watch};
+
 /// What a client asks before it says who it is: an encrypted connection.
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 
@@ -40,7 +42,14 @@ enum Way {
     Silent,
 }
 
-type Asked = Arc<Mutex<Vec<String>>>;
+type Asked = Arc<Mutex<Seen>>;
+
+/// What clients have said, and who wants to know of it.
+#[derive(Debug, Default)]
+struct Seen {
+    statements: Vec<String>,
+    watch: Option<Watch>,
+}
 
 impl PostgresProxy {
     /// Starts one in front of the server of an address.
@@ -115,7 +124,13 @@ impl PostgresProxy {
     /// Statements that were executed so far, in order.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
-        lock(&self.asked).clone()
+        lock(&self.asked).statements.clone()
+    }
+
+    /// Has somebody told of every statement from now on that changes something, or commits what was changed. Not of
+    /// the renewal of a session, which comes by the clock.
+    pub fn watch(&self, watch: Watch) {
+        lock(&self.asked).watch = Some(watch);
     }
 }
 
@@ -127,8 +142,8 @@ impl Drop for PostgresProxy {
     }
 }
 
-fn lock(asked: &Asked) -> MutexGuard<'_, Vec<String>> {
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The address with another host and port in it.
@@ -234,7 +249,13 @@ async fn pass(
 ) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
-    let mut reading = Reading::new(asked);
+    let mut reading = Reading::new(asked.clone());
+    // What the server has been sent and not answered.
+    let open = Mutex::new(Vec::new());
+    let goes_on = |writes: &[u32], moment| {
+        let watch = lock(&asked).watch.clone();
+        watch.is_none_or(|watch| writes.iter().all(|write| watch.goes_on(*write, moment)))
+    };
     let up = async {
         let mut piece = [0; 16 * 1024];
         loop {
@@ -242,14 +263,37 @@ async fn pass(
             if read == 0 {
                 return Ok(());
             }
-            reading.take(&piece[..read]);
+            let writes = reading.take(&piece[..read]);
+            if !goes_on(&writes, Moment::Before) {
+                return Ok(());
+            }
+            lock(&open).extend(writes);
             to_server.write_all(&piece[..read]).await?;
+        }
+    };
+    let down = async {
+        let mut piece = [0; 16 * 1024];
+        loop {
+            let read = from_server.read(&mut piece).await?;
+            let answered: Vec<u32> = lock(&open).drain(..).collect();
+            if read == 0 || !goes_on(&answered, Moment::After) {
+                return Ok(());
+            }
+            to_client.write_all(&piece[..read]).await?;
         }
     };
     tokio::select! {
         up = up => up,
-        down = tokio::io::copy(&mut from_server, &mut to_client) => down.map(drop),
+        down = down => down,
     }
+}
+
+/// Whether a statement changes something that is no renewal of a session, or commits.
+fn is_write(statement: &str) -> bool {
+    let statement = statement.trim_start().to_ascii_lowercase();
+    let changes = ["insert into", "update ", "delete from"];
+    let changes = changes.iter().any(|words| statement.contains(words));
+    (changes && !statement.starts_with("update session")) || statement.starts_with("commit")
 }
 
 /// What one client says, message by message.
@@ -272,29 +316,31 @@ impl Reading {
         }
     }
 
-    fn take(&mut self, piece: &[u8]) {
+    /// Answers the numbers of the writes that are whole now, if somebody wants to know of them.
+    fn take(&mut self, piece: &[u8]) -> Vec<u32> {
         self.bytes.extend_from_slice(piece);
+        let mut writes = Vec::new();
         loop {
             // Before a client has introduced itself, messages have no kind.
             let head = usize::from(self.introduced);
             let Some(length) = self.bytes.get(head..head + 4) else {
-                return;
+                return writes;
             };
             let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
             let end = head + usize::try_from(length).unwrap_or(usize::MAX);
             if self.bytes.len() < end {
-                return;
+                return writes;
             }
             let message: Vec<u8> = self.bytes.drain(..end).collect();
-            self.read(&message, head);
+            writes.extend(self.read(&message, head));
         }
     }
 
-    fn read(&mut self, message: &[u8], head: usize) {
+    fn read(&mut self, message: &[u8], head: usize) -> Option<u32> {
         let body = &message[head + 4..];
         if head == 0 {
             self.introduced = !body.starts_with(&SSL_REQUEST);
-            return;
+            return None;
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut parts = body.splitn(3, |byte| *byte == 0);
@@ -308,9 +354,17 @@ impl Reading {
                 self.statements.insert(first.to_vec(), text(second));
             }
             b'B' => self.bound = self.statements.get(second).cloned().unwrap_or_default(),
-            b'E' => lock(&self.asked).push(self.bound.clone()),
-            b'Q' => lock(&self.asked).push(text(first)),
+            b'E' => return self.executed(self.bound.clone()),
+            b'Q' => return self.executed(text(first)),
             _ => {}
         }
+        None
+    }
+
+    fn executed(&self, statement: String) -> Option<u32> {
+        let mut seen = lock(&self.asked);
+        let watch = seen.watch.clone().filter(|_| is_write(&statement));
+        seen.statements.push(statement);
+        watch.map(|watch| watch.begin())
     }
 }

@@ -142,7 +142,11 @@ impl Fleet {
         let mut random = Random::new(self.seed);
         let is_crowd = self.seed % CROWDS == 7;
         let definitions: Vec<Arc<Definition>> = match is_crowd {
-            true => vec![Arc::new(super::definition(&mut random)); CROWD + random.below(CROWD)],
+            true => {
+                let wanted = Arc::new(super::definition(&mut random));
+                let clients = 0..CROWD + random.below(CROWD);
+                clients.map(|_| wanted.clone()).collect()
+            }
             false => (0..=random.below(2))
                 .map(|_| Arc::new(super::definition(&mut random)))
                 .collect(),
