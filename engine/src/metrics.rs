@@ -100,7 +100,7 @@ metrics! {
     FORGOTTEN = "telecine_jobs_forgotten_total", Kind::Counter, [],
         "Jobs that this process forgot, `retention` after they had stopped.";
     LITTER = "telecine_litter_removed_total", Kind::Counter, [],
-        "Objects of killed attempts that this process removed a day after their job had stopped.";
+        "Objects of killed attempts that this process removed a day after their job had stopped, and uploads in parts to S3 that never ended.";
     TIMERS = "telecine_timers_fired_total", Kind::Counter, ["kind"],
         "Timers that this process fired: `backoff`, `deadline`.";
 }

@@ -14,6 +14,8 @@ use place::{Place, Where};
 use points::Point;
 use scenario::Scenario;
 
+/// Names the one point to try.
+const ONE: &str = "TELECINE_CRASH";
 /// How far back the point is that is taken for one that a run does not have.
 const BACK: usize = 20;
 
@@ -50,7 +52,8 @@ fn a_film_on_servers_killed_at_any_write_is_finished_whole_by_the_same_command()
 
 /// All where all points are tried, one otherwise: another one in each run.
 fn some_of<T>(scenarios: &[T]) -> &[T] {
-    match wanted() {
+    let one = std::env::var_os(ONE);
+    match wanted().or(one.map(|_| 1)) {
         None => {
             let one = std::process::id() as usize % scenarios.len();
             &scenarios[one..=one]
@@ -76,10 +79,12 @@ fn killed_everywhere(scenario: &Scenario, (at, sample): (Where, usize)) {
     let (workflow, few, all) = (scenario.workflow, chosen.len(), points.len());
     eprintln!("{workflow}: {few} of {all} points");
     for point in &chosen {
-        eprintln!("{point}");
         // Runs differ a little: progress is saved by the clock, so the last points may not be there.
         let mut earlier = std::iter::successors(Some(point.clone()), Point::earlier).take(BACK);
-        let died = earlier.any(|point| dies_and_is_finished(&place(), &point));
+        let died = earlier.any(|point| {
+            eprintln!("{point}");
+            dies_and_is_finished(&place(), &point)
+        });
         assert!(died, "{point} is not reached, nor what is before it");
     }
 }
@@ -97,7 +102,7 @@ fn dies_and_is_finished(place: &Place<'_>, point: &Point) -> bool {
 
 /// Those that were asked for: a sample takes every n-th, beginning with another one in each run.
 fn choose(points: &[Point], sample: usize) -> Vec<Point> {
-    if let Ok(one) = std::env::var("TELECINE_CRASH") {
+    if let Ok(one) = std::env::var(ONE) {
         let one: Point = one.parse().expect("KIND NUMBER MOMENT [FRAME]");
         let is_here = points.iter().any(|point| point.kind == one.kind);
         return is_here.then_some(one).into_iter().collect();

@@ -60,7 +60,7 @@ fn fail(plan: &Plan, site: &mut Site, verdict: &mut Verdict) {
         }
         verdict.look((plan, site));
         if began.elapsed() >= next {
-            next += plan.every;
+            next = began.elapsed() + plan.every;
             for trouble in plan.troubles_at_once(&mut dice) {
                 eprintln!("{:6.1} s: {trouble:?}", began.elapsed().as_secs_f64());
                 if trouble == Trouble::RestartPostgres {

@@ -50,7 +50,7 @@ const MISSED: usize = 3;
 const BACKLOG: usize = 100;
 /// Makes what was pushed due, whatever the clocks say, and leaves a signal for each, which one worker takes.
 const RELEASE: &str = "
-    local ids = redis.call('zrange', KEYS[1], 0, 99)
+    local ids = redis.call('zrange', KEYS[1], 0, ARGV[1])
     if #ids > 0 then
         redis.call('zrem', KEYS[1], unpack(ids))
         redis.call('rpush', KEYS[2], unpack(ids))
@@ -115,8 +115,8 @@ impl Link {
             .query_async::<String>(&mut connection)
             .await;
         let info = match info {
-            // Who may not ask finds out by trying.
-            Err(error) if error.code() == Some("NOPERM") => String::new(),
+            // Forbidden or not known: who may not ask finds out by trying.
+            Err(error) if error.code().is_some() => String::new(),
             told => told?,
         };
         match too_old(&info) {
@@ -199,6 +199,7 @@ async fn send_by(
                         .key(config.scheduled_jobs_set())
                         .key(config.active_jobs_list())
                         .key(config.signal_list())
+                        .arg(BACKLOG)
                         .invoke_async::<()>(&mut connection)
                         .await?;
                     counter!(HINTS.name, "result" => "sent").increment(1);

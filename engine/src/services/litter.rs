@@ -52,7 +52,11 @@ pub(super) async fn sweep(
         let due = due.await?;
         for generation in &due {
             if tidied.insert(generation.store.clone()) {
-                removed.extend(abandon_uploads(coordinator, &generation.store, grace).await);
+                let abandoned = abandon_uploads(coordinator, &generation.store, grace).await;
+                match abandoned {
+                    Some(keys) => removed.extend(keys),
+                    None => drop(away.insert(generation.store.clone())),
+                }
             }
             if !away.contains(&generation.store) {
                 removed.extend(sweep_one(coordinator, generation, &mut away).await?);
@@ -66,8 +70,12 @@ pub(super) async fn sweep(
 }
 
 /// Removes uploads of a store that began so long ago and never ended: nobody lists them, and whoever keeps them is paid
-/// for them. Answers their keys; of a store that cannot do it now, none.
-async fn abandon_uploads(coordinator: &Coordinator, store: &str, grace: Duration) -> Vec<String> {
+/// for them. Answers their keys; `None` of a store that is away.
+async fn abandon_uploads(
+    coordinator: &Coordinator,
+    store: &str,
+    grace: Duration,
+) -> Option<Vec<String>> {
     let removed = async {
         coordinator
             .objects
@@ -78,11 +86,12 @@ async fn abandon_uploads(coordinator: &Coordinator, store: &str, grace: Duration
     match removed.await {
         Ok(removed) => {
             counter!(metrics::LITTER.name).increment(removed.len() as u64);
-            removed
+            Some(removed)
         }
         Err(error) => {
             tracing::warn!(%error, store, "uploads that never ended were not looked for");
-            Vec::new()
+            let is_away = matches!(error, ObjectError::Service { .. });
+            (!is_away).then(Vec::new)
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::run::{Run, RunStatus};
 /// short page, or an empty one, after some 20 ms instead of reading all runs that there are.
 pub const RUNS_LOOKED_AT: usize = 10_000;
 
-/// By how much the clock of whoever made a run's id may be wrong.
+/// By how much the clock of whoever made a run's id may differ from that of the database, which says when the run was
+/// created.
 const CLOCKS_APART: TimeDelta = TimeDelta::days(1);
 
 /// Sorts behind every id.

@@ -163,8 +163,11 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
         Ok(connected) => return Ok(connected?),
         Err(_) => "no answer".to_owned(),
     };
-    let (host, port) = (options.get_host(), options.get_port());
-    Err(StoreError::Unreachable(format!("{host}:{port}: {trouble}")).into())
+    let place = match options.get_socket() {
+        Some(directory) => directory.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    Err(StoreError::Unreachable(format!("{place}: {trouble}")).into())
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), Error> {

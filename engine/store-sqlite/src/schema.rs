@@ -435,6 +435,8 @@ mod tests {
     async fn a_database_of_a_newer_schema_is_refused() {
         let database = in_memory().await;
         bring_up_to_date(&database).await.unwrap();
+        let known = newer(&mut database.acquire().await.unwrap()).await;
+        assert_eq!(known.unwrap(), None);
         sqlx::query(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
              values (9999, 'from the future', true, x'00', 0)",
@@ -442,6 +444,8 @@ mod tests {
         .execute(&database)
         .await
         .unwrap();
+        let newest = newer(&mut database.acquire().await.unwrap()).await;
+        assert_eq!(newest.unwrap(), Some(9999));
         let error = StoreError::from(bring_up_to_date(&database).await.unwrap_err());
         assert!(
             matches!(&error, StoreError::Incompatible(why) if why.contains("newer")),

@@ -285,7 +285,7 @@ async fn forward(
     (head, rest): (String, Vec<u8>),
     (fault, write): (Option<Fault>, Write),
 ) -> std::io::Result<()> {
-    let half = content_length(&head) / 2;
+    let length = content_length(&head);
     let head = format!("{head}\r\nConnection: close\r\n\r\n");
     let (pace, limit) = match fault {
         Some(Fault::Slow(bytes_per_s)) => (Some(bytes_per_s), u64::MAX),
@@ -296,14 +296,17 @@ async fn forward(
     let (mut from_server, mut to_server) = server.split();
     let up = async {
         to_server.write_all(head.as_bytes()).await?;
-        to_server.write_all(&rest).await?;
-        if write.0.is_some() {
-            let more = half.saturating_sub(rest.len() as u64);
+        let mut sent = 0;
+        if write.0.is_some() && length > 0 {
+            sent = usize::try_from(length / 2).map_or(rest.len(), |half| half.min(rest.len()));
+            to_server.write_all(&rest[..sent]).await?;
+            let more = (length / 2).saturating_sub(sent as u64);
             pass(&mut from_client, &mut to_server, pace, more).await?;
             if !write.goes_on(Moment::During) {
                 return Ok(());
             }
         }
+        to_server.write_all(&rest[sent..]).await?;
         pass(&mut from_client, &mut to_server, pace, u64::MAX).await
     };
     let down = async {

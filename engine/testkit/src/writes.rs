@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub enum Moment {
     /// The server has heard nothing of it.
     Before,
-    /// The server has the first half of it.
+    /// The server has the first half of what it is to store. Not told of what stores nothing, nor of statements.
     During,
     /// The server has answered, which the client does not know.
     After,

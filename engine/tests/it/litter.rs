@@ -42,13 +42,15 @@ async fn what_a_killed_attempt_left_is_removed_and_nothing_else(home: Home) {
     ];
     others.iter().for_each(|key| put(&stage, key));
     put(&stage, lost);
-    let unfinished = ".telecine-partial/upload";
+    let (unfinished, under_way) = (".telecine-partial/one", ".telecine-partial/two");
     put(&stage, unfinished);
+    put(&stage, under_way);
+    postpone(&stage, under_way, HOUR);
     let remove = async |grace| remove_litter(&stage.coordinator, grace).await.unwrap();
     assert_eq!(remove(HOUR).await, [""; 0], "the run stopped just now");
-    assert!(stage.directory().join(unfinished).exists(), "it may go on");
     assert_eq!(remove(Duration::ZERO).await, [lost]);
     assert!(!stage.directory().join(unfinished).exists());
+    assert!(stage.directory().join(under_way).exists(), "it is younger");
     for key in others.iter().chain([&"film/g1/made_00000001.txt"]) {
         assert!(stage.directory().join(key).exists(), "{key}");
     }
@@ -85,6 +87,15 @@ async fn what_a_job_leaves_when_it_went_on_is_removed_as_well(home: Home) {
     assert_eq!(litter(&stage).await, ["film/g1/lost_00000004.txt"]);
 }
 
+/// Lets a file be written so much later than now.
+fn postpone(stage: &Stage, key: &str, later: Duration) {
+    let file = std::fs::File::options()
+        .append(true)
+        .open(stage.directory().join(key));
+    let at = std::time::SystemTime::now() + later;
+    file.unwrap().set_modified(at).unwrap();
+}
+
 /// As after a database was set back to an earlier time, which knows of nothing that came then.
 async fn what_is_younger_than_its_job_is_left_alone(home: Home) {
     let stage = Stage::on(home).await;
@@ -94,11 +105,7 @@ async fn what_is_younger_than_its_job_is_left_alone(home: Home) {
     let (old, young) = ("film/g1/a_00000003.txt", "film/g1/b_00000004.txt");
     put(&stage, old);
     put(&stage, young);
-    let file = std::fs::File::options()
-        .append(true)
-        .open(stage.directory().join(young));
-    let later = std::time::SystemTime::now() + 2 * HOUR;
-    file.unwrap().set_modified(later).unwrap();
+    postpone(&stage, young, 2 * HOUR);
     assert_eq!(litter(&stage).await, [""; 0]);
     assert_eq!(forgotten(&stage).await, [run]);
     for key in [old, young, "film/g1/made.txt"] {

@@ -22,7 +22,7 @@ use crate::history::check_nothing_twice;
 use crate::product::{self, Workplace};
 
 /// More than any object here has.
-const LARGEST: usize = 64 << 20;
+pub(crate) const LARGEST: usize = 64 << 20;
 
 /// Where a job is killed and finished: a data directory of its own, and a copy of the store, or servers of its
 /// own.
@@ -73,10 +73,10 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Where nothing was published before.
+    /// The same, on servers of its own.
     fn served(scenario: &'a Scenario) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let served = Some(Served::new(&runtime));
+        let served = Some(Served::new(&runtime, &scenario.place.out()));
         Self {
             scenario,
             place: Workplace::new(),
@@ -222,7 +222,7 @@ impl<'a> Place<'a> {
             let is = self.sha256_of(key);
             assert_eq!(*digest, is, "{key} is not what it was");
         }
-        let had = self.served.is_none() && self.scenario.has_published();
+        let had = self.scenario.has_published();
         assert!(
             !had || !seen.is_empty(),
             "what was published before is gone"

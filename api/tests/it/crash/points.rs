@@ -6,6 +6,13 @@ use std::sync::OnceLock;
 
 use telecine_testkit::writes::Moment;
 
+use super::served::{REQUEST, STATEMENT};
+
+/// What can be killed at: on directories, and on servers.
+const KINDS: [&str; 7] = [
+    "commit", "write", "rename", "link", "unlink", STATEMENT, REQUEST,
+];
+
 /// Something that a run makes durable, and when the process is killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Point {
@@ -52,6 +59,9 @@ impl FromStr for Point {
             "after" => Moment::After,
             other => return Err(format!("{other:?} is no moment")),
         };
+        if !KINDS.contains(kind) {
+            return Err(format!("{kind:?} is none of {KINDS:?}"));
+        }
         let parse = |word: &str| word.parse().map_err(|e| format!("{word:?}: {e}"));
         Ok(Self {
             kind: (*kind).to_owned(),

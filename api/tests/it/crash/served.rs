@@ -1,15 +1,18 @@
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
-use telecine_object_stores::{S3Credentials, S3Options, S3Store};
+use telecine_engine::objects::ObjectStore as _;
+use telecine_object_stores::{FsStore, S3Credentials, S3Options, S3Store};
 use telecine_store_postgres::PostgresStore;
 use telecine_testkit::faults::FaultProxy;
 use telecine_testkit::servers::{PostgresProxy, PostgresSchema, S3Place};
-use telecine_testkit::writes::{Moment, Watch};
+use telecine_testkit::writes::Watch;
 use tokio::runtime::Runtime;
 
+use super::place::LARGEST;
 use super::points::Point;
 
 /// A statement that changes something in the database.
@@ -60,8 +63,8 @@ impl State {
 }
 
 impl Served {
-    /// Servers that hold nothing yet, but the tables.
-    pub(crate) fn new(runtime: &Runtime) -> Self {
+    /// Servers that hold what was published before in a directory.
+    pub(crate) fn new(runtime: &Runtime, published: &Path) -> Self {
         let (database, media) = runtime.block_on(async {
             let database = PostgresSchema::create().await;
             let made = PostgresStore::open(database.url()).await;
@@ -75,9 +78,20 @@ impl Served {
             media,
             state: Arc::default(),
         };
+        runtime.block_on(served.copy(published));
         served.postgres.watch(served.watch(STATEMENT));
         served.s3.watch(served.watch(REQUEST));
         served
+    }
+
+    /// Puts what a directory holds into the store of results.
+    async fn copy(&self, published: &Path) {
+        let (from, to) = (FsStore::new(published.to_owned()), self.objects());
+        for (key, _) in from.list("").await.expect("what was published is listed") {
+            let bytes = from.read_range(&key, 0, LARGEST).await;
+            let put = to.put_bytes(&key, bytes.expect("an object")).await;
+            put.expect("it is stored");
+        }
     }
 
     fn watch(&self, kind: &'static str) -> Watch {
@@ -123,10 +137,7 @@ impl Served {
     /// What was seen so far.
     pub(crate) fn points(&self) -> Vec<Point> {
         let points = self.state.points.lock();
-        let mut points = points.unwrap_or_else(PoisonError::into_inner).clone();
-        // A statement is as good as its half before it.
-        points.retain(|point| point.kind == REQUEST || point.moment != Moment::During);
-        points
+        points.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) async fn store(&self) -> PostgresStore {

@@ -216,33 +216,34 @@ impl Encoding {
     fn stand_still(&self) -> String {
         let deadline = Instant::now() + STOP;
         loop {
-            let tools: Vec<Pid> = children_of(self.victim.pid());
-            let stops = |tool: &Pid| kill_process(*tool, Signal::STOP).is_ok();
-            let stopped: Vec<Pid> = tools.into_iter().filter(stops).collect();
+            let pid = self.victim.pid();
+            for tool in children_of(pid) {
+                let _ = kill_process(tool, Signal::STOP);
+            }
             // What needs no tool any more ends meanwhile.
             std::thread::sleep(Duration::from_millis(300));
             let document = Request::get(&self.job).send(self.servers[0].address).json();
             let steps = document["steps"].as_array().expect("steps");
-            let mut encoded = steps.iter().filter(|step| self.is_encoded(step));
-            if let Some(step) = encoded.next().filter(|_| !stopped.is_empty()) {
-                return step["id"].as_str().expect("a name").to_owned();
+            let running: Vec<&str> = steps.iter().filter_map(|step| self.runs(step)).collect();
+            // Each has one.
+            let stopped = children_in(pid, "T").len();
+            let mut encoded = running.iter().filter(|step| step.starts_with("encode"));
+            if let Some(step) = encoded.next().filter(|_| stopped == running.len()) {
+                return (*step).to_owned();
             }
             assert!(Instant::now() < deadline, "nothing to stop: {document:#}");
-            for tool in stopped {
-                kill_process(tool, Signal::CONT).expect("it goes on");
+            for tool in children_of(pid) {
+                let _ = kill_process(tool, Signal::CONT);
             }
         }
     }
 
-    /// Whether the victim is at work on that step of an encoding.
-    fn is_encoded(&self, step: &Value) -> bool {
+    /// The name of a step that the victim is at work on.
+    fn runs<'a>(&self, step: &'a Value) -> Option<&'a str> {
         let attempts = step["attempts"].as_array();
         let last = attempts.and_then(|attempts| attempts.last());
         let is_its = last.is_some_and(|last| last["worker"] == *self.session);
-        let is_encoding = step["id"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("encode"));
-        is_its && is_encoding && step["status"] == "running"
+        (is_its && step["status"] == "running").then(|| step["id"].as_str())?
     }
 }
 
@@ -347,8 +348,13 @@ fn a_worker_that_is_told_to_stop_in_the_middle_of_a_segment_hands_its_step_over(
     place.assert_no_survivors();
 }
 
-/// The processes that a process has started.
+/// The processes that a process has started and that have not ended.
 fn children_of(parent: u32) -> Vec<Pid> {
+    children_in(parent, "RSDTt")
+}
+
+/// Those in one of these states.
+fn children_in(parent: u32, states: &str) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").expect("a /proc to look into");
     let pids = entries
         .flatten()
@@ -358,7 +364,9 @@ fn children_of(parent: u32) -> Vec<Pid> {
         // Behind the name, which may hold anything: its state and its parent.
         let behind = stat.rsplit_once(')').map(|(_, behind)| behind.to_owned());
         let behind = behind.unwrap_or_default();
-        behind.split_whitespace().nth(1) == Some(&parent.to_string())
+        let mut words = behind.split_whitespace();
+        words.next().is_some_and(|state| states.contains(state))
+            && words.next() == Some(&parent.to_string())
     };
     pids.filter(is_child).filter_map(Pid::from_raw).collect()
 }

@@ -182,8 +182,13 @@ impl Verdict {
             let since = |at: DateTime<Utc>| (at - loss.at).as_seconds_f64();
             let without_room = self.workers.without_room(step, (ended, next));
             let began = time(&pair[0]["started_at"]);
-            let checkpoint = checkpoint(events, (&step["id"], began, loss.at));
-            let repeated = (loss.at - checkpoint.unwrap_or(began)).as_seconds_f64();
+            // One that is given back has been told to stop, and may save what it has meanwhile.
+            let until = match pair[0]["outcome"] == "released" {
+                true => ended,
+                false => loss.at,
+            };
+            let checkpoint = checkpoint(events, (&step["id"], began, until));
+            let repeated = (until - checkpoint.unwrap_or(began)).as_seconds_f64();
             let kind = match checkpoint {
                 Some(_) => Took::RepeatedSegment,
                 None => Took::Repeated,

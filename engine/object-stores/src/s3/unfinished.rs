@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use telecine_engine::objects::{OWN_PREFIXES, ObjectError};
 
+use super::error::status;
 use super::{S3Store, listing};
 
 /// An upload of this age belongs to nobody: one of the largest source takes hours at worst.
@@ -47,7 +48,7 @@ pub(super) async fn remove(store: &S3Store, grace: Duration) -> Result<Vec<Strin
     for own in OWN_PREFIXES {
         found.extend(stale(store, own, before).await?);
     }
-    let mut removed = Vec::new();
+    let (mut removed, mut failed) = (Vec::new(), None);
     for upload in found {
         let doing = store.doing("remove an unfinished upload of", &upload.key);
         let abort = store.client().await.abort_multipart_upload();
@@ -56,10 +57,21 @@ pub(super) async fn remove(store: &S3Store, grace: Duration) -> Result<Vec<Strin
             .key(store.inner.address.name(&upload.key))
             .send()
             .await;
-        aborted.map_err(|error| doing.failed(error))?;
-        removed.push(upload.key);
+        match aborted {
+            Ok(_) => removed.push(upload.key),
+            // Others look as well.
+            Err(error) if status(&error) == Some(404) => {}
+            Err(error) => failed = failed.or_else(|| Some(doing.failed(error))),
+        }
     }
-    Ok(removed)
+    match failed {
+        Some(error) if removed.is_empty() => Err(error),
+        Some(error) => {
+            tracing::debug!(%error, "some uploads that never ended are left");
+            Ok(removed)
+        }
+        None => Ok(removed),
+    }
 }
 
 /// An upload that was begun and not completed.

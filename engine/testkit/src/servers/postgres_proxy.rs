@@ -290,10 +290,20 @@ async fn pass(
 
 /// Whether a statement changes something that is no renewal of a session, or commits.
 fn is_write(statement: &str) -> bool {
-    let statement = statement.trim_start().to_ascii_lowercase();
-    let changes = ["insert into", "update ", "delete from"];
-    let changes = changes.iter().any(|words| statement.contains(words));
-    (changes && !statement.starts_with("update session")) || statement.starts_with("commit")
+    let lines = statement.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with("--"));
+    let statement = lines.collect::<Vec<_>>().join(" ");
+    let statement = statement.replace('(', " ").to_ascii_lowercase();
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let changes = words.windows(3).any(|words| match words {
+        ["insert", "into", _] | ["delete", "from", _] => true,
+        // A lock is taken `for update`, and a conflict met with `do update`, which follows an insert.
+        [before, "update", _] => !["for", "do"].contains(before),
+        _ => false,
+    });
+    let begins = |word| words.first() == Some(&word);
+    let is_renewal = statement.starts_with("update session set expires_at");
+    (changes || begins("update") || begins("commit")) && !is_renewal
 }
 
 /// What one client says, message by message.
@@ -366,5 +376,32 @@ impl Reading {
         let watch = seen.watch.clone().filter(|_| is_write(&statement));
         seen.statements.push(statement);
         watch.map(|watch| watch.begin())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_something_is_told_from_what_does_not() {
+        for write in [
+            "COMMIT",
+            "-- Makes runs.\ninsert into run (id)\nselect 1",
+            "with gone as (delete from ready where run = $1) select 1",
+            "with s as (select 1)\nupdate step\nset status = $1",
+            "update session set offer = $2 where id = $1",
+        ] {
+            assert!(is_write(write), "{write}");
+        }
+        for other in [
+            "BEGIN",
+            "ROLLBACK",
+            "select revision from run where id = any($1) for update",
+            "select 1 from ready for update skip locked",
+            "-- Lets the lease end later.\nupdate session\nset\n    expires_at = now()\nwhere id = $1",
+        ] {
+            assert!(!is_write(other), "{other}");
+        }
     }
 }

@@ -16,6 +16,9 @@ use crate::memory::{Commit, MemoryStore, Witness};
 /// not know of it: everybody has to be in contact for a lease, and to look.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// How long a transaction takes at most.
+const WRITTEN: Duration = Duration::from_mins(1);
+
 /// Watches, and remembers what rule was broken first.
 #[derive(Debug, Default)]
 pub(super) struct Judge(Mutex<Seen>);
@@ -196,9 +199,15 @@ fn tell(shared: &Shared, snapshot: &Snapshot, events: &[RecordedEvent]) {
 /// Events have no gaps. What they tell is looked at with every commit.
 fn check_events(snapshot: &Snapshot, events: &[RecordedEvent]) -> Result<(), String> {
     let numbers = events.iter().map(|event| event.seq);
-    match numbers.eq(1..=events.len() as u64) {
+    let run = &snapshot.run;
+    if !numbers.eq(1..=events.len() as u64) {
+        return Err(format!("the events of {} have a gap", run.id));
+    }
+    // Prepared and written, it may have waited for the database in between.
+    let apart = events.first().map(|first| first.at - run.created_at);
+    match apart.is_some_and(|apart| apart.abs().to_std().is_ok_and(|apart| apart < WRITTEN)) {
         true => Ok(()),
-        false => Err(format!("the events of {} have a gap", snapshot.run.id)),
+        false => Err(format!("{} was not created when it was submitted", run.id)),
     }
 }
 
