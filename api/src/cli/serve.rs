@@ -254,9 +254,11 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let listener = listener(&plan, session).await?;
     if let Some(urls) = &plan.stores {
-        match stores::check(session.config.objects.as_ref(), urls).await {
-            Err(error) if stores::may_pass(&error) => session.console.note(&error.to_string()),
-            checked => checked.map_err(SubmitError::from)?,
+        for trouble in stores::troubles(session.config.objects.as_ref(), urls).await {
+            match stores::may_pass(&trouble) {
+                true => session.console.note(&trouble.to_string()),
+                false => return Err(SubmitError::from(trouble).into()),
+            }
         }
         stores::make_directory(&urls.media).map_err(SubmitError::from)?;
     }

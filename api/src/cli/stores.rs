@@ -12,25 +12,57 @@ use crate::config::S3;
 /// Nothing is there. Who may not look, or looks into a bucket that is not there, is told.
 const NOWHERE: &str = ".telecine/";
 
-/// What is wrong with the stores, if they are in S3: directories are made when they are needed.
+/// Looks whether the stores can be used.
 ///
 /// # Errors
-/// What the first one says that cannot be used.
+/// What the first one says that cannot.
 pub(super) async fn check(
     objects: &dyn ObjectStores,
     stores: &StoreUrls,
 ) -> Result<(), ObjectError> {
+    match troubles(objects, stores).await.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with each of the stores, if they are in S3: directories are made when they are needed.
+pub(super) async fn troubles(objects: &dyn ObjectStores, stores: &StoreUrls) -> Vec<ObjectError> {
     type Open<'a> = &'a dyn Fn(&str) -> Result<Arc<dyn ObjectStore>, ObjectError>;
-    let roles: [(&str, Open<'_>); 2] = [
-        (&stores.source, &|url| objects.open_source(url)),
-        (&stores.media, &|url| objects.open(url)),
+    let roles: [(&str, &str, Open<'_>); 2] = [
+        ("source", &stores.source, &|url| objects.open_source(url)),
+        ("media", &stores.media, &|url| objects.open(url)),
     ];
-    for (url, open) in roles {
+    let mut wrong = Vec::new();
+    for (role, url, open) in roles {
         if url.starts_with(S3) {
-            open(url)?.list_directories(NOWHERE).await?;
+            let answered = async { open(url)?.list_directories(NOWHERE).await };
+            let refused = answered.await.err();
+            wrong.extend(refused.map(|error| named(error, (role, url))));
         }
     }
-    Ok(())
+    wrong
+}
+
+/// The error of a store that was only looked at: it is about no object of it.
+fn named(error: ObjectError, (role, url): (&str, &str)) -> ObjectError {
+    match error {
+        ObjectError::Service {
+            class,
+            code,
+            why,
+            source,
+            ..
+        } => ObjectError::Service {
+            doing: "use",
+            key: format!("the {role} store {url}"),
+            class,
+            code,
+            why,
+            source,
+        },
+        other => other,
+    }
 }
 
 /// Makes the directory for results of a server, if that is what its address names: one that is missing

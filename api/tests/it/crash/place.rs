@@ -281,7 +281,9 @@ impl<'a> Place<'a> {
         let nobody = SessionId::generate();
         let others = store.other_sessions(&nobody).await;
         let others = others.expect("sessions can be listed");
-        assert_eq!(others, [], "no session is left");
+        // On servers, one that died before it held its lock is there until its lease is over. It ran nothing.
+        let most = usize::from(self.served.is_some());
+        assert!(others.len() <= most, "sessions are left: {others:?}");
         let snapshot = store.snapshot(&run.id).await.expect("a run can be read");
         let events = store.events(&run.id, 0, 100_000).await;
         (snapshot, events.expect("events can be read"))
