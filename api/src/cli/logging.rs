@@ -7,7 +7,8 @@ use crate::config::{Config, LogFormat};
 pub(super) fn start(config: &Config, console: &Console) {
     let console = console.clone();
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&config.log))
+        // What apalis says of its connection does not name Redis; what is said of that here does.
+        .with_env_filter(EnvFilter::new(format!("apalis_core=off,{}", config.log)))
         .with_ansi(super::output::colours(console.is_interactive()))
         .with_writer(move || console.clone());
     match config.log_format {

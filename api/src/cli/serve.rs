@@ -254,11 +254,15 @@ async fn stay(plan: Plan, session: &Session) -> Result<Exit, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let listener = listener(&plan, session).await?;
     if let Some(urls) = &plan.stores {
+        let mut refused = None;
         for trouble in stores::troubles(session.config.objects.as_ref(), urls).await {
-            match stores::may_pass(&trouble) {
+            match stores::may_pass(&trouble) || refused.is_some() {
                 true => session.console.note(&trouble.to_string()),
-                false => return Err(SubmitError::from(trouble).into()),
+                false => refused = Some(SubmitError::from(trouble)),
             }
+        }
+        if let Some(refused) = refused {
+            return Err(refused.into());
         }
         stores::make_directory(&urls.media).map_err(SubmitError::from)?;
     }

@@ -61,6 +61,14 @@ fn named(error: ObjectError, (role, url): (&str, &str)) -> ObjectError {
             why,
             source,
         },
+        // No list is about an object that is not there.
+        ObjectError::NotFound { .. } => ObjectError::Unsupported {
+            url: url.to_owned(),
+            why: format!(
+                "what answers at its endpoint is no S3 service: set TELECINE_{}_S3_ENDPOINT",
+                role.to_uppercase()
+            ),
+        },
         other => other,
     }
 }

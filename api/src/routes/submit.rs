@@ -228,6 +228,12 @@ impl Pointers {
                 let detail = "this Idempotency-Key came with another request before";
                 Problem::new(Code::IdempotencyKeyReused, detail)
             }
+            SubmitError::Objects(ObjectError::BadKey { key, .. }) if key.contains("://") => {
+                let detail = format!(
+                    "{key:?} is an address: a source is named by its key in the source store"
+                );
+                self.bad_source(detail)
+            }
             SubmitError::Objects(error @ ObjectError::BadKey { .. }) => {
                 self.bad_source(error.to_string())
             }

@@ -58,6 +58,8 @@ const RELEASE: &str = "
     end";
 /// The oldest version whose commands apalis uses: `ZADD` with `GT`.
 const OLDEST: (u32, u32) = (6, 2);
+/// For how long a worker that is gone is known in Redis.
+const KNOWN: Duration = Duration::from_hours(1);
 /// How often what is done is cleared away.
 const TIDY: Duration = Duration::from_secs(10);
 
@@ -90,9 +92,14 @@ impl Link {
         }
     }
 
+    /// What apalis calls a queue.
+    fn queue(&self, queue: Queue) -> String {
+        format!("telecine-{}-{}", self.name, queue.slug())
+    }
+
     fn config(&self, queue: Queue) -> Config {
         Config::default()
-            .queue(format!("telecine-{}-{}", self.name, queue.slug()))
+            .queue(self.queue(queue))
             .batch_size(1)
             .lock_tasks(false)
             .emit_events(false)
@@ -151,9 +158,11 @@ pub(crate) async fn send(
     mut hints: mpsc::Receiver<(Queue, WireHint)>,
     (health, inside): (watch::Sender<Option<String>>, Arc<Inside>),
 ) {
+    let mut worked = false;
     loop {
         let why = match link.connect().await {
             Ok(connection) => {
+                worked = true;
                 let sending = send_by(&link, connection, &mut hints, (&health, &inside));
                 match sending.await {
                     Ok(()) => return,
@@ -162,8 +171,11 @@ pub(crate) async fn send(
             }
             Err(error) => error.to_string(),
         };
-        tracing::debug!(why, "hints are not sent");
-        health.send_replace(Some(format!("redis cannot be used: {why}")));
+        let trouble = format!("redis cannot be used: {why}");
+        // Whoever starts a process hears of a Redis that was never there.
+        if health.send_replace(Some(trouble)).is_none() && std::mem::take(&mut worked) {
+            tracing::warn!(why, "redis cannot be used: steps begin a little later");
+        }
         // What was to be sent is told otherwise.
         while hints.try_recv().is_ok() {
             counter!(HINTS.name, "result" => "failed").increment(1);
@@ -212,7 +224,9 @@ async fn send_by(
                 let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
             }
         }
-        health.send_if_modified(|trouble| trouble.take().is_some());
+        if health.send_if_modified(|trouble| trouble.take().is_some()) {
+            tracing::info!("redis is used");
+        }
     }
 }
 
@@ -240,13 +254,34 @@ async fn hear_by(link: &Link, queue: Queue, inside: &Arc<Inside>) -> Result<(), 
     let waiting = inside.waiting.subscribe();
     let signal = link.config(queue).signal_list();
     pulse.spawn(pulse::beat(link.client.clone(), signal, (waiting, look)));
+    // A name that a worker had before is refused until that one is taken for dead.
+    let name = SessionId::generate().to_string();
+    let known = format!("{}:workers:metadata:{name}", link.queue(queue));
+    pulse.spawn(be_forgotten(connection.clone(), known));
     let storage = link.storage(connection, queue);
-    Ok(worker(storage, looks, inside.clone()).await?)
+    Ok(worker((name, storage), looks, inside.clone()).await?)
+}
+
+/// Lets what apalis notes of a worker go after the worker has: it keeps that for ever.
+async fn be_forgotten(mut connection: ConnectionManager, known: String) {
+    loop {
+        let expire: redis::RedisResult<i64> = redis::cmd("EXPIRE")
+            .arg(&known)
+            .arg(KNOWN.as_secs())
+            .query_async(&mut connection)
+            .await;
+        let pause = match expire {
+            Ok(1) => KNOWN / 2,
+            // It has yet to be noted.
+            _ => AGAIN,
+        };
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// A worker of apalis that hands on what comes, until it fails.
 fn worker(
-    storage: RedisStorage<WireHint>,
+    (name, storage): (String, RedisStorage<WireHint>),
     mut looks: mpsc::Receiver<()>,
     inside: Arc<Inside>,
 ) -> BoxFuture<'static, Result<(), WorkerError>> {
@@ -256,8 +291,7 @@ fn worker(
         inside.heard(&hint);
         std::future::ready(Ok::<(), Infallible>(()))
     };
-    // A name that a worker had before is refused until that one is taken for dead.
-    let worker = WorkerBuilder::new(SessionId::generate().to_string())
+    let worker = WorkerBuilder::new(name)
         .backend(storage.poll_with_stream(looks))
         .build(hand_on);
     Box::pin(worker.run())

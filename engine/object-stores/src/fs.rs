@@ -5,6 +5,7 @@
 
 mod place;
 mod read;
+mod root;
 mod url;
 mod write;
 
@@ -24,6 +25,7 @@ use telecine_engine::objects::{
 
 use crate::read_only::ReadOnly;
 use place::{Place, TEMPORARY_DIR};
+use root::Root;
 
 /// A temporary file of this age was left by a process that was killed: copying the largest object
 /// takes minutes.
@@ -31,18 +33,25 @@ const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Objects as files below one directory.
 ///
-/// The directory is made by the first write. Symbolic links that lead out of it are refused, so
+/// The directory is made by the first write; one that was there and is gone is away. Symbolic links that lead out of it are refused, so
 /// that a link among the sources cannot publish another part of the machine.
 #[derive(Debug, Clone)]
 pub struct FsStore {
-    root: Arc<PathBuf>,
+    root: Arc<Root>,
 }
 
 impl FsStore {
     /// The store in a directory, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
-            root: Arc::new(root.into()),
+            root: Arc::new(Root::new(root.into())),
+        }
+    }
+
+    /// The store in a directory that others make: one that is not there is away.
+    fn of_others(root: PathBuf) -> Self {
+        Self {
+            root: Arc::new(Root::of_others(root)),
         }
     }
 
@@ -74,8 +83,7 @@ impl ObjectStore for FsStore {
     /// That an object is not there says nothing: the file system may have gone that it was on.
     async fn ready(&self) -> Result<(), ObjectError> {
         let root = Arc::clone(&self.root);
-        let looked =
-            tokio::task::spawn_blocking(move || std::fs::read_dir(root.as_path()).map(drop));
+        let looked = tokio::task::spawn_blocking(move || std::fs::read_dir(root.path()).map(drop));
         let looked = looked
             .await
             .unwrap_or_else(|panic| Err(io::Error::other(panic)));
@@ -176,7 +184,8 @@ impl ObjectStore for FsStore {
     /// Which keys they were meant for is not known any more.
     async fn remove_unfinished(&self, grace: Duration) -> Result<Vec<String>, ObjectError> {
         let root = Arc::clone(&self.root);
-        let removed = tokio::task::spawn_blocking(move || write::remove_stale(&root, grace)).await;
+        let removed =
+            tokio::task::spawn_blocking(move || write::remove_stale(root.path(), grace)).await;
         match removed.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             Err(e) if !place::is_missing(&e) => Err(list_error(TEMPORARY_DIR, e)),
             _ => Ok(Vec::new()),
@@ -208,7 +217,7 @@ impl ObjectStores for FsStores {
     }
 
     fn open_source(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
-        let store = FsStore::new(url::directory(url)?);
+        let store = FsStore::of_others(url::directory(url)?);
         Ok(Arc::new(ReadOnly::new(Arc::new(store))))
     }
 }
@@ -248,7 +257,7 @@ fn read_range(path: &Path, offset: u64, len: usize) -> io::Result<Bytes> {
 
 /// Walks only the directory that the prefix names. Symbolic links are no objects of a list:
 /// following them could walk in circles.
-fn list(root: &Path, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
+fn list(root: &Root, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
     let mut found = Vec::new();
     let mut pending = vec![parent(prefix)?.to_owned()];
     while let Some(directory) = pending.pop() {
@@ -272,7 +281,7 @@ fn list(root: &Path, prefix: &str) -> Result<Vec<(String, u64)>, ObjectError> {
     Ok(found)
 }
 
-fn list_directories(root: &Path, prefix: &str) -> Result<Vec<String>, ObjectError> {
+fn list_directories(root: &Root, prefix: &str) -> Result<Vec<String>, ObjectError> {
     let entries = entries(root, parent(prefix)?)?.into_iter();
     let mut found: Vec<String> = entries
         .filter(|entry| entry.kind.is_dir())
@@ -300,11 +309,13 @@ struct Listed {
 
 /// What is in a directory, but for the store's own temporary files and names that are no text;
 /// nothing if there is no such directory.
-fn entries(root: &Path, directory: &str) -> Result<Vec<Listed>, ObjectError> {
+fn entries(root: &Root, directory: &str) -> Result<Vec<Listed>, ObjectError> {
     let failed = |e| list_error(directory, e);
-    let found = match std::fs::read_dir(root.join(directory)) {
+    let found = match std::fs::read_dir(root.path().join(directory)) {
         Ok(found) => found,
-        Err(e) if place::is_missing(&e) => return Ok(Vec::new()),
+        Err(e) if place::is_missing(&e) => {
+            return root.is_there("list", directory).map(|_| Vec::new());
+        }
         Err(e) => return Err(failed(e)),
     };
     let mut entries = Vec::new();
@@ -356,7 +367,7 @@ mod tests {
                 done.store(true, Ordering::Release);
             });
             while !done.load(Ordering::Acquire) {
-                list(root.path(), "d/").unwrap();
+                list(&Root::new(root.path().to_owned()), "d/").unwrap();
             }
         });
     }

@@ -18,6 +18,8 @@ const S3: &str = "s3://";
 pub struct Stores {
     source: Role,
     media: Role,
+    /// Directories for results, by address: they know that they were there.
+    directories: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
 }
 
 /// The stores of one role.
@@ -51,7 +53,23 @@ impl Stores {
         Self {
             source: role(source),
             media: role(media),
+            directories: Mutex::default(),
         }
+    }
+}
+
+impl Stores {
+    fn directory(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+        let mut open = self
+            .directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.get(url) {
+            return Ok(store.clone());
+        }
+        let store = FsStores.open(url)?;
+        open.insert(url.to_owned(), store.clone());
+        Ok(store)
     }
 }
 
@@ -59,7 +77,7 @@ impl ObjectStores for Stores {
     fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>, ObjectError> {
         match url.starts_with(S3) {
             true => Ok(self.media.open(url)?),
-            false => FsStores.open(url),
+            false => self.directory(url),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::objects::{ObjectError, ObjectStore};
 
 /// How much may lie there that no attempt uses at the moment: the next step of the same job most likely
-/// wants it. More than that is removed before the next copy is made.
+/// wants it. What is more, and what is more than is free beside it, is removed before the next copy is made.
 pub(super) const IDLE_BYTES: u64 = 8 << 30;
 
 /// How often an attempt that waits for another one's copy is told how far that is.
@@ -76,9 +76,15 @@ impl SourceCopies {
             }
         };
         if !*is_whole || !copy.path.exists() {
-            self.make_room();
             std::fs::create_dir_all(&self.directory).map_err(failed)?;
-            copy.make(objects, &key, copied).await?;
+            // What is idle takes no room from what is worked on.
+            self.make_room(self.idle_bytes.min(free_bytes(&self.directory)));
+            let mut made = copy.make(objects, &key, copied).await;
+            if made.as_ref().is_err_and(is_full) {
+                self.make_room(0);
+                made = copy.make(objects, &key, copied).await;
+            }
+            made?;
             *is_whole = true;
         }
         second_name(&copy.path, to).map_err(failed)?;
@@ -102,8 +108,8 @@ impl SourceCopies {
         copy.clone()
     }
 
-    /// Removes idle copies, those first that were used longest ago, until few enough bytes are idle.
-    fn make_room(&self) {
+    /// Removes idle copies, those first that were used longest ago, until no more than so many bytes are idle.
+    fn make_room(&self, idle_bytes: u64) {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = copies.iter().filter(|(_, copy)| copy.is_idle());
         let mut idle: Vec<_> = idle
@@ -116,7 +122,7 @@ impl SourceCopies {
                 continue;
             };
             kept += copy.copied.load(Ordering::Relaxed);
-            if kept > self.idle_bytes {
+            if kept > idle_bytes {
                 // One that cannot be removed goes with the directory.
                 let _ = std::fs::remove_file(&copy.path);
                 copies.remove(&wanted);
@@ -174,6 +180,25 @@ impl Copy {
     }
 }
 
+/// What is free where a directory is; without knowledge there is no limit.
+fn free_bytes(directory: &Path) -> u64 {
+    let known = rustix::fs::statvfs(directory).ok();
+    known.map_or(u64::MAX, |known| {
+        known.f_bavail.saturating_mul(known.f_frsize)
+    })
+}
+
+/// Whether there was no room for a copy.
+fn is_full(error: &ObjectError) -> bool {
+    let ObjectError::Io { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// A file that goes unless it was given another name.
 struct Partial(PathBuf);
 
@@ -214,6 +239,8 @@ mod tests {
     struct Tens {
         fetched: AtomicU64,
         breaks: Mutex<bool>,
+        /// The next one finds no room.
+        is_full: Mutex<bool>,
     }
 
     #[async_trait]
@@ -224,6 +251,13 @@ mod tests {
             let bytes = Ok(Bytes::from_static(b"0123456789"));
             let breaks = std::mem::take(&mut *self.breaks.lock().unwrap());
             let end = breaks.then(|| Err(ObjectError::NotFound { key: key.into() }));
+            let full = || ObjectError::Io {
+                doing: "write",
+                key: key.into(),
+                source: io::ErrorKind::StorageFull.into(),
+            };
+            let is_full = std::mem::take(&mut *self.is_full.lock().unwrap());
+            let end = end.or_else(|| is_full.then(|| Err(full())));
             Ok(Box::pin(stream::iter([bytes].into_iter().chain(end))))
         }
 
@@ -359,6 +393,22 @@ mod tests {
         );
         site.name("b", "5").await.unwrap();
         assert_eq!(site.fetched(), 3);
+    }
+
+    #[tokio::test]
+    async fn idle_copies_make_room_for_one_that_does_not_fit() {
+        let site = Site::new(100);
+        for (key, name) in [("a", "1"), ("b", "2"), ("c", "3")] {
+            site.name(key, name).await.unwrap();
+        }
+        site.end_attempt("1");
+        site.end_attempt("3");
+        *site.store.is_full.lock().unwrap() = true;
+        site.name("d", "4").await.unwrap();
+        assert_eq!(site.copies(), 2, "the one that is in use, and the new one");
+        *site.store.is_full.lock().unwrap() = true;
+        site.name("b", "5").await.unwrap();
+        assert_eq!(site.fetched(), 5, "one was broken off, and none made twice");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -41,15 +41,26 @@ struct Inner {
     options: PgConnectOptions,
     places: Arc<Semaphore>,
     patience: Duration,
-    kept: Mutex<Kept>,
+    /// The last one was used last.
+    idle: Mutex<Vec<Live>>,
+    trust: Trust,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    /// The last one was used last.
-    idle: Vec<Live>,
-    /// Connections that were opened before are not used any more.
-    distrusted: Option<Instant>,
+/// Which connections to a server are used, of all pools that share this: once one finds that it cannot reach it,
+/// none that was opened before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trust(Arc<Mutex<Option<Instant>>>);
+
+impl Trust {
+    fn is_in(&self, live: &Live) -> bool {
+        let lost = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.is_none_or(|at| live.opened > at)
+    }
+
+    /// Nothing that was opened until now is used any more.
+    pub(crate) fn lose(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +76,23 @@ impl Pool {
         Self::with_patience((connections, ACQUIRE), options)
     }
 
+    /// The same, which uses no connection that another pool with this trust would not use.
+    pub(crate) fn trusting(self, trust: &Trust) -> Self {
+        let Inner {
+            options,
+            places,
+            patience,
+            ..
+        } = &*self.0;
+        Self(Arc::new(Inner {
+            options: options.clone(),
+            places: places.clone(),
+            patience: *patience,
+            idle: Mutex::default(),
+            trust: trust.clone(),
+        }))
+    }
+
     /// The same where a caller waits for a connection for so long.
     pub(crate) fn with_patience(
         (connections, patience): (usize, Duration),
@@ -74,7 +102,8 @@ impl Pool {
             options,
             places: Arc::new(Semaphore::new(connections)),
             patience,
-            kept: Mutex::default(),
+            idle: Mutex::default(),
+            trust: Trust::default(),
         }))
     }
 
@@ -115,7 +144,9 @@ impl Pool {
     }
 
     fn idle(&self) -> Option<Live> {
-        self.kept().idle.pop()
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|live| self.0.trust.is_in(live));
+        idle.pop()
     }
 
     /// A new connection; a server that does not take any yet is waited for.
@@ -132,21 +163,10 @@ impl Pool {
     }
 
     fn keep(&self, live: Live) {
-        let mut kept = self.kept();
-        if kept.distrusted.is_none_or(|at| live.opened > at) {
-            kept.idle.push(live);
+        if self.0.trust.is_in(&live) {
+            let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(live);
         }
-    }
-
-    /// Uses none of the connections any more that there are now.
-    fn distrust(&self) {
-        let mut kept = self.kept();
-        kept.distrusted = Some(Instant::now());
-        kept.idle.clear();
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,7 +210,7 @@ impl Lease {
     pub(crate) fn judge<T>(&mut self, answer: &Result<T, StoreError>) {
         if matches!(answer, Err(StoreError::Unreachable(_))) {
             self.in_transaction = false;
-            self.pool.distrust();
+            self.pool.0.trust.lose();
         }
     }
 
@@ -295,6 +315,26 @@ mod tests {
         let refused = run(&pool, "create table t (x int)").await.unwrap_err();
         assert!(matches!(refused, StoreError::Unreachable(_)), "{refused}");
         run(&pool, "create table t (x int)").await.unwrap();
+    }
+
+    /// As after a restart of the server: nobody but the first to ask finds out.
+    #[tokio::test]
+    async fn what_one_pool_finds_out_is_known_to_all_that_share_its_trust() {
+        let place = PostgresSchema::create().await;
+        let trust = Trust::default();
+        let pool = || Pool::new(1, connect::options(place.url()).unwrap()).trusting(&trust);
+        let (one, other, third) = (pool(), pool(), pool());
+        let unlike_others = "create temp table t (x int)";
+        run(&one, unlike_others).await.unwrap();
+        run(&other, unlike_others).await.unwrap();
+        let end_others = "select pg_terminate_backend(pid) from pg_stat_activity \
+                          where pid <> pg_backend_pid() and datname = current_database() \
+                          and query = 'create temp table t (x int)'";
+        run(&third, end_others).await.unwrap();
+        let away = run(&one, "select 1").await.unwrap_err();
+        assert!(matches!(away, StoreError::Unreachable(_)), "{away}");
+        run(&other, "select 1").await.unwrap();
+        run(&one, "select 1").await.unwrap();
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::beats::Beats;
 use crate::error::Error;
-use crate::pool::{Pool, QUICK, WIDE};
+use crate::pool::{Pool, QUICK, Trust, WIDE};
 use crate::save::{self, Writing};
 use crate::transaction::PostgresTransaction;
 use crate::{
@@ -70,6 +70,8 @@ pub struct PostgresStore {
     readers: Pool,
     /// A connection of nothing but beats: they wait for nobody else here.
     beats: Arc<Beats>,
+    /// Of all connections, but those of beats, which find out first that the server was restarted.
+    trust: Trust,
     /// Told when a beat has shown that another session may be gone.
     suspicion: Arc<Notify>,
     options: PgConnectOptions,
@@ -101,12 +103,14 @@ impl PostgresStore {
     pub async fn open_with(url: &str, connections: usize) -> Result<Self, StoreError> {
         let options = connect::options(url)?;
         schema::bring_up_to_date(&options).await?;
-        let shares = Shares::of(connections);
+        let (shares, trust) = (Shares::of(connections), Trust::default());
+        let pool = |connections, options| Pool::new(connections, options).trusting(&trust);
         Ok(Self {
-            writers: Pool::new(shares.writers, connect::pinned(&options)),
-            at_once: Pool::new(shares.at_once, connect::at_once(&options)),
-            readers: Pool::new(shares.readers, options.clone()),
+            writers: pool(shares.writers, connect::pinned(&options)),
+            at_once: pool(shares.at_once, connect::at_once(&options)),
+            readers: pool(shares.readers, options.clone()),
             beats: Arc::new(Beats::new(options.clone())),
+            trust,
             suspicion: Arc::default(),
             options,
             shares,
@@ -122,8 +126,10 @@ impl PostgresStore {
         Self {
             writers: self.writers.clone(),
             at_once: self.at_once.clone(),
-            readers: Pool::with_patience((self.shares.visitors, connect::VISIT), options),
+            readers: Pool::with_patience((self.shares.visitors, connect::VISIT), options)
+                .trusting(&self.trust),
             beats: self.beats.clone(),
+            trust: self.trust.clone(),
             suspicion: self.suspicion.clone(),
             options: self.options.clone(),
             shares: self.shares,
@@ -382,7 +388,12 @@ impl Store for PostgresStore {
 
     async fn renew_session(&self, id: &SessionId, lease: Duration) -> Result<bool, StoreError> {
         let mut db = self.beats.take().await?;
-        let renewed = sessions::renew(&mut db, id, lease).await?;
+        let renewed = sessions::renew(&mut db, id, lease).await;
+        let renewed = renewed.map_err(StoreError::from).inspect_err(|error| {
+            if matches!(error, StoreError::Unreachable(_)) {
+                self.trust.lose();
+            }
+        })?;
         self.beats.keep(db);
         if renewed == Some(true) {
             self.suspicion.notify_one();

@@ -107,7 +107,7 @@ pub(in crate::cli) fn writable_directory(path: &Path) -> Result<PathBuf, CliErro
         let name = path.display();
         CliError::usage(match error.kind() {
             ErrorKind::AlreadyExists => {
-                format!("cannot write to the directory {name}: what has that name is none")
+                format!("cannot write to the directory {name}: it is not a directory")
             }
             _ => format!("cannot write to the directory {name}: {error}"),
         })

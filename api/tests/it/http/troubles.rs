@@ -45,9 +45,46 @@ fn a_directory_that_is_gone_is_noticed() {
         until("it is noticed", || ready(&server).status == 503);
         let problem = ready(&server).assert_problem(503, "not_ready");
         assert_eq!(problem["detail"], format!("{store} cannot be used"));
+        if name == "sources" {
+            let job = json!({"type": "video:cover", "source": "film.mp4"});
+            let refused = Request::post("/api/jobs", &job).send(server.address);
+            refused.assert_problem(503, "store_unavailable");
+        }
         std::fs::rename(&away, &directory).expect("a directory");
         until("it is back", || ready(&server).status == 200);
     }
+}
+
+/// As when what it is on was unmounted: results would be on the disk of the worker.
+#[test]
+fn a_directory_for_results_that_is_gone_is_waited_for_and_not_made_anew() {
+    let place = Workplace::new();
+    clip(&place, ("sources", "film.mp4"), 2);
+    let server = Server::start(Server::command(&place, "all"));
+    let (media, away) = (place.path().join("media"), place.path().join("away"));
+    let submit = |workflow: &str| {
+        let job = json!({"type": workflow, "source": "film.mp4"});
+        let accepted = Request::post("/api/jobs", &job).send(server.address);
+        assert_eq!(accepted.status, 202, "{}", accepted.text());
+        let events = format!("{}/events", accepted.headers["location"]);
+        Request::get(&events).stream(server.address)
+    };
+    let mut first = submit("video:cover");
+    assert!(first.any(|event| event["kind"] == "run.succeeded"));
+    std::fs::rename(&media, &away).expect("a directory");
+    let mut second = submit("video:preview");
+    assert!(
+        second.any(|event| event["kind"] == "step.backoff"),
+        "it waits"
+    );
+    assert!(!media.exists(), "it was made anew");
+    std::fs::rename(&away, &media).expect("a directory");
+    let ended = second.find(|event| {
+        event["kind"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("run."))
+    });
+    assert_eq!(ended.expect("an end")["kind"], "run.succeeded");
 }
 
 /// What a command says that cannot start, and the code that it ends with.

@@ -252,6 +252,17 @@ async fn what_was_heard_leaves_nothing_behind() {
     };
     let emptied = tokio::time::timeout(SOON, emptied).await;
     assert!(emptied.is_ok(), "hints stay in Redis");
+    let known: Vec<String> = server.ask("KEYS *:workers:metadata:*").await;
+    assert!(!known.is_empty(), "apalis notes its workers");
+    let expire = async {
+        for key in &known {
+            while server.ask::<i64>(&format!("TTL {key}")).await < 0 {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    };
+    let expire = tokio::time::timeout(SOON, expire).await;
+    assert!(expire.is_ok(), "workers are known for ever");
 }
 
 /// What apalis calls the queue of the hints here.

@@ -1,7 +1,10 @@
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use telecine_engine::objects::{ObjectError, check_key};
+
+use super::root::Root;
 
 /// Where unfinished writes are, below the root: one place to clean, never listed, and no key may
 /// begin with it.
@@ -10,16 +13,20 @@ pub(super) const TEMPORARY_DIR: &str = ".telecine-partial";
 /// Where the object of a key is, and what is being done with it.
 #[derive(Debug)]
 pub(super) struct Place {
-    root: PathBuf,
+    root: Arc<Root>,
     key: String,
     doing: &'static str,
 }
 
 impl Place {
-    pub(super) fn new(root: &Path, doing: &'static str, key: &str) -> Result<Self, ObjectError> {
+    pub(super) fn new(
+        root: &Arc<Root>,
+        doing: &'static str,
+        key: &str,
+    ) -> Result<Self, ObjectError> {
         check_key(key)?;
         let place = Self {
-            root: root.to_owned(),
+            root: root.clone(),
             key: key.to_owned(),
             doing,
         };
@@ -30,19 +37,27 @@ impl Place {
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
+    }
+
+    /// Whether the root is there.
+    ///
+    /// # Errors
+    /// That it is there no more.
+    pub(super) fn has_root(&self) -> Result<bool, ObjectError> {
+        self.root.is_there(self.doing, &self.key)
     }
 
     /// The path that a write of this key ends at. Its directory is inside the root.
     pub(super) fn target(&self) -> PathBuf {
-        self.root.join(&self.key)
+        self.root().join(&self.key)
     }
 
     /// The path of the object, links resolved; `None` if there is nothing.
     pub(super) fn existing(&self) -> Result<Option<PathBuf>, ObjectError> {
         match self.target().canonicalize() {
             Ok(path) => self.inside(&path).map(|()| Some(path)),
-            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) if is_missing(&e) => self.has_root().map(|_| None),
             Err(e) => Err(self.error(e)),
         }
     }
@@ -58,7 +73,7 @@ impl Place {
 
     /// Checks that a resolved path has not left the root through a symbolic link.
     pub(super) fn inside(&self, resolved: &Path) -> Result<(), ObjectError> {
-        let root = self.root.canonicalize().map_err(|e| self.error(e))?;
+        let root = self.root().canonicalize().map_err(|e| self.error(e))?;
         if resolved.starts_with(&root) {
             return Ok(());
         }
@@ -68,7 +83,7 @@ impl Place {
     /// The key's directories, from the root's child down.
     pub(super) fn directories(&self) -> impl Iterator<Item = PathBuf> {
         let parent = Path::new(&self.key).parent().unwrap_or(Path::new(""));
-        let mut path = self.root.clone();
+        let mut path = self.root().to_owned();
         parent
             .components()
             .filter_map(|part| match part {
@@ -99,7 +114,7 @@ impl Place {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => io::Error::new(
                 error.kind(),
-                format!("there is no room left in {}", self.root.display()),
+                format!("there is no room left in {}", self.root().display()),
             ),
             _ => error,
         }
@@ -131,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_named() {
-        let place = Place::new(Path::new("/media/out"), "write", "videos/a.m4s").unwrap();
+        let root = Arc::new(Root::new("/media/out".into()));
+        let place = Place::new(&root, "write", "videos/a.m4s").unwrap();
         for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
             let error = place.error(kind.into());
             let ObjectError::Io { source, .. } = &error else {

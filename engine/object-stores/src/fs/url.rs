@@ -12,7 +12,7 @@ pub(super) fn directory(url: &str) -> Result<PathBuf, ObjectError> {
     };
     let rest = url
         .strip_prefix("file://")
-        .ok_or_else(|| unsupported("only file:///directory addresses are supported"))?;
+        .ok_or_else(|| unsupported("it has to be file:///directory or s3://bucket/prefix"))?;
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
         return Err(unsupported(

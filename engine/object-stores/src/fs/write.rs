@@ -109,7 +109,9 @@ fn through_temporary(
 /// Makes the directories of a key, each durable in its parent, and checks that none is a link
 /// that leads out.
 fn prepare(place: &Place) -> Result<(), ObjectError> {
-    make_root(place.root()).map_err(|e| place.error(e))?;
+    if !place.has_root()? {
+        make_root(place.root()).map_err(|e| place.error(e))?;
+    }
     for directory in place.directories() {
         make_directory(&directory).map_err(|e| place.error(e))?;
         if directory.is_symlink() {
@@ -120,9 +122,6 @@ fn prepare(place: &Place) -> Result<(), ObjectError> {
 }
 
 fn make_root(root: &Path) -> io::Result<()> {
-    if root.is_dir() {
-        return Ok(());
-    }
     std::fs::create_dir_all(root)?;
     sync_parent(root)
 }
