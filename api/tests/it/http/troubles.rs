@@ -159,8 +159,8 @@ fn a_redis_or_a_store_that_is_away_is_told_at_the_start_and_waited_for() {
     let said = server.said();
     let told = |what: &str| said.lines().filter(|line| line.contains(what)).count();
     assert_eq!(told("redis cannot be used: "), 1, "{said}");
-    let unusable =
-        "cannot use the media store s3://media/all: http://127.0.0.1:1 cannot be reached";
+    let unusable = "cannot use the media store s3://media/all: the object store at \
+                    http://127.0.0.1:1 cannot be reached";
     assert_eq!(told(unusable), 1, "{said}");
     assert_eq!(said.lines().count(), 2, "nothing else: {said}");
     assert!(!said.contains("hidden-from-view"), "{said}");
