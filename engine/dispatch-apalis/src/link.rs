@@ -158,12 +158,17 @@ pub(crate) async fn send(
     mut hints: mpsc::Receiver<(Queue, WireHint)>,
     (health, inside): (watch::Sender<Option<String>>, Arc<Inside>),
 ) {
-    let mut worked = false;
+    let (mut worked, mut warned) = (false, false);
     loop {
         let why = match link.connect().await {
             Ok(connection) => {
                 worked = true;
-                let sending = send_by(&link, connection, &mut hints, (&health, &inside));
+                let sending = send_by(
+                    &link,
+                    connection,
+                    &mut hints,
+                    (&health, &inside, &mut warned),
+                );
                 match sending.await {
                     Ok(()) => return,
                     Err(error) => error.to_string(),
@@ -173,7 +178,8 @@ pub(crate) async fn send(
         };
         let trouble = format!("redis cannot be used: {why}");
         // Whoever starts a process hears of a Redis that was never there.
-        if health.send_replace(Some(trouble)).is_none() && std::mem::take(&mut worked) {
+        if health.send_replace(Some(trouble)).is_none() && worked {
+            warned = true;
             tracing::warn!(why, "redis cannot be used: steps begin a little later");
         }
         // What was to be sent is told otherwise.
@@ -190,7 +196,7 @@ async fn send_by(
     link: &Link,
     connection: ConnectionManager,
     hints: &mut mpsc::Receiver<(Queue, WireHint)>,
-    (health, inside): (&watch::Sender<Option<String>>, &Inside),
+    (health, inside, warned): (&watch::Sender<Option<String>>, &Inside, &mut bool),
 ) -> Result<(), BoxDynError> {
     let mut connection = connection;
     let release = Script::new(RELEASE);
@@ -224,8 +230,9 @@ async fn send_by(
                 let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
             }
         }
-        if health.send_if_modified(|trouble| trouble.take().is_some()) {
-            tracing::info!("redis is used");
+        let is_back = health.send_if_modified(|trouble| trouble.take().is_some());
+        if is_back && std::mem::take(warned) {
+            tracing::warn!("redis is there again");
         }
     }
 }

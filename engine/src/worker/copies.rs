@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::objects::{ObjectError, ObjectStore};
 
 /// How much may lie there that no attempt uses at the moment: the next step of the same job most likely
-/// wants it. What is more, and what is more than is free beside it, is removed before the next copy is made.
+/// wants it. What is more, and what leaves less room than it takes, is removed when the next step asks for one.
 pub(super) const IDLE_BYTES: u64 = 8 << 30;
 
 /// How often an attempt that waits for another one's copy is told how far that is.
@@ -32,6 +32,7 @@ pub(super) struct Wanted {
     pub(super) store: String,
     pub(super) key: String,
     pub(super) etag: String,
+    pub(super) size_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -68,6 +69,7 @@ impl SourceCopies {
             key: key.clone(),
             source,
         };
+        let size_bytes = wanted.size_bytes;
         let copy = self.find(wanted);
         let mut is_whole = loop {
             tokio::select! {
@@ -75,13 +77,14 @@ impl SourceCopies {
                 () = tokio::time::sleep(TELL) => copied(copy.copied.load(Ordering::Relaxed)),
             }
         };
-        if !*is_whole || !copy.path.exists() {
-            std::fs::create_dir_all(&self.directory).map_err(failed)?;
-            // What is idle takes no room from what is worked on.
-            self.make_room(self.idle_bytes.min(free_bytes(&self.directory)));
+        std::fs::create_dir_all(&self.directory).map_err(failed)?;
+        if *is_whole && copy.path.exists() {
+            self.make_room(0);
+        } else {
+            self.make_room(size_bytes);
             let mut made = copy.make(objects, &key, copied).await;
             if made.as_ref().is_err_and(is_full) {
-                self.make_room(0);
+                self.make_room(u64::MAX);
                 made = copy.make(objects, &key, copied).await;
             }
             made?;
@@ -108,20 +111,27 @@ impl SourceCopies {
         copy.clone()
     }
 
-    /// Removes idle copies, those first that were used longest ago, until no more than so many bytes are idle.
-    fn make_room(&self, idle_bytes: u64) {
+    /// Removes idle copies, those first that were used longest ago, until they are few, and leave as much room beside
+    /// what is to come as they take: what is worked on needs it.
+    fn make_room(&self, coming_bytes: u64) {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = copies.iter().filter(|(_, copy)| copy.is_idle());
+        // Whoever has asked for one and has yet to give it a name has it, too.
+        let idle = copies
+            .iter()
+            .filter(|(_, copy)| Arc::strong_count(copy) == 1 && copy.is_idle());
         let mut idle: Vec<_> = idle
             .map(|(wanted, copy)| (copy.last_used(), wanted.clone()))
             .collect();
         idle.sort_unstable_by_key(|(used, _)| std::cmp::Reverse(*used));
+        let bytes = |(_, wanted): &(Instant, Wanted)| wanted.size_bytes;
+        let room = free_bytes(&self.directory).saturating_add(idle.iter().map(bytes).sum());
+        let idle_bytes = self.idle_bytes.min(room.saturating_sub(coming_bytes) / 2);
         let mut kept = 0;
         for (_, wanted) in idle {
             let Some(copy) = copies.get(&wanted) else {
                 continue;
             };
-            kept += copy.copied.load(Ordering::Relaxed);
+            kept += wanted.size_bytes;
             if kept > idle_bytes {
                 // One that cannot be removed goes with the directory.
                 let _ = std::fs::remove_file(&copy.path);
@@ -320,6 +330,7 @@ mod tests {
             store: "s3://b".to_owned(),
             key: key.to_owned(),
             etag: "e".to_owned(),
+            size_bytes: 10,
         }
     }
 

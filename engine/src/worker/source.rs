@@ -252,6 +252,7 @@ impl ObjectStore for SubmittedSource {
             store: self.url.clone(),
             key: key.to_owned(),
             etag: found.etag,
+            size_bytes: found.size,
         };
         let source = (self.objects.as_ref(), wanted);
         self.copies.name(source, to, copied).await

@@ -43,11 +43,12 @@ struct Inner {
     patience: Duration,
     /// The last one was used last.
     idle: Mutex<Vec<Live>>,
-    trust: Trust,
+    /// Of this pool, and of all of its store.
+    trust: [Trust; 2],
 }
 
-/// Which connections to a server are used, of all pools that share this: once one finds that it cannot reach it,
-/// none that was opened before.
+/// Which connections are used: once one cannot reach the server, none that was opened before. A pool has one of its
+/// own, as what takes too long on one kind of connection says nothing of others, and may share another.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trust(Arc<Mutex<Option<Instant>>>);
 
@@ -89,7 +90,7 @@ impl Pool {
             places: places.clone(),
             patience: *patience,
             idle: Mutex::default(),
-            trust: trust.clone(),
+            trust: [Trust::default(), trust.clone()],
         }))
     }
 
@@ -103,7 +104,7 @@ impl Pool {
             places: Arc::new(Semaphore::new(connections)),
             patience,
             idle: Mutex::default(),
-            trust: Trust::default(),
+            trust: Default::default(),
         }))
     }
 
@@ -145,7 +146,7 @@ impl Pool {
 
     fn idle(&self) -> Option<Live> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|live| self.0.trust.is_in(live));
+        idle.retain(|live| self.is_trusted(live));
         idle.pop()
     }
 
@@ -162,8 +163,12 @@ impl Pool {
         }
     }
 
+    fn is_trusted(&self, live: &Live) -> bool {
+        self.0.trust.iter().all(|trust| trust.is_in(live))
+    }
+
     fn keep(&self, live: Live) {
-        if self.0.trust.is_in(&live) {
+        if self.is_trusted(&live) {
             let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.push(live);
         }
@@ -210,7 +215,7 @@ impl Lease {
     pub(crate) fn judge<T>(&mut self, answer: &Result<T, StoreError>) {
         if matches!(answer, Err(StoreError::Unreachable(_))) {
             self.in_transaction = false;
-            self.pool.0.trust.lose();
+            self.pool.0.trust[0].lose();
         }
     }
 
@@ -317,9 +322,9 @@ mod tests {
         run(&pool, "create table t (x int)").await.unwrap();
     }
 
-    /// As after a restart of the server: nobody but the first to ask finds out.
+    /// As after a restart of the server, which a beat finds out.
     #[tokio::test]
-    async fn what_one_pool_finds_out_is_known_to_all_that_share_its_trust() {
+    async fn pools_use_no_connection_from_before_a_loss_of_the_trust_that_they_share() {
         let place = PostgresSchema::create().await;
         let trust = Trust::default();
         let pool = || Pool::new(1, connect::options(place.url()).unwrap()).trusting(&trust);
@@ -333,8 +338,9 @@ mod tests {
         run(&third, end_others).await.unwrap();
         let away = run(&one, "select 1").await.unwrap_err();
         assert!(matches!(away, StoreError::Unreachable(_)), "{away}");
-        run(&other, "select 1").await.unwrap();
         run(&one, "select 1").await.unwrap();
+        trust.lose();
+        run(&other, "select 1").await.unwrap();
     }
 
     #[tokio::test]

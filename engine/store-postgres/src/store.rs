@@ -70,7 +70,7 @@ pub struct PostgresStore {
     readers: Pool,
     /// A connection of nothing but beats: they wait for nobody else here.
     beats: Arc<Beats>,
-    /// Of all connections, but those of beats, which find out first that the server was restarted.
+    /// In all connections but that of beats, which finds out first that the server was restarted.
     trust: Trust,
     /// Told when a beat has shown that another session may be gone.
     suspicion: Arc<Notify>,

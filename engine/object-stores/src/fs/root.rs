@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use telecine_engine::activity::ErrorClass;
 use telecine_engine::objects::ObjectError;
 
-/// The directory of a store. Once it has been there, it is not made again: what it is on was unmounted then, and
-/// whatever is written or missed would be so somewhere else.
+/// The directory of a store. Once it has been there, it is not made again: what it is on may be unmounted, and whatever
+/// is written or missed would be so somewhere else. A mount point itself is there all the same, and empty.
 #[derive(Debug)]
 pub(super) struct Root {
     path: PathBuf,
@@ -52,7 +52,7 @@ impl Root {
             class: ErrorClass::Dependency,
             code: "store_unreachable",
             why: format!(
-                "the directory {} is not there: mount it, or put it back",
+                "the directory {} is not there any more: mount it, put it back, or make it anew",
                 self.path.display()
             ),
             source: None,
