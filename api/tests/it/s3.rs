@@ -20,6 +20,19 @@ use crate::product::{self, Workplace};
 /// Key of the source.
 const KEY: &str = "uploads/a clip.mov";
 
+/// The store of a place, with nothing in between.
+pub(crate) fn store(place: &S3Place) -> S3Store {
+    let options = S3Options {
+        endpoint: Some(place.endpoint()),
+        region: None,
+        credentials: Some(S3Credentials {
+            access_key: place.access_key(),
+            secret_key: place.secret_key(),
+        }),
+    };
+    S3Store::new(&place.url(), options).expect("an address of a bucket")
+}
+
 /// Two buckets' worth: a place for sources, one for results, and a workplace beside them.
 struct Remote {
     place: Workplace,
@@ -41,7 +54,7 @@ impl Remote {
             runtime,
         };
         let clip = std::fs::read(remote.clip()).expect("a clip");
-        let store = remote.store(&remote.source);
+        let store = store(&remote.source);
         let put = store.put_bytes(KEY, clip.into());
         remote.runtime.block_on(put).expect("the clip is stored");
         remote
@@ -56,27 +69,15 @@ impl Remote {
         path
     }
 
-    fn store(&self, place: &S3Place) -> S3Store {
-        let options = S3Options {
-            endpoint: Some(place.endpoint()),
-            region: None,
-            credentials: Some(S3Credentials {
-                access_key: place.access_key(),
-                secret_key: place.secret_key(),
-            }),
-        };
-        S3Store::new(&place.url(), options).expect("an address of a bucket")
-    }
-
     /// Keys of what was published.
     fn keys(&self) -> BTreeSet<String> {
-        let listed = self.runtime.block_on(self.store(&self.media).list(""));
+        let listed = self.runtime.block_on(store(&self.media).list(""));
         let listed = listed.expect("the results are listed");
         listed.into_iter().map(|(key, _)| key).collect()
     }
 
     fn text(&self, key: &str) -> String {
-        let store = self.store(&self.media);
+        let store = store(&self.media);
         let read = self.runtime.block_on(store.read_range(key, 0, 1 << 20));
         String::from_utf8(read.expect("an object").to_vec()).expect("text")
     }

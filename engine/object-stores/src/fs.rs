@@ -33,8 +33,8 @@ const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Objects as files below one directory.
 ///
-/// The directory is made by the first write; one that was there and is gone is away. Symbolic links that lead out of it are refused, so
-/// that a link among the sources cannot publish another part of the machine.
+/// The directory is made by the first write; one that was there and is gone is away. Symbolic links that lead
+/// out of it are refused, so that a link among the sources cannot publish another part of the machine.
 #[derive(Debug, Clone)]
 pub struct FsStore {
     root: Arc<Root>,

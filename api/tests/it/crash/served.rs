@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use telecine_engine::objects::ObjectStore as _;
-use telecine_object_stores::{FsStore, S3Credentials, S3Options, S3Store};
+use telecine_object_stores::{FsStore, S3Store};
 use telecine_store_postgres::PostgresStore;
 use telecine_testkit::faults::FaultProxy;
 use telecine_testkit::servers::{PostgresProxy, PostgresSchema, S3Place};
@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::place::LARGEST;
 use super::points::Point;
+use crate::s3;
 
 /// A statement that changes something in the database.
 pub(crate) const STATEMENT: &str = "statement";
@@ -147,14 +148,6 @@ impl Served {
 
     /// The results, past the proxy.
     pub(crate) fn objects(&self) -> S3Store {
-        let options = S3Options {
-            endpoint: Some(self.media.endpoint()),
-            region: None,
-            credentials: Some(S3Credentials {
-                access_key: self.media.access_key(),
-                secret_key: self.media.secret_key(),
-            }),
-        };
-        S3Store::new(&self.media.url(), options).expect("an address of a bucket")
+        s3::store(&self.media)
     }
 }

@@ -15,7 +15,6 @@ use telecine_engine::objects::ObjectStore as _;
 use telecine_engine::retry::plan::RetryPlan;
 use telecine_engine::run::{RecordedEvent, RunStatus, Snapshot};
 use telecine_engine::store::Store as _;
-use telecine_object_stores::{S3Credentials, S3Options, S3Store};
 use telecine_store_postgres::PostgresStore;
 use telecine_testkit::faults::{Fault, FaultProxy};
 use telecine_testkit::servers::{PostgresSchema, S3Place};
@@ -27,6 +26,7 @@ use crate::ffmpeg;
 use crate::http::client::Request;
 use crate::http::process::Server;
 use crate::product::Workplace;
+use crate::s3;
 
 /// Says how the database of a soak is restarted.
 const RESTART_POSTGRES: &str = "TELECINE_SOAK_RESTART_POSTGRES";
@@ -141,15 +141,7 @@ impl Site {
         };
         files.sort();
         assert!(!files.is_empty(), "there are no clips to work on");
-        let options = S3Options {
-            endpoint: Some(self.source.endpoint()),
-            region: None,
-            credentials: Some(S3Credentials {
-                access_key: self.source.access_key(),
-                secret_key: self.source.secret_key(),
-            }),
-        };
-        let store = S3Store::new(&self.source.url(), options).expect("an address of a bucket");
+        let store = s3::store(&self.source);
         let upload = |file: PathBuf| {
             let key = file.file_name().and_then(|name| name.to_str());
             let key = key.expect("a name in UTF-8").to_owned();
